@@ -1,0 +1,1 @@
+//! How it is asked and measured: adapters, load, statistics, reports, the workbench command.

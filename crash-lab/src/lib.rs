@@ -1,0 +1,1 @@
+//! Both engines crashed on purpose: scenarios, judges, the stress writer and its checker.

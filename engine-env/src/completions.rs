@@ -1,0 +1,98 @@
+//! [`CompletionQueue`]: results on their way back to the thread that asked, one wake for many.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::Wait;
+
+/// A multi-producer queue that one thread drains. Waking costs as much as a tenth of a durable write, so producers
+/// push a whole group and wake once.
+#[derive(Debug)]
+pub struct CompletionQueue<T> {
+    ready: Mutex<Vec<T>>,
+    arrived: Condvar,
+}
+
+impl<T> Default for CompletionQueue<T> {
+    fn default() -> Self {
+        Self { ready: Mutex::new(Vec::new()), arrived: Condvar::new() }
+    }
+}
+
+impl<T> CompletionQueue<T> {
+    /// An empty queue.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a group and wakes the drainer once.
+    pub fn push_all(&self, group: impl IntoIterator<Item = T>) {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = ready.is_empty();
+        ready.extend(group);
+        let wake = was_empty && !ready.is_empty();
+        drop(ready);
+        if wake {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Adds one and wakes the drainer.
+    pub fn push(&self, one: T) {
+        self.push_all([one]);
+    }
+
+    /// Moves everything that has arrived to the end of `out`, waiting for a first one as `wait` says.
+    pub fn drain(&self, wait: Wait, out: &mut Vec<T>) {
+        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ready = match wait {
+            Wait::No => ready,
+            Wait::Forever => {
+                self.arrived.wait_while(ready, |r| r.is_empty()).unwrap_or_else(PoisonError::into_inner)
+            }
+            Wait::AtMost(limit) => {
+                // Shorter than a microsecond can't be slept; asking the kernel would only cost time.
+                if limit < Duration::from_micros(1) {
+                    ready
+                } else {
+                    self.arrived
+                        .wait_timeout_while(ready, limit, |r| r.is_empty())
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            }
+        };
+        out.append(&mut ready);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn nothing_is_lost_between_many_producers_and_one_drainer() {
+        let queue = Arc::new(CompletionQueue::new());
+        let producers: Vec<_> = (0..4u32)
+            .map(|p| {
+                let queue = Arc::clone(&queue);
+                std::thread::spawn(move || {
+                    for i in 0..5_000 {
+                        queue.push_all([p * 5_000 + i]);
+                    }
+                })
+            })
+            .collect();
+        let mut got = Vec::new();
+        while got.len() < 20_000 {
+            queue.drain(Wait::Forever, &mut got);
+        }
+        for p in producers {
+            p.join().expect("producer");
+        }
+        got.sort_unstable();
+        assert_eq!(got, (0..20_000).collect::<Vec<u32>>());
+    }
+}

@@ -1,0 +1,154 @@
+//! [`OsFile`]: an open file and the operations that run on the caller's thread.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
+
+use crate::{DiskError, DiskErrorKind, File, ReadHow, ReadNow, SealedBytes, WriteSync};
+
+/// A file of the real file system.
+#[derive(Debug, Clone)]
+pub struct OsFile(Arc<Open>);
+
+#[derive(Debug)]
+struct Open {
+    fd: OwnedFd,
+    path: String,
+    poisoned: AtomicBool,
+}
+
+impl PartialEq for OsFile {
+    /// The same handle, not merely the same path.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl OsFile {
+    pub(super) fn new(fd: OwnedFd, path: String) -> Self {
+        Self(Arc::new(Open { fd, path, poisoned: AtomicBool::new(false) }))
+    }
+
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.0.fd
+    }
+
+    pub(super) fn check_poison(&self, operation: &'static str, at: Option<u64>) -> Result<(), DiskError> {
+        if self.0.poisoned.load(Ordering::Acquire) {
+            return Err(DiskError::new(operation, &self.0.path, at, DiskErrorKind::Poisoned));
+        }
+        Ok(())
+    }
+
+    /// Marks the file poisoned and makes the error to report.
+    pub(super) fn poison(&self, operation: &'static str, at: Option<u64>, errno: i32) -> DiskError {
+        self.0.poisoned.store(true, Ordering::Release);
+        self.error(operation, at, errno)
+    }
+
+    pub(super) fn error(&self, operation: &'static str, at: Option<u64>, errno: i32) -> DiskError {
+        DiskError::os(operation, &self.0.path, at, errno)
+    }
+
+    pub(super) fn zero_fill_now(&self, mut at: u64, mut len: u64) -> Result<(), DiskError> {
+        static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
+        while len > 0 {
+            let n = len.min(ZEROS.len() as u64);
+            self.write_now(
+                at,
+                &ZEROS[..usize::try_from(n).expect("at most the array's length")],
+                WriteSync::None,
+            )?;
+            at += n;
+            len -= n;
+        }
+        Ok(())
+    }
+
+    pub(super) fn truncate_now(&self, len: u64) -> Result<(), DiskError> {
+        self.check_poison("truncate", Some(len))?;
+        rustix::fs::ftruncate(&self.0.fd, len)
+            .map_err(|e| self.poison("truncate", Some(len), e.raw_os_error()))
+    }
+}
+
+impl File for OsFile {
+    fn write_now(&self, at: u64, bytes: &[u8], sync: WriteSync) -> Result<(), DiskError> {
+        self.check_poison("write", Some(at))?;
+        let flags = match sync {
+            WriteSync::None => ReadWriteFlags::empty(),
+            WriteSync::Data => ReadWriteFlags::DSYNC,
+        };
+        let mut written = 0;
+        while written < bytes.len() {
+            match pwritev2(&self.0.fd, &[IoSlice::new(&bytes[written..])], at + written as u64, flags) {
+                Ok(0) => {
+                    return Err(self.poison("write", Some(at + written as u64), Errno::IO.raw_os_error()));
+                }
+                Ok(n) => written += n,
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                // Without a sync in the call, a full disk is known at once and exactly: the file stays usable.
+                Err(e @ (Errno::NOSPC | Errno::DQUOT)) if sync == WriteSync::None => {
+                    return Err(self.error("write", Some(at + written as u64), e.raw_os_error()));
+                }
+                Err(e) => return Err(self.poison("write", Some(at + written as u64), e.raw_os_error())),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_now(&self, at: u64, into: &mut [u8], how: ReadHow) -> Result<ReadNow, DiskError> {
+        let flags = match how {
+            ReadHow::CachedOnly => ReadWriteFlags::NOWAIT,
+            ReadHow::MayBlock => ReadWriteFlags::empty(),
+        };
+        let mut read = 0;
+        while read < into.len() {
+            match preadv2(&self.0.fd, &mut [IoSliceMut::new(&mut into[read..])], at + read as u64, flags) {
+                Ok(0) => break,
+                Ok(n) => read += n,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN | Errno::OPNOTSUPP) if how == ReadHow::CachedOnly => {
+                    return Ok(ReadNow::NotCached);
+                }
+                Err(e) => return Err(self.error("read", Some(at + read as u64), e.raw_os_error())),
+            }
+        }
+        Ok(ReadNow::Read(read))
+    }
+
+    fn sync_now(&self) -> Result<(), DiskError> {
+        self.check_poison("sync", None)?;
+        loop {
+            match rustix::fs::fdatasync(&self.0.fd) {
+                Ok(()) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(self.poison("sync", None, e.raw_os_error())),
+            }
+        }
+    }
+
+    fn map_sealed(&self) -> Result<SealedBytes, DiskError> {
+        if self.len()? == 0 {
+            return Ok(SealedBytes::owned(Vec::new()));
+        }
+        // SAFETY: the map stays valid while the file keeps its length and contents. `map_sealed` is for files that
+        // the engine has sealed: it neither writes, truncates nor reuses them while a `SealedBytes` lives, and the
+        // folder's lock keeps other processes of ours out.
+        let map = unsafe { memmap2::Mmap::map(&self.0.fd) }
+            .map_err(|e| self.error("map", None, e.raw_os_error().unwrap_or(0)))?;
+        Ok(SealedBytes::mapped(map))
+    }
+
+    fn len(&self) -> Result<u64, DiskError> {
+        let stat = rustix::fs::fstat(&self.0.fd).map_err(|e| self.error("stat", None, e.raw_os_error()))?;
+        Ok(u64::try_from(stat.st_size).unwrap_or(0))
+    }
+
+    fn path(&self) -> &str {
+        &self.0.path
+    }
+}

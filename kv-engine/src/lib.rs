@@ -1,0 +1,1 @@
+//! A Dynamo/Voldemort-style key-value store: versions and storage.
