@@ -1,0 +1,3 @@
+//! The report: one record and its raw files in, one page that opens offline out.
+
+pub mod record;
