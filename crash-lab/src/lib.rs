@@ -1,1 +1,3 @@
 //! Both engines crashed on purpose: scenarios, judges, the stress writer and its checker.
+
+pub mod stress;

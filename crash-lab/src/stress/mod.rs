@@ -1,0 +1,67 @@
+//! The stress writer, the dump of what a folder holds, and the judge between them.
+//!
+//! A writer prints `try TOKEN` before an operation starts and `ack TOKEN` after it was acknowledged; somebody kills it,
+//! or the machine; the folder is recovered and dumped; the judge compares. The judge works on text from outside and
+//! shares no code with the engines, not even their clocks.
+
+mod check;
+mod clock;
+mod dump_line;
+mod token;
+mod token_file;
+mod violation;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use check::{ForeignToken, judge, judge_repeated};
+pub use clock::{Clock, ClockError, NODE_MAX, Order};
+pub use dump_line::{Dump, DumpLine, DumpTextError};
+pub use token::{Key, Partition, RecordId, Token, TokenError, ValueCrc};
+pub use token_file::{Role, TokenFile, TokenFileError, Transcript, TranscriptError};
+pub use violation::{Cited, EndsFault, Found, FoundRecord, Violation};
+
+/// An engine that can be stressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Engine {
+    /// One node of the key-value store.
+    Kv,
+    /// One node of the log.
+    Log,
+}
+
+/// No engine of that name can be stressed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no engine {name:?} to stress; there are kv and log")]
+pub struct UnknownEngine {
+    /// The name.
+    pub name: String,
+}
+
+impl FromStr for Engine {
+    type Err = UnknownEngine;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEngine> {
+        match name {
+            "kv" | "kv-store" => Ok(Self::Kv),
+            "log" => Ok(Self::Log),
+            other => Err(UnknownEngine { name: other.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kv => "kv",
+            Self::Log => "log",
+        })
+    }
+}
+
+/// A whole number in its one canonical form: digits, no sign, no leading zero.
+fn number<T: FromStr>(text: &str) -> Option<T> {
+    let canonical = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if canonical { text.parse().ok() } else { None }
+}
