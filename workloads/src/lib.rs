@@ -1,1 +1,25 @@
-//! What is asked of an engine, never how it is answered: operations, popularity, member model, file formats.
+//! What is asked of an engine, never how it is answered.
+//!
+//! A [`Workload`] turns a seed into a stream of [`Op`]s and says when they are due ([`Arrivals`]). The
+//! [`Registry`] finds one by name or opens a file. Values say themselves whether they are right ([`Value`],
+//! [`read_label`], [`check`]), and the [`Model`] judges every answer from outside the engine.
+//!
+//! Nothing here waits, reads a clock or starts a thread: the same seed gives the same stream.
+
+mod arrivals;
+mod error;
+mod model;
+mod op;
+mod registry;
+mod text;
+mod values;
+mod workload;
+
+pub use arrivals::{Arrivals, BatchSizes, DueTimes, Recording, Speed, UnknownSpeed};
+pub use engine_env::rng::Seed;
+pub use error::{InputError, WorkloadError};
+pub use model::{Expected, Got, Model, Promise, ReadHandle, Why, WriteHandle, WrongAnswer};
+pub use op::{Access, Key, Op, OpKind};
+pub use registry::{Format, OpenOptions, Opened, Registry, UnknownFormatName};
+pub use values::{Fingerprint, HEADER_LEN, Label, StreamTag, Value, ValueFault, check, read_label};
+pub use workload::{Ops, Parameter, Workload};

@@ -1,0 +1,224 @@
+//! Text that compresses like the free text of a profile: a corpus built once from a fixed vocabulary, of which
+//! values take slices. It never changes between runs, and a slice costs one copy.
+
+use rand::RngExt;
+use std::sync::OnceLock;
+
+/// Bytes that a slice may start in; a power of two, so that a hash picks a start by masking.
+const STARTS: usize = 1 << 16;
+/// Longest slice taken at once.
+const SLICE_MAX: usize = 4096;
+
+const WORDS: &[&str] = &[
+    "Avenue",
+    "Street",
+    "Boulevard",
+    "Suite",
+    "Building",
+    "Room",
+    "Capitol",
+    "State",
+    "House",
+    "Senate",
+    "District",
+    "County",
+    "City",
+    "Hall",
+    "Main",
+    "Park",
+    "North",
+    "South",
+    "East",
+    "West",
+    "Office",
+    "primary",
+    "mayor",
+    "member",
+    "chair",
+    "committee",
+    "council",
+    "education",
+    "finance",
+    "health",
+    "transportation",
+    "agriculture",
+    "judiciary",
+    "representative",
+    "senator",
+    "president",
+    "leadership",
+    "majority",
+    "minority",
+    "Democratic",
+    "Republican",
+    "Independent",
+    "University",
+    "College",
+    "School",
+    "bachelor",
+    "master",
+    "law",
+    "science",
+    "engineering",
+    "history",
+    "economics",
+    "manager",
+    "director",
+    "owner",
+    "business",
+    "company",
+    "software",
+    "nurse",
+    "teacher",
+    "farmer",
+    "attorney",
+    "veteran",
+    "army",
+    "family",
+    "children",
+    "married",
+    "born",
+    "raised",
+    "served",
+    "elected",
+    "since",
+    "years",
+    "first",
+    "second",
+    "community",
+    "volunteer",
+    "board",
+    "public",
+    "service",
+    "local",
+    "small",
+    "development",
+    "experience",
+    "worked",
+    "lives",
+    "with",
+    "and",
+    "the",
+    "of",
+    "in",
+    "for",
+    "from",
+    "to",
+    "at",
+    "on",
+    "James",
+    "Mary",
+    "Robert",
+    "Patricia",
+    "John",
+    "Jennifer",
+    "Michael",
+    "Linda",
+    "David",
+    "Elizabeth",
+    "William",
+    "Barbara",
+    "Richard",
+    "Susan",
+    "Joseph",
+    "Jessica",
+    "Thomas",
+    "Sarah",
+    "Smith",
+    "Johnson",
+    "Williams",
+    "Brown",
+    "Jones",
+    "Garcia",
+    "Miller",
+    "Davis",
+    "Rodriguez",
+    "Martinez",
+    "Hernandez",
+    "Lopez",
+    "Gonzalez",
+    "Wilson",
+    "Anderson",
+    "Taylor",
+    "Moore",
+    "Jackson",
+    "Martin",
+    "Lee",
+    "Springfield",
+    "Franklin",
+    "Greenville",
+    "Bristol",
+    "Clinton",
+    "Fairview",
+    "Salem",
+    "Madison",
+    "Georgetown",
+    "Arlington",
+    "Ashland",
+    "Burlington",
+    "Manchester",
+    "Oxford",
+    "Jefferson",
+    "Lincoln",
+    "Washington",
+    "https:",
+    "www",
+    "gov",
+    "org",
+    "example",
+    "people",
+    "profile",
+    "images",
+    "about",
+    "contact",
+];
+
+fn corpus() -> &'static [u8] {
+    static CORPUS: OnceLock<Vec<u8>> = OnceLock::new();
+    CORPUS.get_or_init(|| {
+        let mut rng = engine_env::rng::Seed(0x7465_7874).rng();
+        let mut text = Vec::with_capacity(STARTS + 2 * SLICE_MAX);
+        while text.len() < STARTS + SLICE_MAX {
+            match rng.random_range(0..12_u32) {
+                0 => text.extend_from_slice(format!("{} ", rng.random_range(1..10_000_u32)).as_bytes()),
+                1 => text.extend_from_slice(
+                    format!("{}-{:04} ", rng.random_range(200..1000_u32), rng.random_range(0..10_000_u32))
+                        .as_bytes(),
+                ),
+                _ => {
+                    // Squaring favours the front of the list a little, as common words are favoured in text.
+                    let at: f64 = rng.random::<f64>().powf(1.3);
+                    text.extend_from_slice(WORDS[(at * WORDS.len() as f64) as usize].as_bytes());
+                    text.push(b' ');
+                }
+            }
+        }
+        text
+    })
+}
+
+/// Appends `len` bytes of text chosen by `pick`: printable ASCII without quote or backslash.
+pub(crate) fn fill(out: &mut Vec<u8>, len: usize, pick: u64) {
+    let corpus = corpus();
+    let (mut left, mut pick) = (len, pick);
+    while left > 0 {
+        let start = pick as usize & (STARTS - 1);
+        let take = left.min(SLICE_MAX);
+        out.extend_from_slice(&corpus[start..start + take]);
+        left -= take;
+        pick = engine_env::rng::mix(pick.wrapping_add(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_printable_and_needs_no_escape_in_json() {
+        let mut out = Vec::new();
+        fill(&mut out, 20_000, 99);
+        assert_eq!(out.len(), 20_000);
+        assert!(out.iter().all(|b| (b' '..=b'~').contains(b) && *b != b'"' && *b != b'\\'));
+    }
+}
