@@ -144,9 +144,9 @@ pub struct Measurement {
     pub service_us: Percentiles,
     /// From the moment an operation was due until it was handed over, microseconds.
     pub wait_us: Percentiles,
-    /// File with the full distributions.
+    /// File with the full distributions, see [`histograms`](crate::report::histograms).
     pub histogram: Option<String>,
-    /// File with a row a second.
+    /// File with a row a second, see [`series`](crate::report::series).
     pub series: Option<String>,
     /// What it cost. Of the whole run, so the same in each of its measurements.
     pub resources: Resources,

@@ -1,0 +1,109 @@
+//! `*.csv` beside a run: what happened second by second, for the plots over time.
+//!
+//! Columns: `second,operation,count,errors,p50_us,p99_us,max_us`. A second is counted from the start of the measured
+//! time by when the operations were *due*; an empty cell means that nothing was answered, or too little to say.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// A second of one kind of operation.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Second {
+    /// Start of the interval, seconds from the start of the measured time.
+    pub second: f64,
+    /// Kind of operation, or `all`.
+    pub operation: String,
+    /// Operations answered.
+    pub count: u64,
+    /// Operations that failed.
+    pub errors: u64,
+    /// Median response time, microseconds.
+    pub p50_us: Option<f64>,
+    /// 99th percentile of the response time within this second, microseconds: a shape to look at, not a result.
+    pub p99_us: Option<f64>,
+    /// Longest response time, microseconds.
+    pub max_us: Option<f64>,
+}
+
+/// Why a series can't be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SeriesError {
+    /// The file can't be written.
+    #[error("can't write {file}: {source}; free some space or choose another folder with --out")]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// The reason.
+        source: csv::Error,
+    },
+    /// The file can't be read, or a row isn't a second.
+    #[error("{file}{}: {what}; restore the file, or delete it to rebuild without the plots over time",
+        line.map(|l| format!(":{l}")).unwrap_or_default())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1, where it is known.
+        line: Option<u64>,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// Writes a series.
+///
+/// # Errors
+/// The file can't be written.
+pub fn write(file: &Path, seconds: &[Second]) -> Result<(), SeriesError> {
+    let failed = |source| SeriesError::Write { file: file.to_owned(), source };
+    let mut writer = csv::Writer::from_path(file).map_err(failed)?;
+    for second in seconds {
+        writer.serialize(second).map_err(failed)?;
+    }
+    writer.flush().map_err(|e| failed(e.into()))
+}
+
+/// Reads a series.
+///
+/// # Errors
+/// The file can't be read, or a row isn't a second.
+pub fn read(file: &Path) -> Result<Vec<Second>, SeriesError> {
+    let failed = |e: csv::Error| SeriesError::Read {
+        file: file.to_owned(),
+        line: e.position().map(csv::Position::line),
+        what: e.to_string(),
+    };
+    csv::Reader::from_path(file).map_err(failed)?.into_deserialize().map(|row| row.map_err(failed)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_come_back_with_their_gaps_and_a_bad_row_names_its_line() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("s.csv");
+        let seconds = vec![
+            Second {
+                second: 0.0,
+                operation: "all".into(),
+                count: 10,
+                p50_us: Some(1.5),
+                ..Second::default()
+            },
+            Second { second: 1.0, operation: "all".into(), count: 0, errors: 3, ..Second::default() },
+        ];
+        write(&file, &seconds).expect("written");
+        assert_eq!(read(&file).expect("read"), seconds);
+        std::fs::write(
+            &file,
+            "second,operation,count,errors,p50_us,p99_us,max_us\n0,all,1,0,,,\n1,all,many,0,,,\n",
+        )
+        .expect("written");
+        let said = read(&file).expect_err("many is no number").to_string();
+        assert!(said.contains("s.csv:3: "), "{said}");
+        assert!(read(&dir.path().join("none.csv")).is_err());
+    }
+}
