@@ -112,7 +112,6 @@ impl<F: Clone, T> CommitQueue<F, T> {
     ///
     /// # Panics
     /// If nothing was begun.
-    #[expect(clippy::type_complexity, reason = "the pair is explained in the text above")]
     pub fn finish(
         &mut self,
         result: Result<(), DiskError>,

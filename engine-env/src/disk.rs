@@ -225,6 +225,10 @@ pub enum ReadNow {
 }
 
 /// An open file: cheap to clone, closed when the last clone is gone, usable from any thread.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "asking is a system call that can fail; callers compare the length"
+)]
 pub trait File: Clone + PartialEq + Send + Sync + std::fmt::Debug + 'static {
     /// Writes all of `bytes` on the caller's thread.
     ///
@@ -294,6 +298,7 @@ pub trait Disk: 'static {
     ///
     /// # Panics
     /// If another operation is in flight on this disk.
+    #[expect(clippy::type_complexity, reason = "what a completion holds, without its name")]
     fn run_with_buf(
         &mut self,
         op: Op<Self::File>,

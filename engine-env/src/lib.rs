@@ -10,7 +10,7 @@
 //! | --- | --- | --- |
 //! | io_uring | [`OsDisk`] from [`OsHome`] with [`Backend::Uring`] | many operations in flight from one thread |
 //! | blocking system calls | [`OsDisk`] with [`Backend::Blocking`] | machines that refuse io_uring, and as the baseline |
-//! | simulated | `sim::SimDisk` | crash tests: sector loss and tearing, failed syncs, lost names, from one seed |
+//! | simulated | [`sim::SimDisk`] from [`sim::SimHome`] | crash tests: sector loss and tearing, failed syncs, lost names, from one seed |
 //!
 //! Around them: [`CommitQueue`] orders the writes to the end of files and tells which are durable, [`Committer`]
 //! is the thread that owns a disk and drives a [`Machine`], [`CompletionQueue`] hands results back with one wake
@@ -24,6 +24,7 @@ mod disk;
 mod error;
 mod os;
 pub mod rng;
+pub mod sim;
 
 pub use commit_queue::{Chunk, CommitQueue};
 pub use committer::{Committer, Machine, drive_until_idle};

@@ -32,6 +32,11 @@ impl DirLock {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Self { _file: file }),
                 Err(rustix::io::Errno::WOULDBLOCK) if started.elapsed() < PATIENCE => {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "the kernel tells nobody when a dying process lets go of a lock, and a blocking \
+                                  flock has no time limit"
+                    )]
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => {
