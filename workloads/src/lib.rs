@@ -8,9 +8,12 @@
 
 mod arrivals;
 mod error;
+pub mod keys;
+mod member;
 mod model;
 mod op;
 mod registry;
+mod source;
 mod text;
 mod values;
 mod workload;

@@ -1,6 +1,8 @@
 //! Where workloads are found: by name among the registered ones, or as a file.
 
-use crate::error::{WorkloadError, nearest};
+use crate::error::{WorkloadError, nearest, shorten};
+use crate::member::{self, MemberUpdate};
+use crate::source::Source;
 use crate::workload::Workload;
 use std::fmt;
 use std::str::FromStr;
@@ -121,7 +123,13 @@ impl Registry {
     /// The workloads that come with the workbench.
     #[must_use]
     pub fn standard() -> Self {
-        Self::empty()
+        let mut registry = Self::empty();
+        for (name, text) in member::STANDARD {
+            let (spec, _) =
+                member::parse(name, text, false).expect("an embedded spec is sound, a test reads it");
+            registry.add(MemberUpdate::new(spec));
+        }
+        registry
     }
 
     /// Adds a workload under its own name; one of that name that is already there is replaced.
@@ -152,13 +160,110 @@ impl Registry {
                 if options.set.is_empty() { workload } else { workload.configured(&options.set)? };
             return Ok(Opened { workload, warnings: Vec::new() });
         }
-        let nearest = nearest(name_or_file, self.workloads.iter().map(|w| w.name())).map(str::to_owned);
-        Err(WorkloadError::UnknownName { name: name_or_file.to_owned(), nearest })
+        let Some(source) = Source::open(name_or_file)? else {
+            let nearest = nearest(name_or_file, self.workloads.iter().map(|w| w.name())).map(str::to_owned);
+            return Err(WorkloadError::UnknownName { name: name_or_file.to_owned(), nearest });
+        };
+        let mut opened = open_source(source, options)?;
+        if !options.set.is_empty() {
+            opened.workload = opened.workload.configured(&options.set)?;
+        }
+        Ok(opened)
+    }
+}
+
+/// Opens a file in its format.
+fn open_source(mut source: Source, options: &OpenOptions) -> Result<Opened, WorkloadError> {
+    let format = match options.format {
+        Format::Auto => detect(&source)?,
+        named => named,
+    };
+    match format {
+        Format::Auto | Format::Spec => {
+            let file = source.name().to_owned();
+            let (mut spec, warnings) = member::parse(&file, &source.text()?, options.lenient)?;
+            if spec.name.is_empty() {
+                spec.name = source.stem();
+            }
+            Ok(Opened { workload: Arc::new(MemberUpdate::new(spec)), warnings })
+        }
+        _ => Err(unknown_format(&source)),
+    }
+}
+
+/// Tells the format from the first line that says something.
+fn detect(source: &Source) -> Result<Format, WorkloadError> {
+    let head = source.head();
+    if member::looks_like_spec(&head) {
+        return Ok(Format::Spec);
+    }
+    Err(unknown_format(source))
+}
+
+fn unknown_format(source: &Source) -> WorkloadError {
+    let head = source.head();
+    let begins = head.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    WorkloadError::UnknownFormat {
+        file: source.name().to_owned(),
+        begins: shorten(begins),
+        known: Format::names(),
     }
 }
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.workloads.iter().map(|w| w.name())).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(text: &str, options: &OpenOptions) -> Result<Opened, WorkloadError> {
+        let dir = tempfile::tempdir().expect("a folder for the test");
+        let file = dir.path().join("mine.toml");
+        std::fs::write(&file, text).expect("written");
+        Registry::standard().open(file.to_str().expect("a plain path"), options)
+    }
+
+    #[test]
+    fn the_standard_workloads_open_by_name_with_settings() {
+        let registry = Registry::standard();
+        assert_eq!(registry.names()[0].0, "member-update");
+        let set = vec![("members".to_owned(), "123".to_owned())];
+        let opened =
+            registry.open("member-update", &OpenOptions { set, ..OpenOptions::default() }).expect("opens");
+        assert_eq!(opened.workload.records(), 123);
+        let error =
+            registry.open("member-updat", &OpenOptions::default()).expect_err("no such name").to_string();
+        assert!(error.contains("did you mean \"member-update\"?"), "{error}");
+    }
+
+    #[test]
+    fn a_spec_file_opens_under_its_own_name_or_the_file_s() {
+        let opened = open("base = \"member-update\"\nmembers = 9\n", &OpenOptions::default()).expect("opens");
+        assert_eq!((opened.workload.name(), opened.workload.records()), ("mine", 9));
+        let opened = open("name = \"other\"\nmembers = 9\n", &OpenOptions::default()).expect("opens");
+        assert_eq!(opened.workload.name(), "other");
+        let set = vec![("members".to_owned(), "10".to_owned())];
+        let opened = open("members = 9\n", &OpenOptions { set, ..OpenOptions::default() }).expect("opens");
+        assert_eq!(opened.workload.records(), 10);
+    }
+
+    #[test]
+    fn an_unknown_format_and_an_empty_file_are_named() {
+        let error = open("PK\u{3}\u{4}zip", &OpenOptions::default()).expect_err("not known").to_string();
+        assert!(error.contains("format not known") && error.contains("--format spec|"), "{error}");
+        let error = open(" \n\n", &OpenOptions::default()).expect_err("empty").to_string();
+        assert!(error.contains("mine.toml:1: the file is empty"), "{error}");
+    }
+
+    #[test]
+    fn format_names_read_back() {
+        for format in Format::NAMED {
+            assert_eq!(format.name().parse(), Ok(format));
+        }
+        assert!("yaml".parse::<Format>().is_err());
     }
 }

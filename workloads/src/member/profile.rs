@@ -1,0 +1,119 @@
+//! A member's record: fifteen fields of text as one JSON object behind the value's header.
+//!
+//! The record is a function of (member, how often each field was changed, length): a change gives one field other
+//! text of the same length, so that two versions of a record differ where the member edited and nowhere else, and
+//! a record keeps its length for life.
+
+use crate::text;
+use crate::values::{HEADER_LEN, Label, Value};
+use engine_env::rng::mix;
+
+/// The number of fields of a record.
+pub(crate) const FIELDS: usize = 15;
+
+/// Field names with their share of a record's text, in sixty-fourths. Names and shares are those of the public
+/// register (openstates/people) that the sizes were measured on.
+const SHARES: [(&str, u32); FIELDS] = [
+    ("name", 2),
+    ("given_name", 1),
+    ("family_name", 1),
+    ("email", 3),
+    ("image", 7),
+    ("party", 2),
+    ("gender", 1),
+    ("birth_date", 1),
+    ("roles", 9),
+    ("offices", 12),
+    ("links", 8),
+    ("sources", 8),
+    ("other_names", 4),
+    ("other_identifiers", 3),
+    ("extras", 2),
+];
+
+const SHARES_SUM: u32 = {
+    let (mut sum, mut at) = (0, 0);
+    while at < FIELDS {
+        sum += SHARES[at].1;
+        at += 1;
+    }
+    sum
+};
+const _: () = assert!(SHARES_SUM == 64);
+
+/// Bytes of a record that are not text: header, names, quotes, colons, commas, braces.
+const FRAME_LEN: usize = {
+    let (mut len, mut at) = (HEADER_LEN + 1, 0);
+    while at < FIELDS {
+        len += SHARES[at].0.len() + "\"\":\"\",".len();
+        at += 1;
+    }
+    len
+};
+
+/// No record is shorter: every field has at least two characters.
+pub(crate) const RECORD_MIN: usize = FRAME_LEN + 2 * SHARES_SUM as usize;
+
+/// How often each field of a member was changed.
+pub(crate) type Changes = [u8; FIELDS];
+
+/// The record of a member with these changes, `len` bytes long (at least [`RECORD_MIN`]).
+pub(crate) fn record(label: Label, changes: &Changes, len: usize) -> Value {
+    debug_assert!(len >= RECORD_MIN, "a record of {len} bytes has no room for its fields");
+    let text_len = len.max(RECORD_MIN) - FRAME_LEN;
+    let mut out = Value::room(len);
+    out.push(b'{');
+    let member = mix(u64::from(label.key_index) ^ 0x6d65_6d62_6572);
+    let mut left = text_len;
+    for (field, (name, share)) in SHARES.iter().enumerate() {
+        // The last field takes what rounding left over.
+        let take = if field + 1 == FIELDS { left } else { text_len * *share as usize / SHARES_SUM as usize };
+        left -= take;
+        out.push(b'"');
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":\"");
+        text::fill(&mut out, take, mix(member ^ (field as u64) << 8 ^ u64::from(changes[field])));
+        out.extend_from_slice(if field + 1 == FIELDS { b"\"}" } else { b"\"," });
+    }
+    Value::seal(out, label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values::{StreamTag, check};
+
+    fn label(version: u64) -> Label {
+        Label { key_index: 42, stream: StreamTag(1), version }
+    }
+
+    fn fields(value: &Value) -> serde_json::Map<String, serde_json::Value> {
+        serde_json::from_slice(&value.as_bytes()[HEADER_LEN..]).expect("the body is one JSON object")
+    }
+
+    #[test]
+    fn a_record_has_its_length_its_header_and_fifteen_fields() {
+        for len in [RECORD_MIN, 400, 1097, 9000] {
+            let value = record(label(3), &[0; FIELDS], len);
+            assert_eq!(value.len(), len);
+            check(value.as_bytes(), label(3)).expect("self-checking");
+            assert_eq!(fields(&value).len(), FIELDS);
+        }
+    }
+
+    #[test]
+    fn a_change_touches_its_field_and_no_other() {
+        let before = fields(&record(label(1), &[0; FIELDS], 1097));
+        let mut changes = [0; FIELDS];
+        changes[9] = 1;
+        let after = fields(&record(label(2), &changes, 1097));
+        let differing: Vec<_> = before.iter().filter(|(name, text)| after[*name] != **text).collect();
+        assert_eq!(differing.len(), 1);
+        assert_eq!(differing[0].0, "offices");
+    }
+
+    #[test]
+    fn the_smallest_size_of_the_default_workload_has_room() {
+        const { assert!(RECORD_MIN <= 400) }
+    }
+}
