@@ -1,0 +1,19 @@
+//! Statistics that a reviewer would accept: the run is the replicate, never the operation.
+//!
+//! One run's p99 moves by its own luck; an interval computed from inside one run covers the truth a tenth of the
+//! time. So intervals come only from pairs of runs, percentiles only where enough samples stand behind them, and
+//! "no difference shown" is an answer.
+
+mod bootstrap;
+mod pairs;
+mod percentile;
+mod sign_test;
+mod student;
+mod verdict;
+
+pub use bootstrap::bootstrap_ci95;
+pub use pairs::{PairedRatio, paired_ratio, self_pairs};
+pub use percentile::{percentile_us, summarize};
+pub use sign_test::sign_test_p;
+pub use student::t_quantile;
+pub use verdict::judge;
