@@ -1,0 +1,114 @@
+//! The `workbench` command. Exit codes: 0 fine, 1 a check failed (wrong answer, lost data), 2 wrong usage or input.
+
+mod choice;
+mod list;
+mod run;
+mod text;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Parser, Subcommand};
+use workloads::Registry;
+
+use crate::engine::EngineRegistry;
+
+/// What a build knows: its engines and workloads.
+#[derive(Debug)]
+pub struct Workbench {
+    /// The engines.
+    pub engines: EngineRegistry,
+    /// The workloads.
+    pub workloads: Registry,
+}
+
+impl Workbench {
+    /// The engines and workloads of this workspace. Add your own to its two registries.
+    #[must_use]
+    pub fn standard() -> Self {
+        Self { engines: EngineRegistry::standard(), workloads: Registry::standard() }
+    }
+}
+
+/// Measures storage engines against each other, checks every answer, and says what can be said.
+#[derive(Debug, Parser)]
+#[command(
+    name = "workbench",
+    version,
+    after_help = "\
+Examples:
+  workbench compare --quick                          compare the store and the log; writes results/.../report.html
+  workbench run --engine kv-store --workload member-update --rate 20000 --duration 10s
+  workbench list engines                             what can be measured
+  workbench describe member-update                   what a workload asks, and what can be set
+
+Exit codes: 0 fine; 1 a check failed (wrong answer, lost data); 2 wrong usage or input."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one engine under one workload and tell its latencies.
+    Run(Box<run::RunArgs>),
+    /// List what this build knows.
+    List(list::ListArgs),
+}
+
+/// Why a command ended badly.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Wrong usage or input: exit code 2.
+    Input(String),
+    /// A check failed: exit code 1.
+    Check(String),
+}
+
+impl Failure {
+    fn input(error: impl std::fmt::Display) -> Self {
+        Self::Input(error.to_string())
+    }
+}
+
+/// Runs the command line `args`, program name first, and tells how it went.
+#[must_use]
+pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workbench: &Workbench) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to standard output; clap knows which is which.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args, workbench),
+        Command::List(args) => list::list(&args, workbench),
+    };
+    let (message, code) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Check(message)) => (message, 1),
+        Err(Failure::Input(message)) => (message, 2),
+    };
+    let _ = writeln!(std::io::stderr(), "workbench: {message}");
+    ExitCode::from(code)
+}
+
+/// A flag that the first Ctrl-C sets; the second one ends the process.
+pub(crate) fn stop_on_ctrl_c() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    // Fails only where a handler is set already, as in a test that runs two commands: then nobody presses keys.
+    let _ = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        let _ = writeln!(std::io::stderr(), "stopping; what was measured is kept. Once more to end at once");
+    });
+    stop
+}

@@ -1,0 +1,208 @@
+//! `workbench run`: one engine, one workload, one run.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use engine_env::rng::Seed;
+
+use super::choice::{self, WorkloadArgs};
+use super::{Failure, Workbench, stop_on_ctrl_c, text};
+use crate::durability::Durability;
+use crate::environment::Environment;
+use crate::limits::Limits;
+use crate::load::Bound;
+use crate::report::record::{Measurement, Run, SCHEMA};
+use crate::result_folder::{ResultFolder, default_data_folder};
+use crate::run::{Arriving, RunPlan, run_once};
+use crate::utc;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  workbench run --engine memory --workload member-update --clients 64 --duration 5s
+  workbench run --engine log --workload member-update --rate 20000 --durability synced --out /data/one-run
+  workbench run --engine kv-store --workload changes.jsonl --rate 500
+
+With --rate, operations are due by a schedule and latency counts from there, whatever the engine does. With --clients,
+each client waits for its answer before it asks again: good for the highest throughput, deceptive for latency.")]
+pub(super) struct RunArgs {
+    /// Engine to run; see `workbench list engines`
+    #[arg(long, value_name = "E")]
+    engine: String,
+    /// Workload by name, a file, or - for standard input
+    #[arg(long, value_name = "W")]
+    workload: String,
+    /// Offer this many operations a second on a schedule (open loop)
+    #[arg(long, value_name = "N", value_parser = text::rate, conflicts_with = "clients")]
+    rate: Option<f64>,
+    /// Keep this many operations in flight (closed loop) [default: 64]
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    clients: Option<u32>,
+    /// How long to measure
+    #[arg(long, value_name = "TIME", value_parser = text::duration, default_value = "10s")]
+    duration: Duration,
+    /// How long to run before measuring
+    #[arg(long, value_name = "TIME", value_parser = text::duration, default_value = "2s")]
+    warmup: Duration,
+    /// End after this many operations, if the time isn't over before; no warm-up then
+    #[arg(long, value_name = "N")]
+    operations: Option<u64>,
+    /// When a write is acknowledged: os, synced or interval:MS
+    #[arg(long, value_name = "D", default_value = "os")]
+    durability: Durability,
+    /// Seed of everything that is drawn
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    workload_args: WorkloadArgs,
+    /// Folder for the engine's data, removed after the run; a real disk, not tmpfs
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Keep record and distributions in this folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the record as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> {
+    let engine = choice::engine(workbench, &args.engine)?;
+    let settings = args.workload_args.settings(&[engine]);
+    let workload = args.workload_args.open(workbench, &args.workload, &settings)?;
+    let folder = args.out.as_deref().map(ResultFolder::claim).transpose().map_err(Failure::input)?;
+    let arriving = match args.rate {
+        Some(rate_per_s) => Arriving::Open { rate_per_s },
+        None => Arriving::Closed { clients: args.clients.unwrap_or(64) },
+    };
+    let common = Measurement {
+        experiment: "run".to_owned(),
+        workload: workload.name().to_owned(),
+        engine: engine.name().to_owned(),
+        durability: args.durability.to_string(),
+        order: 1,
+        repeat: 0,
+        histogram: folder.as_ref().map(|_| "run-1.hlog".to_owned()),
+        series: folder.as_ref().map(|_| "run-1.csv".to_owned()),
+        settings: settings.of_engines.clone(),
+        seed: Some(args.seed),
+        ..Measurement::default()
+    };
+    let stop = stop_on_ctrl_c();
+    let dir = args.dir.clone().unwrap_or_else(default_data_folder).join("run");
+    let environment = Environment::capture(&dir);
+    let started = SystemTime::now();
+    let plan = RunPlan {
+        engine,
+        workload: &*workload,
+        durability: args.durability,
+        settings: &settings.of_engines,
+        arriving,
+        warmup: if args.operations.is_some() { Duration::ZERO } else { args.warmup },
+        bound: Bound { time: Some(args.duration), operations: args.operations },
+        seed: Seed(args.seed),
+        dir,
+        histograms: folder.as_ref().map(|f| {
+            let comment = format!("{} {} {}", args.engine, args.workload, args.durability);
+            f.histograms("run-1", vec![comment])
+        }),
+        memory_per_s: None,
+    };
+    let outcome = run_once(plan, &stop).map_err(Failure::input)?;
+    let measurements = outcome.measurements(&common);
+    if let Some(folder) = &folder {
+        let run = Run {
+            schema: SCHEMA,
+            id: folder.id(),
+            started: utc::rfc3339(started),
+            finished: utc::rfc3339(SystemTime::now()),
+            command: std::env::args().collect(),
+            seed: args.seed,
+            quick: false,
+            interrupted: outcome.phase.stopped,
+            environment,
+            limits: Limits::default(),
+            engines: Vec::new(),
+            workloads: Vec::new(),
+            measurements: measurements.clone(),
+            comparisons: Vec::new(),
+            claims: Vec::new(),
+            not_measured: Vec::new(),
+            notes: Vec::new(),
+        };
+        run.write(folder.path()).map_err(Failure::input)?;
+    }
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let json = serde_json::to_string_pretty(&measurements).map_err(Failure::input)?;
+        let _ = writeln!(out, "{json}");
+    } else {
+        let _ = out.write_all(table(&measurements).as_bytes());
+    }
+    let wrong = outcome.tally.all().wrong;
+    if wrong > 0 {
+        let examples = outcome.tally.wrong_examples.join("\n  ");
+        return Err(Failure::Check(format!(
+            "{wrong} wrong answers, so this run has no numbers:\n  {examples}"
+        )));
+    }
+    Ok(())
+}
+
+/// The measurements for a person.
+pub(super) fn table(measurements: &[Measurement]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let Some(first) = measurements.first() else { return text };
+    let load = match (first.load.offered_per_s, first.load.clients) {
+        (Some(rate), _) => format!("{rate:.0} operations/s offered"),
+        (_, clients) => format!("{} clients", clients.unwrap_or(0)),
+    };
+    let _ = writeln!(
+        text,
+        "{} under {}, durability {}, {load}; {:.1} s measured",
+        first.engine,
+        first.workload,
+        first.durability,
+        first.measured_s.unwrap_or(0.0)
+    );
+    let _ = writeln!(
+        text,
+        "{:<16} {:>10} {:>12} {:>10} {:>10} {:>10} {:>10} {:>10} {:>8}",
+        "operation", "count", "per second", "p50", "p95", "p99", "p99.9", "max", "errors"
+    );
+    for m in measurements {
+        let us = m.response_us;
+        let _ = writeln!(
+            text,
+            "{:<16} {:>10} {:>12.0} {:>10} {:>10} {:>10} {:>10} {:>10} {:>8}",
+            m.operation,
+            m.count,
+            m.achieved_per_s,
+            text::micros(us.p50),
+            text::micros(us.p95),
+            text::micros(us.p99),
+            text::micros(us.p999),
+            text::micros(us.max),
+            m.errors
+        );
+    }
+    let _ = writeln!(
+        text,
+        "{} answers checked, {} wrong; response times{}",
+        first.verified_answers.unwrap_or(0),
+        first.wrong_answers,
+        if first.saturated {
+            " withheld: saturated, the engine can't keep up with this rate"
+        } else if first.driver_limited {
+            " withheld: the driver's own lateness is more than a tenth of them"
+        } else if first.load.offered_per_s.is_some() {
+            " count from the moment an operation was due"
+        } else {
+            " count from the moment a client asked"
+        }
+    );
+    text
+}

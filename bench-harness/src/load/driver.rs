@@ -1,0 +1,444 @@
+//! [`Driver`]: submits operations, takes answers, checks each, and takes the times.
+//!
+//! Invariants:
+//! * Every answer is judged by the model before it counts.
+//! * `due <= start <= done`. An operation that waits for its key or for a full engine keeps its due time.
+//! * The driver's lateness is the time between the moment it could have handed an operation over and the moment it
+//!   did: time spent inside the engine isn't the driver's, waiting for a timer is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use engine_env::Wait;
+use workloads::{Access, Model, Op, OpKind, ReadHandle, WriteHandle};
+
+use super::clock::Clock;
+use super::key_order::KeyOrder;
+use super::lag::LagTrend;
+use super::{DRAIN_MAX, WAIT_MAX};
+use crate::engine::{Answer, Completion, OpError, Session, Submit, Token};
+use crate::measure::Recorder;
+
+/// Examples kept of each kind of trouble.
+const EXAMPLES_MAX: usize = 5;
+
+/// Submitted at most between two polls, so that completions don't wait behind a flood.
+const ROUND_MAX: usize = 512;
+
+/// What happened to the operations of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClassTally {
+    /// Answered without an error.
+    pub answered: u64,
+    /// Failed, or never answered.
+    pub errors: u64,
+    /// The engine has no such operation.
+    pub unsupported: u64,
+    /// Answered with something that no allowed order explains.
+    pub wrong: u64,
+}
+
+/// What happened to the operations of a phase.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tally {
+    classes: [ClassTally; OpKind::ALL.len()],
+    /// Answers compared with what is allowed.
+    pub verified: u64,
+    /// The first wrong answers, in words.
+    pub wrong_examples: Vec<String>,
+    /// The first errors, in words.
+    pub error_examples: Vec<String>,
+    /// Bytes of keys and values in acknowledged writes.
+    pub user_bytes_written: u64,
+}
+
+impl Tally {
+    /// The operations of one kind.
+    #[must_use]
+    pub fn class(&self, kind: OpKind) -> ClassTally {
+        self.classes[index_of(kind)]
+    }
+
+    /// All kinds together.
+    #[must_use]
+    pub fn all(&self) -> ClassTally {
+        self.classes.iter().fold(ClassTally::default(), |sum, c| ClassTally {
+            answered: sum.answered + c.answered,
+            errors: sum.errors + c.errors,
+            unsupported: sum.unsupported + c.unsupported,
+            wrong: sum.wrong + c.wrong,
+        })
+    }
+
+    fn of(&mut self, kind: OpKind) -> &mut ClassTally {
+        &mut self.classes[index_of(kind)]
+    }
+
+    /// Adds wrong answers and errors of a phase that isn't measured: they count all the same.
+    pub(crate) fn add_troubles_of(&mut self, other: &Self) {
+        for (mine, theirs) in self.classes.iter_mut().zip(&other.classes) {
+            mine.wrong += theirs.wrong;
+            mine.errors += theirs.errors;
+        }
+        self.verified += other.verified;
+        let room = |examples: &Vec<String>| EXAMPLES_MAX.saturating_sub(examples.len());
+        let (wrong, errors) = (room(&self.wrong_examples), room(&self.error_examples));
+        self.wrong_examples.extend(other.wrong_examples.iter().take(wrong).cloned());
+        self.error_examples.extend(other.error_examples.iter().take(errors).cloned());
+    }
+}
+
+fn index_of(kind: OpKind) -> usize {
+    OpKind::ALL.iter().position(|k| *k == kind).expect("ALL holds every kind")
+}
+
+#[derive(Debug)]
+enum Begun {
+    Read(ReadHandle),
+    Write(WriteHandle),
+}
+
+#[derive(Debug)]
+struct Pending {
+    op: Op,
+    due_ns: u64,
+    /// Not held back by anything: its lateness is the driver's.
+    straight: bool,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    pending: Pending,
+    begun: Begun,
+    start_ns: u64,
+}
+
+/// How draining ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Operations that were given up.
+    pub unanswered: u64,
+}
+
+/// One engine under one model, driven by the calling thread.
+pub struct Driver<'a, C> {
+    clock: &'a C,
+    session: Box<dyn Session>,
+    model: Model,
+    order: KeyOrder<Pending>,
+    ready: VecDeque<Pending>,
+    slots: Vec<Option<InFlight>>,
+    free_slots: Vec<u32>,
+    in_flight: usize,
+    done: Vec<Completion>,
+    /// When the last call into the engine came back, waiting ones apart.
+    engine_returned_ns: u64,
+    last_done_ns: u64,
+    ended: u64,
+    live_bytes: Vec<u32>,
+    recorder: Option<Recorder>,
+    trend: Option<LagTrend>,
+    tally: Tally,
+    stop: Arc<AtomicBool>,
+}
+
+impl<C> std::fmt::Debug for Driver<'_, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("in_flight", &self.in_flight).field("tally", &self.tally).finish()
+    }
+}
+
+impl<'a, C: Clock> Driver<'a, C> {
+    /// A driver of an open session. `stop` ends every loop from outside.
+    pub fn new(clock: &'a C, session: Box<dyn Session>, model: Model, stop: Arc<AtomicBool>) -> Self {
+        Self {
+            clock,
+            session,
+            model,
+            order: KeyOrder::new(),
+            ready: VecDeque::new(),
+            slots: Vec::new(),
+            free_slots: Vec::new(),
+            in_flight: 0,
+            done: Vec::new(),
+            engine_returned_ns: 0,
+            last_done_ns: 0,
+            ended: 0,
+            live_bytes: Vec::new(),
+            recorder: None,
+            trend: None,
+            tally: Tally::default(),
+            stop,
+        }
+    }
+
+    /// From now on, latencies go here.
+    pub fn record_to(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
+    }
+
+    /// Takes the recorder out.
+    pub fn take_recorder(&mut self) -> Option<Recorder> {
+        self.recorder.take()
+    }
+
+    /// The tally since the last time it was taken.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// Bytes of keys and values that are alive, by the acknowledged writes and deletes.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.live_bytes.iter().map(|b| u64::from(*b)).sum()
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn session(&self) -> &dyn Session {
+        &*self.session
+    }
+
+    /// Gives the engine back.
+    #[must_use]
+    pub fn into_session(self) -> Box<dyn Session> {
+        self.session
+    }
+
+    pub(super) fn clock(&self) -> &'a C {
+        self.clock
+    }
+
+    pub(super) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn watch(&mut self, trend: Option<LagTrend>) {
+        self.trend = trend;
+    }
+
+    pub(super) fn lag_grows(&self) -> bool {
+        self.trend.as_ref().is_some_and(LagTrend::grows)
+    }
+
+    /// Operations offered and not ended.
+    pub(super) fn outstanding(&self) -> usize {
+        self.in_flight + self.ready.len() + self.order.held()
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    pub(super) fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    pub(super) fn last_done_ns(&self) -> u64 {
+        self.last_done_ns
+    }
+
+    /// Takes an operation that is due, and hands over whatever can be.
+    pub(super) fn offer(&mut self, op: Op, due_ns: u64) {
+        let (key, writes) = (op.key_index, op.access() != Access::Read);
+        let pending = Pending { op, due_ns, straight: self.ready.is_empty() };
+        match self.order.enter(key, writes, pending) {
+            Some(pending) => self.ready.push_back(pending),
+            None => return,
+        }
+        self.pump();
+    }
+
+    /// Hands over until nothing is ready or the engine is full.
+    pub(super) fn pump(&mut self) {
+        for _ in 0..ROUND_MAX {
+            let Some(mut pending) = self.ready.pop_front() else { return };
+            let begun = match pending.op.access() {
+                Access::Read => Begun::Read(self.model.read_begins(pending.op.key_index)),
+                Access::Write | Access::Delete => Begun::Write(self.model.write_begins(&pending.op)),
+            };
+            let start_ns = self.clock.now_ns();
+            if std::mem::take(&mut pending.straight)
+                && let Some(recorder) = &mut self.recorder
+            {
+                recorder
+                    .record_lateness(start_ns - pending.due_ns.max(self.engine_returned_ns).min(start_ns));
+            }
+            let slot = self.free_slots.pop().unwrap_or_else(|| {
+                self.slots.push(None);
+                u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 operations in flight")
+            });
+            let submitted = self.session.submit(Token(u64::from(slot)), &pending.op);
+            let now_ns = self.clock.now_ns();
+            self.engine_returned_ns = now_ns;
+            match submitted {
+                Submit::Accepted => {
+                    self.slots[slot as usize] = Some(InFlight { pending, begun, start_ns });
+                    self.in_flight += 1;
+                    continue;
+                }
+                Submit::Answered(result) => self.end(pending, begun, start_ns, now_ns, result),
+                Submit::Full => {
+                    self.withdraw(begun);
+                    self.ready.push_front(pending);
+                    self.free_slots.push(slot);
+                    return;
+                }
+                Submit::Unsupported => {
+                    self.withdraw(begun);
+                    self.tally.of(pending.op.kind).unsupported += 1;
+                    self.leave(&pending.op);
+                }
+            }
+            self.free_slots.push(slot);
+        }
+    }
+
+    /// Takes completions; waits for one until `until_ns` at most, which is the driver's own waiting.
+    pub(super) fn reap(&mut self, until_ns: Option<u64>) {
+        self.session.poll(Wait::No, &mut self.done);
+        let mut now_ns = self.clock.now_ns();
+        self.engine_returned_ns = now_ns;
+        if self.done.is_empty()
+            && let Some(until_ns) = until_ns
+            && until_ns > now_ns
+        {
+            let wait = Duration::from_nanos(until_ns - now_ns).min(WAIT_MAX);
+            self.session.poll(Wait::AtMost(wait), &mut self.done);
+            now_ns = self.clock.now_ns();
+        }
+        let mut done = std::mem::take(&mut self.done);
+        for completion in done.drain(..) {
+            let Token(token) = completion.token;
+            let slot = self.slots.get_mut(token as usize).and_then(Option::take);
+            let InFlight { pending, begun, start_ns } =
+                slot.unwrap_or_else(|| panic!("the engine completed token {token}, which isn't in flight"));
+            self.in_flight -= 1;
+            self.free_slots.push(u32::try_from(token).expect("tokens are slot numbers"));
+            self.end(pending, begun, start_ns, now_ns, completion.result);
+        }
+        self.done = done;
+        self.pump();
+    }
+
+    /// Waits for everything that was offered.
+    pub fn drain(&mut self) -> Drained {
+        let give_up_ns = self.clock.now_ns() + DRAIN_MAX.as_nanos() as u64;
+        while self.outstanding() > 0 {
+            self.pump();
+            let now_ns = self.clock.now_ns();
+            if now_ns >= give_up_ns {
+                break;
+            }
+            self.reap(Some(give_up_ns));
+        }
+        let unanswered = self.outstanding() as u64;
+        if unanswered > 0 {
+            self.give_up();
+        }
+        Drained { unanswered }
+    }
+
+    /// Ends what was never answered as errors. The engine may still answer later; this driver must not go on.
+    fn give_up(&mut self) {
+        let unanswered: Vec<Op> = self
+            .slots
+            .iter_mut()
+            .filter_map(Option::take)
+            .map(|f| f.pending.op)
+            .chain(self.ready.drain(..).map(|p| p.op))
+            .collect();
+        for op in unanswered {
+            self.tally.of(op.kind).errors += 1;
+            if self.tally.error_examples.len() < EXAMPLES_MAX {
+                let text = format!("{} of key {} was not answered within {DRAIN_MAX:?}", op.kind, op.key);
+                self.tally.error_examples.push(text);
+            }
+        }
+        self.in_flight = 0;
+    }
+
+    /// The operation was never attempted.
+    fn withdraw(&mut self, begun: Begun) {
+        match begun {
+            Begun::Write(handle) => self.model.write_withdrawn(handle),
+            Begun::Read(handle) => self.model.read_fails(handle),
+        }
+    }
+
+    fn end(
+        &mut self,
+        pending: Pending,
+        begun: Begun,
+        start_ns: u64,
+        done_ns: u64,
+        result: Result<Answer, OpError>,
+    ) {
+        let Pending { op, due_ns, .. } = pending;
+        self.last_done_ns = done_ns;
+        let wrong = match (begun, &result) {
+            (Begun::Write(handle), Ok(Answer::Written | Answer::Deleted(_))) => {
+                self.model.write_ends(handle, true);
+                self.count_acknowledged(&op);
+                None
+            }
+            (Begun::Write(handle), other) => {
+                self.model.write_ends(handle, false);
+                other.as_ref().ok().map(|answer| format!("a {} was answered with {answer:?}", op.kind))
+            }
+            (Begun::Read(handle), Ok(Answer::Value(value))) => {
+                self.tally.verified += 1;
+                self.model.read_ends(handle, value.as_deref()).err().map(|wrong| wrong.to_string())
+            }
+            (Begun::Read(handle), other) => {
+                self.model.read_fails(handle);
+                other.as_ref().ok().map(|answer| format!("a {} was answered with {answer:?}", op.kind))
+            }
+        };
+        let class = self.tally.of(op.kind);
+        match &result {
+            Ok(_) => class.answered += 1,
+            Err(error) => {
+                class.errors += 1;
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.record_error(op.kind, done_ns);
+                }
+                if self.tally.error_examples.len() < EXAMPLES_MAX {
+                    self.tally.error_examples.push(format!("{} of key {}: {error}", op.kind, op.key));
+                }
+            }
+        }
+        if let Some(wrong) = wrong {
+            self.tally.of(op.kind).wrong += 1;
+            if self.tally.wrong_examples.len() < EXAMPLES_MAX {
+                self.tally.wrong_examples.push(format!("{} of key {}: {wrong}", op.kind, op.key));
+            }
+        }
+        if result.is_ok() {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.record(op.kind, due_ns, start_ns, done_ns);
+            }
+            if let Some(trend) = &mut self.trend {
+                trend.take(op.access() != Access::Read, due_ns, done_ns.saturating_sub(due_ns));
+            }
+        }
+        self.leave(&op);
+    }
+
+    fn count_acknowledged(&mut self, op: &Op) {
+        let index = op.key_index as usize;
+        if index >= self.live_bytes.len() {
+            self.live_bytes.resize((index + 1).next_power_of_two(), 0);
+        }
+        let bytes = op.value.as_ref().map_or(0, |value| op.key.len() + value.as_bytes().len());
+        self.live_bytes[index] = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.tally.user_bytes_written += if bytes == 0 { op.key.len() } else { bytes } as u64;
+    }
+
+    fn leave(&mut self, op: &Op) {
+        self.ended += 1;
+        self.order.leave(op.key_index, op.access() != Access::Read, &mut self.ready);
+    }
+}

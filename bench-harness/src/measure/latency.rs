@@ -1,0 +1,478 @@
+//! [`Recorder`]: latencies of a run in HDR histograms, one set a second.
+//!
+//! The driver only increments counters. Once a second it swaps the set for a clean one and hands the full one to a
+//! thread of its own, which encodes it into the `.hlog` file, adds it to the totals and makes the second's row: none
+//! of that may happen between two operations.
+//!
+//! Invariants: values are nanoseconds; 3 significant digits up to an hour; nothing is clamped (a longer value is
+//! counted as out of range, and the run says so); percentiles are never averaged, only histograms added.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use workloads::OpKind;
+
+use super::SeriesRow;
+
+const HOUR_NS: u64 = 3_600_000_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, HOUR_NS, 3).expect("1 ns to 1 h with 3 digits is a valid range")
+}
+
+/// The three times of one kind of operation, nanoseconds.
+#[derive(Debug, Clone)]
+pub struct ClassLatency {
+    /// Done minus due.
+    pub response: Histogram<u64>,
+    /// Done minus handed over.
+    pub service: Histogram<u64>,
+    /// Handed over minus due.
+    pub wait: Histogram<u64>,
+}
+
+impl ClassLatency {
+    fn new() -> Self {
+        Self { response: histogram(), service: histogram(), wait: histogram() }
+    }
+
+    /// Without a sample.
+    pub(crate) fn empty() -> Self {
+        Self::new()
+    }
+
+    fn parts(&self) -> [(&'static str, &Histogram<u64>); 3] {
+        [("response", &self.response), ("service", &self.service), ("wait", &self.wait)]
+    }
+
+    fn add(&mut self, other: &Self) {
+        const SAME: &str = "all histograms have the same bounds";
+        self.response.add(&other.response).expect(SAME);
+        self.service.add(&other.service).expect(SAME);
+        self.wait.add(&other.wait).expect(SAME);
+    }
+
+    fn reset(&mut self) {
+        self.response.reset();
+        self.service.reset();
+        self.wait.reset();
+    }
+}
+
+/// All latencies of a run.
+#[derive(Debug)]
+pub struct LatencyRecord {
+    /// By kind of operation, in the order of [`OpKind::ALL`]; only kinds that occurred.
+    pub classes: Vec<(OpKind, ClassLatency)>,
+    /// How late the driver woke up or came round, nanoseconds.
+    pub lateness: Histogram<u64>,
+    /// Times longer than an hour, which no histogram holds.
+    pub out_of_range: u64,
+    /// Rows of each second: all operations, then each kind that occurred in it.
+    pub series: Vec<SeriesRow>,
+}
+
+impl LatencyRecord {
+    /// All kinds of operations together.
+    #[must_use]
+    pub fn all(&self) -> ClassLatency {
+        let mut all = ClassLatency::new();
+        for (_, class) in &self.classes {
+            all.add(class);
+        }
+        all
+    }
+}
+
+/// Why latencies couldn't be written.
+#[derive(Debug, thiserror::Error)]
+#[error("can't write {file}: {source}; free some space or choose another folder with --out")]
+pub struct RecordingError {
+    /// The file.
+    pub file: PathBuf,
+    /// The system's reason.
+    pub source: std::io::Error,
+}
+
+/// Where the histograms of a run go, and what its rows say about themselves.
+#[derive(Debug, Clone)]
+pub struct HistogramFile {
+    /// The `.hlog` file.
+    pub hlog: PathBuf,
+    /// The file of rows.
+    pub series: PathBuf,
+    /// Comment lines at the head of the `.hlog`: what was run.
+    pub comments: Vec<String>,
+}
+
+/// One second's counters.
+#[derive(Debug)]
+struct Interval {
+    start_ns: u64,
+    end_ns: u64,
+    classes: [Option<Box<ClassLatency>>; OpKind::ALL.len()],
+    lateness: Histogram<u64>,
+    out_of_range: u64,
+    errors: [u64; OpKind::ALL.len()],
+    lag_ns: u64,
+}
+
+impl Interval {
+    fn new() -> Self {
+        Self {
+            start_ns: 0,
+            end_ns: 0,
+            classes: std::array::from_fn(|_| None),
+            lateness: histogram(),
+            out_of_range: 0,
+            errors: [0; OpKind::ALL.len()],
+            lag_ns: 0,
+        }
+    }
+
+    fn reset(&mut self) {
+        for class in self.classes.iter_mut().flatten() {
+            class.reset();
+        }
+        self.lateness.reset();
+        self.out_of_range = 0;
+        self.errors = [0; OpKind::ALL.len()];
+        self.lag_ns = 0;
+    }
+}
+
+/// Takes times from the driver. Finish it to get the totals.
+#[derive(Debug)]
+pub struct Recorder {
+    current: Box<Interval>,
+    next_ns: u64,
+    full: Option<mpsc::Sender<Box<Interval>>>,
+    clean: mpsc::Receiver<Box<Interval>>,
+    keeper: Option<JoinHandle<Result<LatencyRecord, RecordingError>>>,
+}
+
+impl Recorder {
+    /// Starts recording at `start_ns` of the driver's clock; with a `file`, everything is also written there.
+    ///
+    /// # Errors
+    /// The file can't be created.
+    ///
+    /// # Panics
+    /// If the operating system refuses a thread.
+    pub fn start(start_ns: u64, file: Option<HistogramFile>) -> Result<Self, RecordingError> {
+        let sink = file.map(Sink::create).transpose()?;
+        let (full, full_out) = mpsc::channel::<Box<Interval>>();
+        let (clean_in, clean) = mpsc::channel::<Box<Interval>>();
+        // Two spare sets: one is being counted into while the other is being written.
+        for _ in 0..2 {
+            let _ = clean_in.send(Box::new(Interval::new()));
+        }
+        let keeper = std::thread::Builder::new()
+            .name("latency-keeper".to_owned())
+            .spawn(move || keep(start_ns, sink, &full_out, &clean_in))
+            .expect("the operating system refused a thread");
+        let mut current = Box::new(Interval::new());
+        current.start_ns = start_ns;
+        Ok(Self { current, next_ns: start_ns + SECOND_NS, full: Some(full), clean, keeper: Some(keeper) })
+    }
+
+    /// Counts an answered operation. `due_ns <= start_ns <= done_ns` on the driver's clock.
+    pub fn record(&mut self, kind: OpKind, due_ns: u64, start_ns: u64, done_ns: u64) {
+        if done_ns >= self.next_ns {
+            self.turn(done_ns);
+        }
+        let index = class_index(kind);
+        let current = &mut *self.current;
+        let class = current.classes[index].get_or_insert_with(|| Box::new(ClassLatency::new()));
+        let wait = start_ns.saturating_sub(due_ns);
+        let results = [
+            class.response.record(done_ns.saturating_sub(due_ns)),
+            class.service.record(done_ns.saturating_sub(start_ns)),
+            class.wait.record(wait),
+        ];
+        current.out_of_range += u64::from(results.iter().any(Result::is_err));
+        current.lag_ns = current.lag_ns.max(wait);
+    }
+
+    /// Counts an operation that failed at `done_ns`.
+    pub fn record_error(&mut self, kind: OpKind, done_ns: u64) {
+        if done_ns >= self.next_ns {
+            self.turn(done_ns);
+        }
+        self.current.errors[class_index(kind)] += 1;
+    }
+
+    /// Counts how late the driver was for a due operation.
+    pub fn record_lateness(&mut self, ns: u64) {
+        self.current.out_of_range += u64::from(self.current.lateness.record(ns).is_err());
+    }
+
+    /// Hands the second over.
+    fn turn(&mut self, now_ns: u64) {
+        let clean = self.clean.try_recv().unwrap_or_else(|_| Box::new(Interval::new()));
+        let mut full = std::mem::replace(&mut self.current, clean);
+        let boundary = now_ns - (now_ns - self.next_ns) % SECOND_NS;
+        full.end_ns = boundary;
+        self.current.start_ns = boundary;
+        self.next_ns = boundary + SECOND_NS;
+        if let Some(sender) = &self.full {
+            // Refused only when the keeper has ended on an error, which finish() reports.
+            let _ = sender.send(full);
+        }
+    }
+
+    /// Ends the recording at `end_ns`.
+    ///
+    /// # Errors
+    /// A file couldn't be written.
+    ///
+    /// # Panics
+    /// If the keeper panicked.
+    pub fn finish(mut self, end_ns: u64) -> Result<LatencyRecord, RecordingError> {
+        self.current.end_ns = end_ns.max(self.current.start_ns);
+        let last = std::mem::replace(&mut self.current, Box::new(Interval::new()));
+        if let Some(sender) = self.full.take() {
+            let _ = sender.send(last);
+        }
+        let keeper = self.keeper.take().expect("finish() takes the recorder, so it runs once");
+        keeper.join().expect("the keeper doesn't panic")
+    }
+}
+
+fn class_index(kind: OpKind) -> usize {
+    OpKind::ALL.iter().position(|k| *k == kind).expect("ALL holds every kind")
+}
+
+/// Files of a run.
+struct Sink {
+    names: HistogramFile,
+    hlog: BufWriter<File>,
+    series: csv::Writer<File>,
+}
+
+impl Sink {
+    fn create(names: HistogramFile) -> Result<Self, RecordingError> {
+        let create = |path: &Path| {
+            File::create(path).map_err(|source| RecordingError { file: path.to_owned(), source })
+        };
+        let hlog = BufWriter::new(create(&names.hlog)?);
+        let series = csv::Writer::from_writer(create(&names.series)?);
+        Ok(Self { names, hlog, series })
+    }
+}
+
+/// The keeper's thread: until the recorder hangs up.
+fn keep(
+    origin_ns: u64,
+    sink: Option<Sink>,
+    full: &mpsc::Receiver<Box<Interval>>,
+    clean: &mpsc::Sender<Box<Interval>>,
+) -> Result<LatencyRecord, RecordingError> {
+    let mut totals = Totals {
+        classes: std::array::from_fn(|_| None),
+        lateness: histogram(),
+        out_of_range: 0,
+        series: Vec::new(),
+        origin_ns,
+    };
+    match sink {
+        None => {
+            for interval in full {
+                totals.take(&interval);
+                give_back(interval, clean);
+            }
+        }
+        Some(Sink { names, mut hlog, mut series }) => {
+            let hlog_failed = |source| RecordingError { file: names.hlog.clone(), source };
+            let series_failed = |e: csv::Error| RecordingError {
+                file: names.series.clone(),
+                source: std::io::Error::other(e.to_string()),
+            };
+            {
+                let now = SystemTime::now();
+                let mut builder = IntervalLogWriterBuilder::new();
+                builder.add_comment("values are nanoseconds; tags are OPERATION.response (done - due),");
+                builder.add_comment(
+                    "OPERATION.service (done - handed over) and OPERATION.wait (handed over - due)",
+                );
+                for comment in &names.comments {
+                    builder.add_comment(comment);
+                }
+                builder.with_start_time(now).with_base_time(now).with_max_value_divisor(1e6);
+                let mut serializer = V2DeflateSerializer::new();
+                let mut log = builder.begin_log_with(&mut hlog, &mut serializer).map_err(hlog_failed)?;
+                for interval in full {
+                    for row in totals.take(&interval) {
+                        series.serialize(row).map_err(series_failed)?;
+                    }
+                    let start = Duration::from_nanos(interval.start_ns.saturating_sub(origin_ns));
+                    let length = Duration::from_nanos(interval.end_ns - interval.start_ns);
+                    for (kind, class) in OpKind::ALL.iter().zip(&interval.classes) {
+                        let Some(class) = class else { continue };
+                        if class.response.is_empty() {
+                            continue;
+                        }
+                        for (part, histogram) in class.parts() {
+                            let name = format!("{kind}.{part}");
+                            let tag = Tag::new(&name).expect("kinds have no blanks or commas");
+                            log.write_histogram(histogram, start, length, Some(tag))
+                                .map_err(|e| hlog_failed(std::io::Error::other(e.to_string())))?;
+                        }
+                    }
+                    give_back(interval, clean);
+                }
+            }
+            hlog.flush().map_err(hlog_failed)?;
+            series.flush().map_err(|source| RecordingError { file: names.series.clone(), source })?;
+        }
+    }
+    Ok(totals.record())
+}
+
+fn give_back(mut interval: Box<Interval>, clean: &mpsc::Sender<Box<Interval>>) {
+    interval.reset();
+    // Nobody waits for it any more once the recorder is gone.
+    let _ = clean.send(interval);
+}
+
+struct Totals {
+    classes: [Option<ClassLatency>; OpKind::ALL.len()],
+    lateness: Histogram<u64>,
+    out_of_range: u64,
+    series: Vec<SeriesRow>,
+    origin_ns: u64,
+}
+
+impl Totals {
+    /// Adds a second, and gives the rows that it makes: one of all operations first, then one of each kind.
+    fn take(&mut self, interval: &Interval) -> &[SeriesRow] {
+        let rows_before = self.series.len();
+        let second = interval.start_ns.saturating_sub(self.origin_ns) as f64 / 1e9;
+        let lag_us = interval.lag_ns as f64 / 1e3;
+        let row = |operation: &str, responses: &Histogram<u64>, errors: u64| {
+            let us = |q| (!responses.is_empty()).then(|| responses.value_at_quantile(q) as f64 / 1e3);
+            SeriesRow {
+                second,
+                operation: operation.to_owned(),
+                count: responses.len(),
+                errors,
+                p50_us: us(0.5),
+                p99_us: us(0.99),
+                max_us: us(1.0),
+                lag_us,
+            }
+        };
+        let mut all = histogram();
+        self.series.push(row("all", &all, 0));
+        let classes = self.classes.iter_mut().zip(&interval.classes).zip(OpKind::ALL).zip(interval.errors);
+        for (((total, class), kind), errors) in classes {
+            let Some(class) = class else { continue };
+            if class.response.is_empty() && errors == 0 {
+                continue;
+            }
+            total.get_or_insert_with(ClassLatency::new).add(class);
+            all.add(&class.response).expect("all histograms have the same bounds");
+            self.series.push(row(kind.name(), &class.response, errors));
+        }
+        self.series[rows_before] = row("all", &all, interval.errors.iter().sum());
+        self.lateness.add(&interval.lateness).expect("all histograms have the same bounds");
+        self.out_of_range += interval.out_of_range;
+        &self.series[rows_before..]
+    }
+
+    fn record(self) -> LatencyRecord {
+        LatencyRecord {
+            classes: OpKind::ALL
+                .iter()
+                .zip(self.classes)
+                .filter_map(|(kind, class)| Some((*kind, class?)))
+                .collect(),
+            lateness: self.lateness,
+            out_of_range: self.out_of_range,
+            series: self.series,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hdrhistogram::serialization::Deserializer;
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+
+    #[test]
+    fn seconds_are_kept_apart_added_up_and_read_back_from_the_file() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let files = HistogramFile {
+            hlog: dir.path().join("run.hlog"),
+            series: dir.path().join("run.csv"),
+            comments: vec!["engine=test".to_owned()],
+        };
+        let origin = 5 * SECOND_NS;
+        let mut recorder = Recorder::start(origin, Some(files.clone())).expect("started");
+        for i in 0..2_500_u64 {
+            let due = origin + i * 1_000_000;
+            recorder.record(OpKind::Put, due, due + 10_000, due + 30_000);
+        }
+        recorder.record(OpKind::Get, origin, origin, origin + 2 * SECOND_NS + 600_000_000);
+        recorder.record_lateness(2 * HOUR_NS);
+        let record = recorder.finish(origin + 2 * SECOND_NS + 700_000_000).expect("finished");
+
+        assert_eq!(record.out_of_range, 1, "two hours aren't clamped to one");
+        let all: Vec<_> =
+            record.series.iter().filter(|r| r.operation == "all").map(|r| (r.second, r.count)).collect();
+        assert_eq!(all, [(0.0, 1000), (1.0, 1000), (2.0, 501)]);
+        assert_eq!(
+            record.classes.iter().map(|(k, c)| (*k, c.response.len())).collect::<Vec<_>>(),
+            [(OpKind::Get, 1), (OpKind::Put, 2500)]
+        );
+        let put = &record.classes[1].1;
+        for (histogram, expected) in
+            [(&put.response, 30_000.0), (&put.service, 20_000.0), (&put.wait, 10_000.0)]
+        {
+            assert!((histogram.mean() / expected - 1.0).abs() < 0.001);
+        }
+        assert_eq!(record.all().response.len(), 2501);
+
+        let bytes = std::fs::read(&files.hlog).expect("the log is there");
+        let mut read = 0;
+        for entry in IntervalLogIterator::new(&bytes) {
+            if let LogEntry::Interval(row) = entry.expect("a readable log") {
+                use base64_of_hlog as decode;
+                if row.tag().map(|t| t.as_str()) == Some("put.response") {
+                    let raw = decode(row.encoded_histogram());
+                    let one: Histogram<u64> =
+                        Deserializer::new().deserialize(&mut raw.as_slice()).expect("a readable histogram");
+                    read += one.len();
+                }
+            }
+        }
+        assert_eq!(read, 2500);
+        let series = std::fs::read_to_string(&files.series).expect("the series is there");
+        assert_eq!(series.lines().count(), 1 + 2 + 2 + 3, "{series}");
+    }
+
+    /// The test's own base64, so that the file is checked by something else than what wrote it.
+    fn base64_of_hlog(text: &str) -> Vec<u8> {
+        const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let (mut bits, mut count, mut out) = (0_u32, 0, Vec::new());
+        for byte in text.bytes().filter(|b| *b != b'=') {
+            let value = LETTERS.iter().position(|l| *l == byte).expect("a base64 letter");
+            bits = bits << 6 | u32::try_from(value).expect("below 64");
+            count += 6;
+            if count >= 8 {
+                count -= 8;
+                out.push((bits >> count) as u8);
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,9 @@
+//! What a run leaves behind: latencies, a row a second, and what it cost.
+
+mod latency;
+mod resources;
+mod series;
+
+pub use latency::{ClassLatency, HistogramFile, LatencyRecord, Recorder, RecordingError};
+pub use resources::{Cost, ResourceMeter, disk_bytes};
+pub use series::SeriesRow;

@@ -1,0 +1,147 @@
+//! [`ResourceMeter`]: what a run cost the machine: processor, memory, switches, disk.
+
+use std::io;
+use std::path::Path;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// What was used between two moments.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Cost {
+    /// Processor time of the whole process, seconds.
+    pub cpu_s: f64,
+    /// Processor time of the driver's thread, seconds; it contains whatever the engine does on that thread.
+    pub driver_cpu_s: f64,
+    /// Largest resident set since the meter was started, bytes.
+    pub rss_peak_bytes: Option<u64>,
+    /// Times that the kernel took the processor away from one of the process's threads that still live.
+    pub involuntary_switches: Option<u64>,
+    /// Share of the processors' time that the hypervisor gave to others, 0 to 1.
+    pub steal_share: Option<f64>,
+}
+
+/// Taken before and after.
+#[derive(Debug)]
+pub struct ResourceMeter {
+    cpu_s: f64,
+    driver_cpu_s: f64,
+    involuntary: Option<u64>,
+    steal: Option<(u64, u64)>,
+}
+
+impl ResourceMeter {
+    /// Starts metering, and sets the mark of the largest resident set back where the kernel permits it.
+    #[must_use]
+    pub fn start() -> Self {
+        // "5" resets the peak; a kernel without it leaves the peak of the process's life, which is an upper bound.
+        let _ = std::fs::write("/proc/self/clear_refs", "5");
+        Self {
+            cpu_s: seconds(ClockId::ProcessCPUTime),
+            driver_cpu_s: seconds(ClockId::ThreadCPUTime),
+            involuntary: involuntary_switches(),
+            steal: steal_and_total(),
+        }
+    }
+
+    /// What was used since the start. Called from the thread that started it.
+    #[must_use]
+    pub fn stop(&self) -> Cost {
+        let steal_share = self.steal.zip(steal_and_total()).and_then(|((s0, t0), (s1, t1))| {
+            (t1 > t0).then(|| s1.saturating_sub(s0) as f64 / (t1 - t0) as f64)
+        });
+        Cost {
+            cpu_s: seconds(ClockId::ProcessCPUTime) - self.cpu_s,
+            driver_cpu_s: seconds(ClockId::ThreadCPUTime) - self.driver_cpu_s,
+            rss_peak_bytes: status_field(Path::new("/proc/self/status"), "VmHWM:").map(|kib| kib * 1024),
+            involuntary_switches: self
+                .involuntary
+                .zip(involuntary_switches())
+                .map(|(before, after)| after.saturating_sub(before)),
+            steal_share,
+        }
+    }
+}
+
+fn seconds(clock: ClockId) -> f64 {
+    let t = clock_gettime(clock);
+    t.tv_sec as f64 + t.tv_nsec as f64 / 1e9
+}
+
+fn status_field(file: &Path, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|l| l.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
+
+fn involuntary_switches() -> Option<u64> {
+    let tasks = std::fs::read_dir("/proc/self/task").ok()?;
+    Some(
+        tasks
+            .flatten()
+            .filter_map(|task| status_field(&task.path().join("status"), "nonvoluntary_ctxt_switches:"))
+            .sum(),
+    )
+}
+
+/// Stolen and total processor ticks of the machine since boot.
+fn steal_and_total() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    // user nice system idle iowait irq softirq steal; guest time is inside user time already.
+    let ticks: Vec<u64> =
+        text.lines().next()?.split_whitespace().skip(1).take(8).map_while(|t| t.parse().ok()).collect();
+    Some((*ticks.get(7)?, ticks.iter().sum()))
+}
+
+/// Bytes that the files below `dir` take on the disk: allocated blocks, so holes don't count and preallocation does.
+///
+/// # Errors
+/// A folder can't be read. Files that vanish meanwhile are left out.
+pub fn disk_bytes(dir: &Path) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut bytes = 0;
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            let Ok(about) = entry.metadata() else { continue };
+            if about.is_dir() {
+                folders.push(entry.path());
+            } else {
+                bytes += about.blocks() * 512;
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_shows_as_processor_time_and_memory_as_resident_set() {
+        let meter = ResourceMeter::start();
+        let before = std::time::Instant::now();
+        let mut block = vec![1_u8; 64 << 20];
+        while before.elapsed().as_millis() < 30 {
+            block.iter_mut().step_by(4096).for_each(|b| *b = b.wrapping_add(1));
+        }
+        let cost = meter.stop();
+        assert!(std::hint::black_box(&block).len() > 1);
+        assert!(cost.cpu_s > 0.005, "{cost:?}");
+        assert!(cost.driver_cpu_s > 0.005 && cost.driver_cpu_s <= cost.cpu_s + 0.001, "{cost:?}");
+        assert!(cost.rss_peak_bytes.is_some_and(|rss| rss > 64 << 20), "{cost:?}");
+    }
+
+    #[test]
+    fn holes_take_no_bytes_and_written_blocks_do() {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(dir.path().join("below")).expect("a folder");
+        std::fs::write(dir.path().join("below/data"), vec![7_u8; 100_000]).expect("a file");
+        let hole = std::fs::File::create(dir.path().join("hole")).expect("a file");
+        hole.set_len(1 << 30).expect("a hole");
+        hole.sync_all().expect("synced");
+        std::fs::File::open(dir.path().join("below/data")).expect("open").sync_all().expect("synced");
+        let bytes = disk_bytes(dir.path()).expect("readable");
+        assert!((100_000..1_000_000).contains(&bytes), "{bytes}");
+    }
+}
