@@ -13,6 +13,9 @@ use crate::{DiskError, DiskErrorKind, File, ReadHow, ReadNow, SealedBytes, Write
 #[derive(Debug, Clone)]
 pub struct OsFile(Arc<Open>);
 
+/// What [`Op::ZeroFill`](crate::Op::ZeroFill) writes, piece by piece.
+pub(super) static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
+
 #[derive(Debug)]
 struct Open {
     fd: OwnedFd,
@@ -53,8 +56,34 @@ impl OsFile {
         DiskError::os(operation, &self.0.path, at, errno)
     }
 
+    /// Whether a range reaches behind the last position a file can have. The largest offset would even mean
+    /// "wherever the descriptor stands" to the kernel.
+    pub(super) fn is_out_of_range(at: u64, len: u64) -> bool {
+        at.checked_add(len).is_none_or(|end| end > i64::MAX.cast_unsigned())
+    }
+
+    /// Refuses to write to a poisoned file, or where no file reaches.
+    pub(super) fn check_write(&self, at: u64, len: u64) -> Result<(), DiskError> {
+        self.check_poison("write", Some(at))?;
+        if Self::is_out_of_range(at, len) {
+            return Err(self.poison("write", Some(at), Errno::FBIG.raw_os_error()));
+        }
+        Ok(())
+    }
+
+    /// The error for a write that failed at `at`, and poison unless the file is known to be fine.
+    pub(super) fn write_error(&self, at: u64, sync: WriteSync, errno: Errno) -> DiskError {
+        match errno {
+            // Without a sync in the call, a full disk is known at once and exactly: the file stays usable.
+            Errno::NOSPC | Errno::DQUOT if sync == WriteSync::None => {
+                self.error("write", Some(at), errno.raw_os_error())
+            }
+            _ => self.poison("write", Some(at), errno.raw_os_error()),
+        }
+    }
+
     pub(super) fn zero_fill_now(&self, mut at: u64, mut len: u64) -> Result<(), DiskError> {
-        static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
+        self.check_write(at, len)?;
         while len > 0 {
             let n = len.min(ZEROS.len() as u64);
             self.write_now(
@@ -77,7 +106,7 @@ impl OsFile {
 
 impl File for OsFile {
     fn write_now(&self, at: u64, bytes: &[u8], sync: WriteSync) -> Result<(), DiskError> {
-        self.check_poison("write", Some(at))?;
+        self.check_write(at, bytes.len() as u64)?;
         let flags = match sync {
             WriteSync::None => ReadWriteFlags::empty(),
             WriteSync::Data => ReadWriteFlags::DSYNC,
@@ -90,11 +119,7 @@ impl File for OsFile {
                 }
                 Ok(n) => written += n,
                 Err(Errno::INTR | Errno::AGAIN) => {}
-                // Without a sync in the call, a full disk is known at once and exactly: the file stays usable.
-                Err(e @ (Errno::NOSPC | Errno::DQUOT)) if sync == WriteSync::None => {
-                    return Err(self.error("write", Some(at + written as u64), e.raw_os_error()));
-                }
-                Err(e) => return Err(self.poison("write", Some(at + written as u64), e.raw_os_error())),
+                Err(e) => return Err(self.write_error(at + written as u64, sync, e)),
             }
         }
         Ok(())
@@ -105,6 +130,9 @@ impl File for OsFile {
             ReadHow::CachedOnly => ReadWriteFlags::NOWAIT,
             ReadHow::MayBlock => ReadWriteFlags::empty(),
         };
+        if Self::is_out_of_range(at, into.len() as u64) {
+            return Ok(ReadNow::Read(0));
+        }
         let mut read = 0;
         while read < into.len() {
             match preadv2(&self.0.fd, &mut [IoSliceMut::new(&mut into[read..])], at + read as u64, flags) {

@@ -1,7 +1,7 @@
 //! Operations on names: open, list, rename, remove, and the directory sync that makes them durable. Rare, and the
 //! same for every backend: always blocking system calls.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::file::OsFile;
-use super::lock::DirLock;
+use super::lock::{DirLock, LOCK_NAME};
 use crate::{DiskError, Entry, EntryKind, OpenHow, Outcome};
 
 /// A root directory and the lock that keeps it ours.
 #[derive(Debug)]
 pub(super) struct Names {
     root: OwnedFd,
-    _lock: Arc<DirLock>,
+    lock: Arc<DirLock>,
 }
 
 /// `""` names the root itself.
@@ -33,7 +33,11 @@ impl Names {
     pub(super) fn open(root: &Path, lock: Arc<DirLock>) -> Result<Self, DiskError> {
         let fd = rustix::fs::openat(CWD, root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(fail("open folder", &root.display().to_string()))?;
-        Ok(Self { root: fd, _lock: lock })
+        Ok(Self { root: fd, lock })
+    }
+
+    pub(super) fn lock_fd(&self) -> RawFd {
+        self.lock.fd()
     }
 
     pub(super) fn open_file(&self, path: &str, how: OpenHow) -> Result<Outcome<OsFile>, DiskError> {
@@ -60,7 +64,8 @@ impl Names {
         for entry in Dir::read_from(&fd).map_err(fail("list", dir))? {
             let entry = entry.map_err(fail("list", dir))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name == "." || name == ".." {
+            // The lock is the home's own, not part of what an engine stores.
+            if name == "." || name == ".." || (dir.is_empty() && name == LOCK_NAME) {
                 continue;
             }
             let mut file_type = entry.file_type();
@@ -81,8 +86,13 @@ impl Names {
     }
 
     pub(super) fn create_dir(&self, dir: &str) -> Result<Outcome<OsFile>, DiskError> {
-        match rustix::fs::mkdirat(&self.root, dir, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => Ok(Outcome::Finished),
+        match rustix::fs::mkdirat(&self.root, or_dot(dir), Mode::from_raw_mode(0o755)) {
+            Ok(()) => Ok(Outcome::Finished),
+            // Fine if it is a folder; opening it as one tells.
+            Err(Errno::EXIST) => match self.open_dir("create folder", dir) {
+                Ok(_) => Ok(Outcome::Finished),
+                Err(_) => Err(fail("create folder", dir)(Errno::EXIST)),
+            },
             Err(e) => Err(fail("create folder", dir)(e)),
         }
     }
