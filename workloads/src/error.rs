@@ -27,7 +27,7 @@ pub enum WorkloadError {
         nearest: Option<String>,
     },
     /// The format could not be told from the content.
-    #[error("{file}: format not known (begins with {begins:?}); name it with --format {known}")]
+    #[error("{file}: format not known (begins with {begins}); name it with --format {known}")]
     UnknownFormat {
         /// As the user named it.
         file: String,

@@ -15,6 +15,7 @@ mod op;
 mod registry;
 mod source;
 mod text;
+mod trace;
 mod values;
 mod workload;
 

@@ -3,6 +3,7 @@
 use crate::error::{WorkloadError, nearest, shorten};
 use crate::member::{self, MemberUpdate};
 use crate::source::Source;
+use crate::trace;
 use crate::workload::Workload;
 use std::fmt;
 use std::str::FromStr;
@@ -187,13 +188,27 @@ fn open_source(mut source: Source, options: &OpenOptions) -> Result<Opened, Work
             }
             Ok(Opened { workload: Arc::new(MemberUpdate::new(spec)), warnings })
         }
-        _ => Err(unknown_format(&source)),
+        Format::ChangesJsonl => {
+            let (workload, warnings) = trace::open_jsonl(source, options.lenient)?;
+            Ok(Opened { workload: Arc::new(workload), warnings })
+        }
+        Format::ChangesCsv => Ok(without_warnings(trace::open_csv(source)?)),
+        Format::TwitterRaw => Ok(without_warnings(trace::open_twitter_raw(source)?)),
+        Format::TwitterVtime => Ok(without_warnings(trace::open_twitter_vtime(source)?)),
     }
+}
+
+fn without_warnings(workload: impl Workload + 'static) -> Opened {
+    Opened { workload: Arc::new(workload), warnings: Vec::new() }
 }
 
 /// Tells the format from the first line that says something.
 fn detect(source: &Source) -> Result<Format, WorkloadError> {
     let head = source.head();
+    let first = head.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    if let Some(format) = trace::detect(first) {
+        return Ok(format);
+    }
     if member::looks_like_spec(&head) {
         return Ok(Format::Spec);
     }

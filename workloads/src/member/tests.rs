@@ -82,8 +82,8 @@ fn record_sizes_have_the_percentiles_of_the_published_distribution() {
     let mut sizes = workload.sizes().to_vec();
     sizes.sort_unstable();
     let at = |q: f64| f64::from(sizes[(q * sizes.len() as f64) as usize]);
-    for (q, normal) in [(0.1, -1.2816), (0.5, 0.0), (0.9, 1.2816), (0.99, 2.3263)] {
-        let expected = (7.0 + 0.4 * normal as f64).exp();
+    for (q, normal) in [(0.1, -1.2816_f64), (0.5, 0.0), (0.9, 1.2816), (0.99, 2.3263)] {
+        let expected = (7.0 + 0.4 * normal).exp();
         assert!((at(q) / expected - 1.0).abs() < 0.03, "q {q}: {} expected {expected}", at(q));
     }
     assert!(sizes[0] >= 400 && *sizes.last().expect("not empty") <= 9000);
