@@ -1,6 +1,6 @@
 //! `*.csv` beside a run: what happened second by second, for the plots over time.
 //!
-//! Columns: `second,operation,count,errors,p50_us,p99_us,max_us`. A second is counted from the start of the measured
+//! Columns: `second,operation,count,errors,p50_us,p99_us,max_us,lag_us`. A second is counted from the start of the measured
 //! time by when the operations were *due*; an empty cell means that nothing was answered, or too little to say.
 
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ pub struct Second {
     pub p99_us: Option<f64>,
     /// Longest response time, microseconds.
     pub max_us: Option<f64>,
+    /// How far the run was behind its schedule at worst, microseconds; 0 in a closed loop.
+    #[serde(default)]
+    pub lag_us: Option<f64>,
 }
 
 /// Why a series can't be written or read.
