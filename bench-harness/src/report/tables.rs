@@ -1,0 +1,622 @@
+//! The report's tables, the same for the page and for the text.
+
+use crate::limits::Limits;
+use crate::report::findings::{
+    Finding, Findings, MAIN_METRICS, Role, Side, durability_name, load_words, metric_name, verdict_words,
+};
+use crate::report::quantity::{NONE, bytes, count, interval, micros, number, or_dash, per_second, ratio};
+use crate::report::record::{ClaimVerdict, Comparison, ComparisonVerdict, Measurement, Run};
+
+/// A count of operations and its name.
+type Counter = (&'static str, fn(&Measurement) -> u64);
+/// A cost: its name, how a measurement tells it, how it reads.
+type Quantity = (&'static str, fn(&Measurement) -> Option<f64>, fn(f64) -> String);
+
+/// A table: a head, and rows in groups that may have a title.
+pub(crate) struct Table {
+    pub(crate) head: Vec<Head>,
+    pub(crate) groups: Vec<Group>,
+}
+
+/// A column's head.
+pub(crate) struct Head {
+    pub(crate) text: String,
+    pub(crate) role: Option<Role>,
+    pub(crate) numbers: bool,
+}
+
+/// Rows under one title.
+pub(crate) struct Group {
+    pub(crate) title: Option<String>,
+    pub(crate) rows: Vec<Vec<Cell>>,
+}
+
+/// A cell.
+#[derive(Clone)]
+pub(crate) struct Cell {
+    pub(crate) text: String,
+    pub(crate) tone: Tone,
+}
+
+/// What a cell's text means, for its colour.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Plain,
+    /// The verdict for an engine.
+    Of(Role),
+    /// A claim that holds.
+    Good,
+    /// Wrong answers, a claim that doesn't hold.
+    Bad,
+    /// Nothing to see.
+    Quiet,
+    /// A verdict without a side.
+    Neutral,
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        let tone = if text == NONE { Tone::Quiet } else { Tone::Plain };
+        Self { text, tone }
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl Cell {
+    fn toned(text: impl Into<String>, tone: Tone) -> Self {
+        Self { text: text.into(), tone }
+    }
+}
+
+fn words(text: &str) -> Head {
+    Head { text: text.to_owned(), role: None, numbers: false }
+}
+
+fn numbers(text: &str) -> Head {
+    Head { text: text.to_owned(), role: None, numbers: true }
+}
+
+fn engine_head(side: &Side<'_>) -> Head {
+    let text =
+        if side.role == Role::Floor { format!("{} (floor)", side.engine) } else { side.engine.to_owned() };
+    Head { text, role: Some(side.role), numbers: true }
+}
+
+/// The engines' columns: every engine that any of the findings has, in their order.
+fn columns<'f, 'a>(findings: &[&'f Finding<'a>]) -> Vec<&'f Side<'a>> {
+    let mut sides: Vec<&Side<'_>> = Vec::new();
+    for side in findings.iter().flat_map(|f| f.sides.iter()) {
+        if !sides.iter().any(|s| s.engine == side.engine) {
+            sides.push(side);
+        }
+    }
+    sides.sort_by_key(|s| s.role == Role::Floor);
+    sides
+}
+
+fn value_cell(finding: &Finding<'_>, engine: &str, operation: &str, metric: &str) -> Cell {
+    match finding.side(engine) {
+        None => Cell::toned("not run", Tone::Quiet),
+        Some(side) => {
+            let tone = if side.value(operation, metric).is_some() {
+                Tone::Plain
+            } else if side.of(operation).any(|m| m.wrong_answers > 0) {
+                Tone::Bad
+            } else {
+                Tone::Quiet
+            };
+            Cell::toned(side.text(operation, metric), tone)
+        }
+    }
+}
+
+fn verdict_cell(c: &Comparison, quick: bool) -> Cell {
+    let tone = match c.verdict {
+        ComparisonVerdict::ABetter => Tone::Of(Role::First),
+        ComparisonVerdict::BBetter => Tone::Of(Role::Second),
+        ComparisonVerdict::NoDifference => Tone::Neutral,
+        ComparisonVerdict::NotMeasured => Tone::Quiet,
+    };
+    Cell::toned(verdict_words(c, quick), tone)
+}
+
+fn comparison_cells(c: Option<&Comparison>, quick: bool) -> [Cell; 4] {
+    match c {
+        Some(c) => [
+            or_dash(c.ratio, ratio).into(),
+            or_dash(c.ci95, interval).into(),
+            or_dash(c.aa_ci95, interval).into(),
+            verdict_cell(c, quick),
+        ],
+        None => [NONE.into(), NONE.into(), NONE.into(), NONE.into()],
+    }
+}
+
+/// The main table: a group per setting, a row per metric.
+pub(crate) fn main(findings: &Findings<'_>) -> Table {
+    let all: Vec<&Finding<'_>> = findings.main.iter().collect();
+    let sides = columns(&all);
+    let mut head = vec![words("")];
+    head.extend(sides.iter().map(|s| engine_head(s)));
+    let compared = all.iter().any(|f| !f.comparisons.is_empty());
+    if compared {
+        let ratio = findings
+            .main
+            .iter()
+            .find_map(Finding::pair)
+            .map_or_else(String::new, |(a, b)| format!("{a} ÷ {b}"));
+        head.extend([numbers(&ratio), numbers("95 % interval"), numbers("A/A interval"), words("verdict")]);
+    }
+    let groups = all
+        .iter()
+        .map(|f| {
+            let operation = f.main_operation();
+            let rows = MAIN_METRICS
+                .iter()
+                .map(|metric| {
+                    let mut row: Vec<Cell> = vec![metric_name(metric).into()];
+                    row.extend(sides.iter().map(|s| value_cell(f, s.engine, operation, metric)));
+                    if compared {
+                        row.extend(comparison_cells(f.comparison(operation, metric), findings.run.quick));
+                    }
+                    row
+                })
+                .collect();
+            Group { title: Some(f.setting.title()), rows }
+        })
+        .collect();
+    Table { head, groups }
+}
+
+/// A setting in detail: each kind of operation, response, service and wait.
+pub(crate) fn operations(finding: &Finding<'_>, quick: bool) -> Table {
+    let mut head = vec![words("")];
+    head.extend(finding.sides.iter().map(engine_head));
+    let compared = !finding.comparisons.is_empty();
+    if compared {
+        let (a, b) = finding.pair().unwrap_or(("first", "second"));
+        head.extend([
+            numbers(&format!("{a} ÷ {b}")),
+            numbers("95 % interval"),
+            numbers("A/A interval"),
+            words("verdict"),
+        ]);
+    }
+    let groups = finding
+        .operations()
+        .into_iter()
+        .map(|operation| {
+            let mut metrics: Vec<String> = vec!["achieved_per_s".to_owned()];
+            for quantile in ["p50", "p90", "p95", "p99", "p999", "max"] {
+                metrics.push(format!("response_us.{quantile}"));
+            }
+            metrics.extend(["service_us.p50", "service_us.p99", "wait_us.p99"].map(str::to_owned));
+            for c in &finding.comparisons {
+                if c.operation == operation && !metrics.contains(&c.metric) {
+                    metrics.push(c.metric.clone());
+                }
+            }
+            let mut rows = Vec::new();
+            for metric in &metrics {
+                let comparison = finding.comparison(operation, metric);
+                if comparison.is_none() && finding.sides.iter().all(|s| s.value(operation, metric).is_none())
+                {
+                    continue;
+                }
+                let mut row: Vec<Cell> = vec![metric_name(metric).into()];
+                row.extend(finding.sides.iter().map(|s| value_cell(finding, s.engine, operation, metric)));
+                if compared {
+                    row.extend(comparison_cells(comparison, quick));
+                }
+                rows.push(row);
+            }
+            let sum = |of: fn(&Measurement) -> u64| {
+                finding
+                    .sides
+                    .iter()
+                    .map(|s| count(s.of(operation).map(of).sum::<u64>()).into())
+                    .collect::<Vec<Cell>>()
+            };
+            let counters: [Counter; 4] = [
+                ("operations answered", |m| m.count),
+                ("operations failed", |m| m.errors),
+                ("not supported", |m| m.unsupported),
+                ("wrong answers", |m| m.wrong_answers),
+            ];
+            for (name, of) in counters {
+                let any = finding.sides.iter().any(|s| s.of(operation).any(|m| of(m) > 0));
+                if !any && name != "operations answered" {
+                    continue;
+                }
+                let mut row: Vec<Cell> = vec![name.into()];
+                row.extend(sum(of));
+                row.extend((0..if compared { 4 } else { 0 }).map(|_| Cell::toned("", Tone::Quiet)));
+                rows.push(row);
+            }
+            let title = if operation == "all" { "all operations".to_owned() } else { operation.to_owned() };
+            Group { title: Some(title), rows }
+        })
+        .collect();
+    Table { head, groups }
+}
+
+/// What it cost: a row per quantity, a group per setting.
+pub(crate) fn resources(findings: &Findings<'_>) -> Table {
+    let all: Vec<&Finding<'_>> = findings.main.iter().collect();
+    let sides = columns(&all);
+    let mut head = vec![words("")];
+    head.extend(sides.iter().map(|s| engine_head(s)));
+    let groups = all
+        .iter()
+        .map(|f| {
+            let operation = f.main_operation();
+            let quantities: [Quantity; 9] = [
+                (
+                    "processor time per operation",
+                    |m| (m.count > 0).then_some(m.resources.cpu_s? * 1e6 / m.count as f64),
+                    micros,
+                ),
+                ("bytes written per byte asked to write", |m| m.resources.write_amp, number),
+                (
+                    "bytes written per operation",
+                    |m| (m.count > 0).then_some(m.resources.written_bytes? as f64 / m.count as f64),
+                    bytes,
+                ),
+                (
+                    "syncs per operation",
+                    |m| (m.count > 0).then_some(m.resources.syncs? as f64 / m.count as f64),
+                    number,
+                ),
+                (
+                    "device flushes per sync",
+                    |m| {
+                        let syncs = m.resources.syncs.filter(|s| *s > 0)?;
+                        Some(m.resources.device_flushes? as f64 / syncs as f64)
+                    },
+                    number,
+                ),
+                ("disk bytes per live byte", |m| m.resources.space_amp, number),
+                ("bytes on disk at the end", |m| Some(m.resources.disk_bytes? as f64), bytes),
+                ("largest resident memory", |m| Some(m.resources.rss_peak_bytes? as f64), bytes),
+                (
+                    "processor taken away, times a run",
+                    |m| Some(m.resources.involuntary_switches? as f64),
+                    number,
+                ),
+            ];
+            let rows = quantities
+                .iter()
+                .filter_map(|(name, of, text)| {
+                    let values: Vec<Option<f64>> =
+                        sides.iter().map(|s| f.side(s.engine).and_then(|s| s.mean(operation, of))).collect();
+                    if values.iter().all(Option::is_none) {
+                        return None;
+                    }
+                    let mut row: Vec<Cell> = vec![(*name).into()];
+                    row.extend(values.into_iter().map(|v| or_dash(v, text).into()));
+                    Some(row)
+                })
+                .collect();
+            Group { title: Some(f.setting.title()), rows }
+        })
+        .collect();
+    Table { head, groups }
+}
+
+/// The machine's limits.
+pub(crate) fn limits(limits: &Limits) -> Table {
+    let rows = limits
+        .rows()
+        .into_iter()
+        .map(|r| {
+            vec![
+                r.name.into(),
+                or_dash(r.p50_us, micros).into(),
+                or_dash(r.p99_us, micros).into(),
+                r.rate.to_string().into(),
+            ]
+        })
+        .collect();
+    Table {
+        head: vec![words("what the machine does by itself"), numbers("p50"), numbers("p99"), numbers("rate")],
+        groups: vec![Group { title: None, rows }],
+    }
+}
+
+/// Kinds of operation that change something, most telling first.
+const WRITES: [&str; 4] = ["update-profile", "put", "append", "all"];
+
+/// The engines' figures as multiples or shares of the machine's limits.
+pub(crate) fn against_limits(findings: &Findings<'_>) -> Option<Table> {
+    let limits = &findings.run.limits;
+    let mut rows = Vec::new();
+    for finding in &findings.main {
+        for side in finding.sides.iter().filter(|s| s.role != Role::Floor) {
+            let names = finding.operations();
+            let Some(operation) = WRITES.iter().find(|w| names.contains(w)) else { continue };
+            let mut row = |what: String, value: String, limit: String, times: String| {
+                rows.push(vec![
+                    Cell::toned(side.engine, Tone::Of(side.role)),
+                    finding.setting.durability.clone().into(),
+                    finding.setting.load_words().into(),
+                    what.into(),
+                    value.into(),
+                    limit.into(),
+                    times.into(),
+                ]);
+            };
+            if finding.setting.durability == "synced"
+                && let Some(limit) = &limits.write_sync_handed_over
+            {
+                for (metric, limit_us) in [("service_us.p50", limit.p50_us), ("service_us.p99", limit.p99_us)]
+                {
+                    if let (Some(v), Some(l)) = (side.value(operation, metric), limit_us) {
+                        row(
+                            format!("{} of {operation}", metric_name(metric)),
+                            micros(v),
+                            format!("{} durable overwrite, handed over", micros(l)),
+                            ratio(v / l),
+                        );
+                    }
+                }
+            }
+            if let Some(append) = &limits.append {
+                let rate = side.mean(finding.main_operation(), |m| {
+                    Some(m.resources.written_bytes? as f64 / m.measured_s.filter(|s| *s > 0.0)?)
+                });
+                if let Some(rate) = rate {
+                    row(
+                        "bytes written per second".to_owned(),
+                        format!("{}/s", bytes(rate)),
+                        format!("{}/s sequential append", bytes(append.bytes_per_s)),
+                        format!("{} %", number(rate / append.bytes_per_s * 100.0)),
+                    );
+                }
+            }
+        }
+    }
+    (!rows.is_empty()).then(|| Table {
+        head: vec![
+            words("engine"),
+            words("durability"),
+            words("load"),
+            words("figure"),
+            numbers("measured"),
+            numbers("limit of the machine"),
+            numbers("measured ÷ limit"),
+        ],
+        groups: vec![Group { title: None, rows }],
+    })
+}
+
+/// The claims with their verdicts.
+pub(crate) fn claims(run: &Run) -> Table {
+    let figure = |before: Option<f64>, after: Option<f64>, unit: &str, ratio_: Option<f64>| {
+        let mut text = match (before, after) {
+            (Some(b), Some(a)) => format!("{} to {} {unit}", number(b), number(a)),
+            (Some(one), None) | (None, Some(one)) => format!("{} {unit}", number(one)),
+            (None, None) => String::new(),
+        };
+        if let Some(r) = ratio_ {
+            let times = ratio(r);
+            text = if text.is_empty() { times } else { format!("{} ({times})", text.trim_end()) };
+        }
+        if text.is_empty() { NONE.to_owned() } else { text }
+    };
+    let rows = run
+        .claims
+        .iter()
+        .map(|c| {
+            let measured = c.measured.as_ref().map_or_else(
+                || NONE.to_owned(),
+                |m| {
+                    let mut text = figure(m.before, m.after, &m.unit, m.ratio);
+                    if let Some(ci) = m.ci95 {
+                        text.push_str(&format!(", 95 %: {}", interval(ci)));
+                    }
+                    text
+                },
+            );
+            let tone = match c.verdict {
+                ClaimVerdict::Reproduced => Tone::Good,
+                ClaimVerdict::NotReproduced => Tone::Bad,
+                ClaimVerdict::DirectionOnly | ClaimVerdict::Undecided => Tone::Neutral,
+                ClaimVerdict::NotMeasured => Tone::Quiet,
+            };
+            vec![
+                c.id.as_str().into(),
+                c.statement.as_str().into(),
+                figure(c.claimed.before, c.claimed.after, &c.claimed.unit, c.claimed.ratio).into(),
+                measured.into(),
+                Cell::toned(c.verdict.to_string(), tone),
+                c.why.as_str().into(),
+            ]
+        })
+        .collect();
+    Table {
+        head: vec![
+            words("claim"),
+            words("statement"),
+            words("claimed"),
+            words("measured"),
+            words("verdict"),
+            words("why"),
+        ],
+        groups: vec![Group { title: None, rows }],
+    }
+}
+
+/// The machine, as far as it says.
+pub(crate) fn environment(run: &Run) -> Table {
+    let e = &run.environment;
+    let yes_no = |v: bool| if v { "yes" } else { "no" }.to_owned();
+    let mut rows: Vec<Vec<Cell>> = Vec::new();
+    let mut row = |name: &str, value: Option<String>| {
+        let value = value.map_or_else(|| Cell::toned("unknown", Tone::Quiet), Cell::from);
+        rows.push(vec![name.into(), value]);
+    };
+    row("processor", e.cpu_model.clone());
+    let cpus = e.cpus_allowed.map(|allowed| match e.cpus_online {
+        Some(online) if online != allowed => format!("{allowed} of {online}"),
+        _ => allowed.to_string(),
+    });
+    row("processors allowed", cpus);
+    if e.cpu_governor.is_some() {
+        row("frequency governor", e.cpu_governor.clone());
+    }
+    if let Some(limit) = e.cgroup_cpus {
+        row("processor limit of the control group", Some(number(limit)));
+    }
+    let memory = e.memory_bytes.map(|all| match e.memory_available_bytes {
+        Some(free) => format!("{}, {} available at the start", bytes(all as f64), bytes(free as f64)),
+        None => bytes(all as f64),
+    });
+    row("memory", memory);
+    if let Some(limit) = e.cgroup_memory_bytes {
+        row("memory limit of the control group", Some(bytes(limit as f64)));
+    }
+    if e.virtualization.is_some() {
+        row("virtualization", e.virtualization.clone());
+    }
+    row("operating system", e.os.clone());
+    row("kernel", e.kernel.clone());
+    row("data folder", e.data_folder.as_ref().map(|p| p.display().to_string()));
+    row(
+        "file system",
+        e.file_system
+            .as_ref()
+            .map(|f| format!("{f} ({})", e.mount_options.as_deref().unwrap_or("options unknown"))),
+    );
+    let device = e.device.as_ref().map(|d| {
+        let mut text = d.clone();
+        for part in [
+            e.device_model.clone(),
+            e.device_write_cache.as_ref().map(|c| format!("write cache: {c}")),
+            e.device_rotational
+                .map(|r| if r { "says that it spins".to_owned() } else { "does not spin".to_owned() }),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            text.push_str(", ");
+            text.push_str(&part);
+        }
+        text
+    });
+    row("device", device);
+    row("free space", e.free_bytes.map(|b| bytes(b as f64)));
+    let ring = e.io_uring_permitted.map(|p| match (p, e.io_uring_features.is_empty(), &e.io_uring_refused) {
+        (true, false, _) => format!("yes ({})", e.io_uring_features.join("; ")),
+        (false, _, Some(why)) => format!("no ({why})"),
+        _ => yes_no(p),
+    });
+    row("io_uring permitted", ring);
+    row("load average before the start", e.load_before.map(|l| format!("{l:.2}")));
+    row("processor time stolen by the hypervisor", e.steal_share.map(|s| format!("{:.2} %", s * 100.0)));
+    row("compiler", e.rustc.clone());
+    row(
+        "build",
+        e.build_profile.as_ref().map(|p| format!("{p}, {}", e.target.as_deref().unwrap_or("unknown target"))),
+    );
+    let commit = e.git_commit.as_ref().map(|c| match e.git_dirty {
+        Some(true) => format!("{c}, with changes that no commit holds"),
+        Some(false) => format!("{c}, clean"),
+        None => c.clone(),
+    });
+    row("source", commit);
+    Table { head: vec![words(""), words("")], groups: vec![Group { title: None, rows }] }
+}
+
+/// Every run, in the order of time within its experiment.
+pub(crate) fn runs(findings: &Findings<'_>) -> Table {
+    let mut all: Vec<&Measurement> = findings.run.measurements.iter().collect();
+    // One row a run: its main kind of operation.
+    all.retain(|m| {
+        m.operation == "all"
+            || !findings.run.measurements.iter().any(|o| {
+                o.operation == "all"
+                    && o.experiment == m.experiment
+                    && o.engine == m.engine
+                    && o.order == m.order
+                    && o.workload == m.workload
+                    && o.durability == m.durability
+                    && o.load == m.load
+            })
+    });
+    let rows = all
+        .iter()
+        .map(|m| {
+            let mut remarks: Vec<String> = Vec::new();
+            if m.wrong_answers > 0 {
+                remarks.push(format!("{} wrong answers", count(m.wrong_answers)));
+            }
+            if m.saturated {
+                remarks.push("saturated: the engine could not keep up".to_owned());
+            }
+            if m.driver_limited {
+                remarks.push("limited by the driver".to_owned());
+            }
+            if m.errors > 0 {
+                remarks.push(format!("{} errors", count(m.errors)));
+            }
+            remarks.extend(m.rejected.iter().map(|why| format!("rejected: {why}")));
+            remarks.extend(m.notes.iter().cloned());
+            for (name, n) in &m.tail_events {
+                remarks.push(format!("{n} {name}"));
+            }
+            let tone = if m.wrong_answers > 0 { Tone::Bad } else { Tone::Plain };
+            vec![
+                m.experiment.as_str().into(),
+                m.order.to_string().into(),
+                m.pair.map_or_else(|| NONE.to_owned(), |p| p.to_string()).into(),
+                m.engine.as_str().into(),
+                m.durability.as_str().into(),
+                load_words(&m.load).into(),
+                per_second(m.achieved_per_s).into(),
+                or_dash(m.response_us.p50, micros).into(),
+                or_dash(m.response_us.p99, micros).into(),
+                Cell::toned(remarks.join("; "), tone),
+            ]
+        })
+        .collect();
+    Table {
+        head: vec![
+            words("experiment"),
+            numbers("order"),
+            numbers("pair"),
+            words("engine"),
+            words("durability"),
+            words("load"),
+            numbers("throughput"),
+            numbers("p50"),
+            numbers("p99"),
+            words("remarks"),
+        ],
+        groups: vec![Group { title: None, rows }],
+    }
+}
+
+/// A workload's or engine's parameters.
+pub(crate) fn parameters(subject: &crate::report::record::Subject) -> Table {
+    let rows = subject
+        .parameters
+        .iter()
+        .map(|p| vec![p.name.as_str().into(), p.value.as_str().into(), p.meaning.as_str().into()])
+        .collect();
+    Table {
+        head: vec![words("parameter"), words("value"), words("meaning")],
+        groups: vec![Group { title: None, rows }],
+    }
+}
+
+/// The title of a finding's section.
+pub(crate) fn section_title(finding: &Finding<'_>) -> String {
+    let title = format!("{}: {}", durability_name(&finding.setting.durability), finding.setting.load_words());
+    let mut letters = title.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
