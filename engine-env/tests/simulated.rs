@@ -426,7 +426,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Reads see a plain file whatever was synced or evicted; a final sync makes exactly that durable; and a write
     /// that asked for a sync is there after any power cut unless something later touched its bytes.

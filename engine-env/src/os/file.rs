@@ -56,10 +56,10 @@ impl OsFile {
         DiskError::os(operation, &self.0.path, at, errno)
     }
 
-    /// Whether a range reaches behind the last position a file can have. The largest offset would even mean
+    /// Whether a range has bytes behind the last position a file can have. The largest offset would even mean
     /// "wherever the descriptor stands" to the kernel.
     pub(super) fn is_out_of_range(at: u64, len: u64) -> bool {
-        at.checked_add(len).is_none_or(|end| end > i64::MAX.cast_unsigned())
+        len > 0 && at.checked_add(len).is_none_or(|end| end > i64::MAX.cast_unsigned())
     }
 
     /// Refuses to write to a poisoned file, or where no file reaches.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::contents::SECTOR;
 use super::disk::SimFile;
 use super::faults::Fault;
-use super::names::Inode;
+use super::names::{IS_A_DIRECTORY, Inode};
 use super::trace::digest;
 use super::world::{FILE_BYTES_MAX, InFlight, Shared, SimInode, Unfinished, World, powerless};
 use crate::{DiskError, DiskErrorKind, Done, Op, OpId, OpenHow, Outcome, ReadHow, ReadNow, Wait, WriteSync};
@@ -139,7 +139,14 @@ impl World {
         how: OpenHow,
     ) -> Result<Outcome<SimFile>, DiskError> {
         let fail = |kind| DiskError::new("open", path, None, kind);
-        let inode = match (self.tree.find(path).map_err(fail)?, how) {
+        let found = match self.tree.find(path) {
+            // A folder takes the name as well as a file would.
+            Err(IS_A_DIRECTORY) if how == OpenHow::CreateNew => {
+                return Err(fail(DiskErrorKind::AlreadyExists));
+            }
+            found => found.map_err(fail)?,
+        };
+        let inode = match (found, how) {
             (Some(_), OpenHow::CreateNew) => return Err(fail(DiskErrorKind::AlreadyExists)),
             (Some(inode), OpenHow::Existing | OpenHow::OpenOrCreate) => inode,
             (None, OpenHow::Existing) => return Err(fail(DiskErrorKind::NotFound)),
@@ -207,7 +214,9 @@ impl World {
     }
 
     fn zero_fill(&mut self, file: &SimFile, step: u64, at: u64, len: u64) -> Result<(), DiskError> {
-        if at.checked_add(len).is_none_or(|end| end > FILE_BYTES_MAX) {
+        self.alive(file, "write", Some(at))?;
+        file.check_poison("write", Some(at))?;
+        if len > 0 && at.checked_add(len).is_none_or(|end| end > FILE_BYTES_MAX) {
             return Err(file.poison("write", Some(at), EFBIG));
         }
         let zeros = vec![0; usize::try_from(len).expect("at most the largest file")];
@@ -224,12 +233,12 @@ impl World {
     ) -> Result<(), DiskError> {
         self.alive(file, "write", Some(at))?;
         file.check_poison("write", Some(at))?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let len = bytes.len() as u64;
         if at.checked_add(len).is_none_or(|end| end > FILE_BYTES_MAX) {
             return Err(file.poison("write", Some(at), EFBIG));
-        }
-        if bytes.is_empty() {
-            return Ok(());
         }
         let seq = self.next_seq();
         if self.strikes(Fault::WriteError, step) {

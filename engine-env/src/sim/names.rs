@@ -15,7 +15,7 @@ use crate::{DiskErrorKind, Entry, EntryKind};
 
 /// `ENOTDIR` and `EISDIR`, as the real backends report them.
 const NOT_A_DIRECTORY: DiskErrorKind = DiskErrorKind::Os(20);
-const IS_A_DIRECTORY: DiskErrorKind = DiskErrorKind::Os(21);
+pub(super) const IS_A_DIRECTORY: DiskErrorKind = DiskErrorKind::Os(21);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Inode(pub(super) u64);
