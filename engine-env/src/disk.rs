@@ -10,6 +10,7 @@
 //!   exception: a write without a sync that finds the file system full doesn't poison; a prefix may be written.
 //! * A created, renamed or removed name is durable after [`Op::SyncDir`] of its directory, not before.
 //! * A write either completes whole or fails; short writes and interrupted calls are the backend's business.
+//! * Dropping a disk finishes what is in flight. Its completions are lost, its effects are not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +62,7 @@ pub enum Op<F> {
         /// Path of the directory.
         dir: String,
     },
-    /// Rename a file, replacing what has the new name.
+    /// Rename a file (not a directory), replacing what has the new name.
     Rename {
         /// Old path.
         from: String,
@@ -274,7 +275,8 @@ pub trait Disk: 'static {
     type File: File;
 
     /// Hands an operation over. Never fails: errors come with the completion. Operations on names and directories
-    /// may run on the calling thread.
+    /// may run on the calling thread; the others may start only with the next [`Disk::reap`]. Dropping the disk
+    /// finishes what is in flight.
     fn submit(&mut self, id: OpId, op: Op<Self::File>);
 
     /// Appends completions to `out`, waiting for the first one as `wait` says. A wake ends the wait early.

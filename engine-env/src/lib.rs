@@ -12,6 +12,25 @@
 //! | blocking system calls | [`OsDisk`] with [`Backend::Blocking`] | machines that refuse io_uring, and as the baseline |
 //! | simulated | [`sim::SimDisk`] from [`sim::SimHome`] | crash tests: sector loss and tearing, failed syncs, lost names, from one seed |
 //!
+//! [`Backend::Auto`] takes io_uring where the machine permits it; [`OsHome::backend_chosen`] tells what it took, and
+//! why. All three pass one conformance suite, and random programs of operations have one outcome on all of them.
+//!
+//! ```
+//! use engine_env::{Backend, Disk, Home, Op, OpenHow, OsHome, WriteSync};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let home = OsHome::open(folder.path(), Backend::Auto)?;
+//! let mut disk = home.disk()?;
+//! let (file, _) = disk.open("greeting", OpenHow::CreateNew)?;
+//! let write = Op::Write { file: file.clone(), at: 0, buf: b"hello".to_vec(), sync: WriteSync::Data };
+//! disk.run(write)?; // The bytes are on stable storage,
+//! disk.run(Op::SyncDir { dir: String::new() })?; // and so is the name.
+//! assert_eq!(disk.read(&file, 1, 100)?, b"ello");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Around them: [`CommitQueue`] orders the writes to the end of files and tells which are durable, [`Committer`]
 //! is the thread that owns a disk and drives a [`Machine`], [`CompletionQueue`] hands results back with one wake
 //! for many.

@@ -119,7 +119,6 @@ fn play<H: Home>(home: &H, program: &[Step]) -> (Vec<Seen>, Vec<(String, Vec<u8>
 fn take<D: Disk>(disk: &mut D, handles: &mut [Option<D::File>], step: &Step) -> Seen {
     let run = |disk: &mut D, op| seen(disk.run_with_buf(op));
     match step {
-        Step::Open { path, .. } if path.is_empty() => Seen::NoHandle,
         Step::Open { handle, path, how } => match disk.open(path, *how) {
             Ok((file, len)) => {
                 handles[*handle] = Some(file);
