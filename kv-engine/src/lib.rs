@@ -1,1 +1,47 @@
 //! A Dynamo/Voldemort-style key-value store: versions and storage.
+//!
+//! ```
+//! use engine_env::{Backend, OsHome};
+//! use kv_engine::{KvConfig, KvStore, Storage, VectorClock, Versioned};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! let home = OsHome::open(folder.path(), Backend::Auto)?;
+//! let (store, report) = KvStore::open(home, KvConfig::default())?;
+//! assert_eq!(report.records, 0);
+//!
+//! let mut clock = VectorClock::empty(0);
+//! clock.increment(0, engine_env::clock::wall_ms())?;
+//! store.put(b"member:1", &Versioned::new(clock, b"Ada"))?;
+//! assert_eq!(store.get(b"member:1")?[0].value, b"Ada");
+//! store.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | floor | what is there |
+//! | --- | --- |
+//! | versions | [`VectorClock`], [`Versioned`], [`Siblings`], the resolvers: Voldemort's semantics, bytes and limits |
+//! | storage | [`Bitcask`] over any [`Disk`](engine_env::Disk), [`MemoryStorage`]; neither names a thread or a clock |
+//! | edge | [`KvStore`]: a [`Bitcask`] with its threads |
+
+mod config;
+mod hash;
+mod storage;
+mod store;
+mod version;
+
+#[cfg(feature = "planted-bugs")]
+pub use config::PlantedBug;
+pub use config::{ConfigError, Durability, KvConfig, ParseDurabilityError};
+pub use storage::bitcask::{
+    Bitcask, Damage, DamageKind, InspectedRecord, Inspection, KvDone, KvStats, MaintenanceStep, RecordKind,
+    RecoveryReport, SegmentHeaderError, SegmentSummary, SyncTarget, TailTruncated, inspect_segment,
+};
+pub use storage::memory::MemoryStorage;
+pub use storage::{
+    CloseError, DeleteError, GetError, KEY_BYTES_MAX, OpenError, PutError, Storage, VALUE_BYTES_MAX,
+};
+pub use store::KvStore;
+pub use version::{
+    ClockDecodeError, ClockEntry, ClockError, Clocked, Occurred, ParseClockError, Siblings, VectorClock,
+    Versioned, resolve_by_clock, resolve_by_time,
+};

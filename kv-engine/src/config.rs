@@ -1,0 +1,165 @@
+//! What a store can be told: [`KvConfig`] and [`Durability`].
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What an acknowledged write survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Handed to the kernel: survives the death of the process, not a power cut.
+    #[default]
+    Os,
+    /// Like [`Durability::Os`], and everything is synced this often, in milliseconds: a power cut loses at most
+    /// that much.
+    IntervalMs(u64),
+    /// On stable storage: survives a power cut.
+    Synced,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Os => f.write_str("os"),
+            Self::IntervalMs(ms) => write!(f, "interval:{ms}"),
+            Self::Synced => f.write_str("synced"),
+        }
+    }
+}
+
+/// Why a text is no durability.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no durability; write os, synced or interval:MILLISECONDS")]
+pub struct ParseDurabilityError {
+    /// The text.
+    pub text: String,
+}
+
+impl FromStr for Durability {
+    type Err = ParseDurabilityError;
+
+    fn from_str(text: &str) -> Result<Self, ParseDurabilityError> {
+        let wrong = || ParseDurabilityError { text: text.to_owned() };
+        match text {
+            "os" => Ok(Self::Os),
+            "synced" => Ok(Self::Synced),
+            _ => {
+                let ms = text.strip_prefix("interval:").ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
+                if ms == 0 { Err(wrong()) } else { Ok(Self::IntervalMs(ms)) }
+            }
+        }
+    }
+}
+
+/// A mistake put in on purpose, so that the crash tests can show that they would find it.
+#[cfg(feature = "planted-bugs")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// Commits are written without a sync.
+    SyncSkipped,
+    /// Writes are acknowledged when staged.
+    EarlyAck,
+    /// The directory isn't synced after a file was created or renamed in it.
+    DirSyncSkipped,
+    /// Checksums of records are computed but not compared.
+    ChecksumIgnored,
+    /// A merge removes its inputs before its output is synced.
+    MergeUnsynced,
+    /// A merge drops every tombstone.
+    TombstonesDropped,
+}
+
+/// Settings of a store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KvConfig {
+    /// What an acknowledged write survives. Default: [`Durability::Os`].
+    pub durability: Durability,
+    /// A segment is left for the next one at this size, in bytes; 4 KiB to 2 GiB. The last one may be exceeded while
+    /// the next is being prepared. Smaller segments are merged in smaller steps; each costs an open file.
+    /// Default: 64 MiB.
+    pub segment_bytes: u64,
+    /// How fast a merge may read and write, in bytes per second. Default: 64 MiB/s.
+    pub merge_bytes_per_s: u64,
+    /// A sealed segment is merged once this share of it is garbage; above 0, at most 1. A lower share costs writes
+    /// and saves space. Default: 0.4.
+    pub merge_garbage_ratio: f64,
+    /// Into how many parts the key directory is split, so that readers and writers of different keys don't meet;
+    /// a power of two up to 4096. Default: 64.
+    pub shards: usize,
+    /// A mistake put in on purpose. Default: none.
+    #[cfg(feature = "planted-bugs")]
+    pub planted_bug: Option<PlantedBug>,
+}
+
+impl Default for KvConfig {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Os,
+            segment_bytes: 64 << 20,
+            merge_bytes_per_s: 64 << 20,
+            merge_garbage_ratio: 0.4,
+            shards: 64,
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: None,
+        }
+    }
+}
+
+/// Which setting is out of range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} can't be {value}: {allowed}")]
+pub struct ConfigError {
+    /// Name of the field in [`KvConfig`].
+    pub field: &'static str,
+    /// What it was set to.
+    pub value: String,
+    /// What it may be set to.
+    pub allowed: &'static str,
+}
+
+impl KvConfig {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let wrong = |field, value, allowed| Err(ConfigError { field, value, allowed });
+        if self.durability == Durability::IntervalMs(0) {
+            return wrong("durability", self.durability.to_string(), "the interval is at least 1 ms");
+        }
+        if !(4096..=1 << 31).contains(&self.segment_bytes) {
+            return wrong("segment_bytes", self.segment_bytes.to_string(), "4096 to 2147483648 bytes");
+        }
+        if self.merge_bytes_per_s == 0 {
+            return wrong("merge_bytes_per_s", "0".to_owned(), "at least 1 byte per second");
+        }
+        if !(self.merge_garbage_ratio > 0.0 && self.merge_garbage_ratio <= 1.0) {
+            return wrong("merge_garbage_ratio", self.merge_garbage_ratio.to_string(), "above 0, at most 1");
+        }
+        if !self.shards.is_power_of_two() || self.shards > 4096 {
+            return wrong("shards", self.shards.to_string(), "a power of two from 1 to 4096");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn zero_fills(&self) -> bool {
+        self.durability == Durability::Synced
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durability_reads_what_it_writes() {
+        for durability in [Durability::Os, Durability::Synced, Durability::IntervalMs(250)] {
+            assert_eq!(durability.to_string().parse(), Ok(durability));
+        }
+        for wrong in ["", "sync", "interval:", "interval:0", "interval:-1"] {
+            assert!(wrong.parse::<Durability>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_setting_out_of_range_is_named() {
+        let config = KvConfig { shards: 3, ..KvConfig::default() };
+        assert_eq!(config.validate().expect_err("3 is no power of two").field, "shards");
+        assert_eq!(KvConfig::default().validate(), Ok(()));
+    }
+}

@@ -1,0 +1,359 @@
+//! Merging: the live records of segments that are mostly garbage move to a new one, in small steps.
+//!
+//! Crash-safe by order: the output has its name only when it is complete and durable; the inputs go after that, and
+//! until then the same record may be there twice, which recovery sees by its sequence. A tombstone is dropped only
+//! if no other segment can hold a put that it killed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, WriteSync};
+
+use super::maintenance::Maintenance;
+use super::record::{At, Content, RecordKind, RecordView};
+use super::scan::{Parsed, Window, parse_at};
+use super::segment::{self, HEADER_LEN, Header, Origin, Segment};
+use super::stats::count;
+use super::{Bitcask, folder, planted};
+
+/// A step reads about this much, so that the rate limit is kept evenly.
+const STEP_BYTES: u64 = 1 << 20;
+/// The output is written in pieces of this size.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// A merge under way.
+#[derive(Debug)]
+pub(super) struct MergeRun<F> {
+    inputs: Vec<Arc<Segment<F>>>,
+    /// Which input is read, and where.
+    input: usize,
+    at: u64,
+    output: Option<Output<F>>,
+    /// Everything with a lower sequence was applied before the first record was judged.
+    live_as_of: u64,
+}
+
+#[derive(Debug)]
+struct Output<F> {
+    header: Header,
+    file: F,
+    written: u64,
+    buf: Vec<u8>,
+}
+
+impl<F: File> Output<F> {
+    fn create<D: Disk<File = F>>(disk: &mut D, header: Header) -> Result<Self, DiskError> {
+        let (file, _) = disk.open(&segment::unfinished_name(header.id), OpenHow::CreateNew)?;
+        Ok(Self { header, file, written: 0, buf: header.encode().to_vec() })
+    }
+
+    fn end(&self) -> u64 {
+        self.written + self.buf.len() as u64
+    }
+
+    fn append(&mut self, record: &RecordView<'_>) {
+        let content = Content {
+            kind: record.kind,
+            key: record.key,
+            clock: &record.clock,
+            value: record.value,
+            value_crc: record.value_crc,
+        };
+        let at = At { segment: self.header.id, position: self.end() };
+        content.encode(at, record.sequence, &mut self.buf);
+    }
+
+    fn flush<D: Disk<File = F>>(&mut self, disk: &mut D) -> Result<u64, DiskError> {
+        let buf = std::mem::take(&mut self.buf);
+        let len = buf.len() as u64;
+        let op = Op::Write { file: self.file.clone(), at: self.written, buf, sync: WriteSync::None };
+        let (result, buf) = disk.run_with_buf(op);
+        result?;
+        self.buf = buf.unwrap_or_default();
+        self.buf.clear();
+        self.written += len;
+        Ok(len)
+    }
+}
+
+impl<F: File> MergeRun<F> {
+    /// Gives up: the inputs stay, what was written goes.
+    pub(super) fn abandon<D: Disk<File = F>>(self, disk: &mut D) {
+        if let Some(output) = self.output {
+            // If it can't be removed now, the next open does it.
+            let _ = disk.run(Op::Remove { path: segment::unfinished_name(output.header.id) });
+        }
+    }
+}
+
+/// What became of a step over the inputs.
+enum Copied {
+    Some { bytes: u64 },
+    Damaged,
+}
+
+impl<F: File> Bitcask<F> {
+    /// Takes the merge a step on, or begins one if it is worth it. Gives the bytes moved; none if there is nothing
+    /// to do.
+    pub(super) fn merge_step<D: Disk<File = F>>(
+        &self,
+        maintenance: &mut Maintenance<F>,
+        disk: &mut D,
+    ) -> Result<Option<u64>, DiskError> {
+        if maintenance.merge_failed || self.writer().stopped.is_some() {
+            return Ok(None);
+        }
+        let Some(mut run) = maintenance.merge.take().or_else(|| self.choose_inputs()) else {
+            return Ok(None);
+        };
+        let moved = self.copy_some(&mut run, disk).and_then(|copied| match copied {
+            Copied::Some { bytes } if run.input < run.inputs.len() => Ok(Some(bytes)),
+            Copied::Some { bytes } => {
+                self.finish_merge(&mut run, disk)?;
+                Ok(Some(bytes))
+            }
+            Copied::Damaged => Ok(None),
+        });
+        match moved {
+            Ok(Some(bytes)) => {
+                if run.input < run.inputs.len() {
+                    maintenance.merge = Some(run);
+                }
+                count(&self.counters.merged_bytes, bytes);
+                Ok(Some(bytes))
+            }
+            Ok(None) => {
+                run.abandon(disk);
+                Ok(Some(0))
+            }
+            Err(error) => {
+                // No space for the output: later, perhaps. Anything else: not before the next open.
+                maintenance.merge_failed = error.kind != DiskErrorKind::NoSpace;
+                run.abandon(disk);
+                if maintenance.merge_failed { Err(error) } else { Ok(None) }
+            }
+        }
+    }
+
+    /// The segments whose merge frees most for least, if any is worth it.
+    fn choose_inputs(&self) -> Option<MergeRun<F>> {
+        let (busy, applied) = {
+            let writer = self.writer();
+            let mut busy: Vec<u32> = writer.sealed.iter().map(|s| s.id).collect();
+            busy.push(writer.active.id);
+            busy.extend(writer.prepared.as_ref().map(|s| s.id));
+            (busy, writer.applied)
+        };
+        let all = self.keydir.segments();
+        let free: Vec<_> = all.iter().filter(|s| !busy.contains(&s.id) && !s.is_damaged()).collect();
+        let records = |s: &Segment<F>| s.end().saturating_sub(HEADER_LEN as u64);
+        let mut worth: Vec<_> = free
+            .iter()
+            .filter_map(|s| {
+                let mut garbage = s.dead_puts();
+                if self.others_live_as_of(&all, s.id, applied) > s.newest_tombstone() {
+                    garbage += s.tombstones();
+                }
+                // A segment without records is all garbage: a power cut in `os` may leave one.
+                if records(s) == 0 {
+                    return Some((1.0, *s));
+                }
+                let ratio = garbage as f64 / records(s) as f64;
+                (garbage > 0 && ratio >= self.config.merge_garbage_ratio).then_some((ratio, *s))
+            })
+            .collect();
+        worth.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut inputs = Vec::new();
+        let mut moved = 0;
+        for (_, segment) in worth {
+            moved += segment.live() + segment.tombstones();
+            if !inputs.is_empty() && moved > self.config.segment_bytes {
+                break;
+            }
+            inputs.push(Arc::clone(segment));
+        }
+        if inputs.is_empty() {
+            // Tombstones stay while an old segment holds a few dead puts, too few for its own merge. If they have
+            // become a burden, the oldest such segment is merged nevertheless.
+            let tombstones: u64 = free.iter().map(|s| s.tombstones()).sum();
+            let total: u64 = free.iter().map(|s| records(s)).sum();
+            let burden = tombstones as f64 >= self.config.merge_garbage_ratio * total.max(1) as f64;
+            let oldest =
+                free.iter().filter(|s| s.dead_puts() > 0).min_by_key(|s| s.live_as_of(applied)).copied();
+            inputs.extend(oldest.filter(|_| burden).cloned());
+        }
+        (!inputs.is_empty()).then(|| MergeRun {
+            inputs,
+            input: 0,
+            at: HEADER_LEN as u64,
+            output: None,
+            live_as_of: applied,
+        })
+    }
+
+    /// A tombstone with a lower sequence in segment `except` has killed no put that another segment still holds.
+    fn others_live_as_of(&self, all: &[Arc<Segment<F>>], except: u32, applied: u64) -> u64 {
+        all.iter().filter(|s| s.id != except).map(|s| s.live_as_of(applied)).min().unwrap_or(applied)
+    }
+
+    fn is_alive(&self, record: &RecordView<'_>, input: &Segment<F>, droppable_below: u64) -> bool {
+        match record.kind {
+            RecordKind::Tombstone => record.sequence >= droppable_below && !planted!(self, TombstonesDropped),
+            RecordKind::Put => self
+                .keydir
+                .read(record.key)
+                .places(record.key)
+                .iter()
+                .any(|p| p.segment == input.id && p.position == record.position),
+        }
+    }
+
+    /// Copies the live records of the next stretch of input.
+    fn copy_some<D: Disk<File = F>>(&self, run: &mut MergeRun<F>, disk: &mut D) -> Result<Copied, DiskError> {
+        let input = Arc::clone(&run.inputs[run.input]);
+        let droppable_below = self.others_live_as_of(&self.keydir.segments(), input.id, run.live_as_of);
+        let start = run.at;
+        let mut moved = 0;
+        while run.at < input.end() && run.at - start < STEP_BYTES {
+            // The output is filled from the window before it is written: both need the disk.
+            let mut window = Window::new(disk, input.file.clone(), input.end());
+            let mut full = false;
+            while !full && run.at < input.end() && run.at - start < STEP_BYTES {
+                let at = At { segment: input.id, position: run.at };
+                let Parsed::Record(record) = parse_at(&mut window, at)? else {
+                    input.mark_damaged();
+                    return Ok(Copied::Damaged);
+                };
+                run.at += record.len;
+                if !self.is_alive(&record, &input, droppable_below) {
+                    continue;
+                }
+                if record.damage.is_some() {
+                    input.mark_damaged();
+                    return Ok(Copied::Damaged);
+                }
+                let Some(output) = &mut run.output else {
+                    run.at -= record.len;
+                    break;
+                };
+                output.append(&record);
+                full = output.buf.len() >= WRITE_BYTES;
+            }
+            moved += window.bytes_read();
+            match &mut run.output {
+                Some(output) if full => {
+                    let written = output.flush(disk)?;
+                    count(&self.counters.written_bytes, written);
+                    moved += written;
+                }
+                None if run.at < input.end() && run.at - start < STEP_BYTES => {
+                    let id = self.next_segment.fetch_add(1, Ordering::AcqRel);
+                    let header = Header {
+                        id,
+                        synced: self.config.zero_fills(),
+                        origin: Origin::Merged,
+                        live_as_of: run.live_as_of,
+                    };
+                    run.output = Some(Output::create(disk, header)?);
+                }
+                _ => {}
+            }
+        }
+        if run.at >= input.end() {
+            run.input += 1;
+            run.at = HEADER_LEN as u64;
+        }
+        Ok(Copied::Some { bytes: moved })
+    }
+
+    /// Makes the output durable, points the key directory to it, and removes the inputs.
+    fn finish_merge<D: Disk<File = F>>(&self, run: &mut MergeRun<F>, disk: &mut D) -> Result<(), DiskError> {
+        if planted!(self, MergeUnsynced) {
+            for input in &run.inputs {
+                disk.run(Op::Remove { path: input.name.clone() })?;
+            }
+            folder::sync_dir(disk)?;
+        }
+        if let Some(mut output) = run.output.take() {
+            let written = output.flush(disk);
+            let named = written.and_then(|written| {
+                count(&self.counters.written_bytes, written);
+                self.name_output(&output, disk)
+            });
+            match named {
+                Ok(()) => self.move_in(&output, disk)?,
+                Err(error) => {
+                    run.output = Some(output);
+                    return Err(error);
+                }
+            }
+        }
+        // What killed the records that weren't copied must be as durable as their removal.
+        self.sync_written(disk)?;
+        let mut removed = false;
+        for input in &run.inputs {
+            if input.live() != 0 {
+                // Never expected; but a record that somebody can read mustn't go.
+                input.mark_damaged();
+                continue;
+            }
+            self.keydir.remove_segment(input.id);
+            if !planted!(self, MergeUnsynced) {
+                disk.run(Op::Remove { path: input.name.clone() })?;
+            }
+            removed = true;
+        }
+        if removed {
+            folder::sync_dir(disk)?;
+        }
+        count(&self.counters.merges, 1);
+        Ok(())
+    }
+
+    fn name_output<D: Disk<File = F>>(&self, output: &Output<F>, disk: &mut D) -> Result<(), DiskError> {
+        if !planted!(self, MergeUnsynced) {
+            disk.run(Op::Sync { file: output.file.clone() })?;
+        }
+        let (from, to) =
+            (segment::unfinished_name(output.header.id), segment::name(Origin::Merged, output.header.id));
+        disk.run(Op::Rename { from, to })?;
+        count(&self.counters.syncs, 2);
+        if planted!(self, DirSyncSkipped) { Ok(()) } else { folder::sync_dir(disk) }
+    }
+
+    /// Reads the output back and lets the key directory point to what is still alive. Reading it also verifies it,
+    /// before the inputs go.
+    fn move_in<D: Disk<File = F>>(&self, output: &Output<F>, disk: &mut D) -> Result<(), DiskError> {
+        let end = output.end();
+        let segment = Arc::new(Segment::new(output.header, output.file.clone(), end, end));
+        self.keydir.add_segment(&segment);
+        let mut window = Window::new(disk, output.file.clone(), end);
+        let mut position = HEADER_LEN as u64;
+        while position < end {
+            let record = match parse_at(&mut window, At { segment: segment.id, position })? {
+                Parsed::Record(record) if record.damage.is_none() => record,
+                _ => {
+                    segment.mark_damaged();
+                    return Err(DiskError::new(
+                        "read back",
+                        segment.name.as_str(),
+                        Some(position),
+                        DiskErrorKind::Os(5),
+                    ));
+                }
+            };
+            match record.kind {
+                RecordKind::Tombstone => segment.count_tombstone(record.len, record.sequence),
+                RecordKind::Put => self.keydir.write(record.key).relocate(
+                    record.key,
+                    record.sequence,
+                    &segment,
+                    position,
+                    record.len,
+                ),
+            }
+            position += record.len;
+        }
+        Ok(())
+    }
+}

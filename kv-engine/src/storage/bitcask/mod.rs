@@ -1,0 +1,106 @@
+//! [`Bitcask`]: append-only segments, and a directory of all keys in memory.
+//!
+//! Every put and every delete is appended to the active segment as a record; a delete as a *storage tombstone*. The
+//! key directory knows, for each version of each key, its clock and where its record stands: so a put is judged
+//! without the disk, and a get is one shared lock and one positioned read.
+//!
+//! Invariants:
+//! * Records carry a sequence that rises with every write. What is alive follows from the records alone, in any
+//!   order: a put is dead once a later put descends from it or a later tombstone covers it.
+//! * Whatever kills a record stays on the disk for as long as the killed record may be there.
+//! * `synced`: a write is published to readers and acknowledged only once it is durable; commits become durable in
+//!   order, across segments too. Puts are judged against everything staged before them, durable or not.
+//! * After a failed write or sync nothing more is written until the store is opened again. Reads go on.
+//!
+//! No threads, no clocks: the owner calls [`Bitcask::maintain`] and drives the commits (see [`engine_env::Machine`]).
+
+mod folder;
+mod get;
+mod inspect;
+mod keydir;
+mod maintenance;
+mod mark;
+mod merge;
+mod record;
+mod recovery;
+mod scan;
+mod segment;
+mod stats;
+mod writer;
+
+use std::sync::atomic::AtomicU32;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use engine_env::Waker;
+
+use crate::config::KvConfig;
+use keydir::Keydir;
+use maintenance::Maintenance;
+use mark::MarkFile;
+use stats::Counters;
+use writer::Writer;
+
+pub use inspect::{InspectedRecord, Inspection, SegmentSummary, inspect_segment};
+pub use maintenance::MaintenanceStep;
+pub use record::{DamageKind, RecordKind};
+pub use recovery::{Damage, RecoveryReport, TailTruncated};
+pub use segment::SegmentHeaderError;
+pub use stats::KvStats;
+pub use writer::{KvDone, SyncTarget};
+
+/// The store without its threads: a key directory over segments of a disk. See the module for its invariants.
+///
+/// Writes in `os` and `interval` go through [`Bitcask::put_through`] and [`Bitcask::delete_through`], on the caller's
+/// thread. In `synced`, [`Bitcask::stage_put`] and [`Bitcask::stage_delete`] queue them, and whoever drives the store as a
+/// [`engine_env::Machine`] (or [`Bitcask::commit_now`]) writes them out and answers.
+#[derive(Debug)]
+pub struct Bitcask<F> {
+    config: KvConfig,
+    keydir: Keydir<F>,
+    writer: Mutex<Writer<F>>,
+    mark: Mutex<MarkFile<F>>,
+    maintenance: Mutex<Maintenance<F>>,
+    next_segment: AtomicU32,
+    counters: Counters,
+    /// Rung when staged writes wait and nobody is committing.
+    commit_bell: OnceLock<Waker>,
+    /// Rung when [`Bitcask::maintain`] has work.
+    maintenance_bell: OnceLock<Waker>,
+}
+
+impl<F> Bitcask<F> {
+    /// Sets whom to wake when staged writes wait to be committed, and when there is maintenance to do. Once.
+    pub fn set_bells(&self, commit: Waker, maintenance: Waker) {
+        let _ = self.commit_bell.set(commit);
+        let _ = self.maintenance_bell.set(maintenance);
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer<F>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mark(&self) -> MutexGuard<'_, MarkFile<F>> {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    fn planted(&self, bug: crate::PlantedBug) -> bool {
+        self.config.planted_bug == Some(bug)
+    }
+}
+
+/// `planted!(self, Bug)`: whether that mistake was asked for; false, and gone, in an ordinary build.
+macro_rules! planted {
+    ($store:expr, $bug:ident) => {{
+        #[cfg(feature = "planted-bugs")]
+        {
+            $store.planted(crate::PlantedBug::$bug)
+        }
+        #[cfg(not(feature = "planted-bugs"))]
+        {
+            let _ = &$store;
+            false
+        }
+    }};
+}
+use planted;

@@ -1,0 +1,145 @@
+//! Reading a segment from front to back, over a disk or over bytes in memory.
+
+use engine_env::{Disk, DiskError, DiskErrorKind, File};
+
+use super::record::{At, DamageKind, HEAD_LEN, Head, HeadRead, KIND_AT, RecordView};
+
+/// Bytes of a file, wanted in rising order.
+pub(super) trait Source {
+    /// Length of the file.
+    fn len(&self) -> u64;
+    /// The bytes from `at`; `at + len` is at most the file's length.
+    fn bytes(&mut self, at: u64, len: usize) -> Result<&[u8], DiskError>;
+}
+
+/// Bytes in memory.
+pub(super) struct InMemory<'a>(pub(super) &'a [u8]);
+
+impl Source for InMemory<'_> {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn bytes(&mut self, at: u64, len: usize) -> Result<&[u8], DiskError> {
+        let at = usize::try_from(at).expect("a position within bytes in memory");
+        Ok(&self.0[at..at + len])
+    }
+}
+
+/// A window that moves over a file.
+pub(super) struct Window<'d, D: Disk> {
+    disk: &'d mut D,
+    file: D::File,
+    len: u64,
+    start: u64,
+    buf: Vec<u8>,
+    read: u64,
+}
+
+const WINDOW_BYTES: u64 = 1 << 20;
+
+impl<'d, D: Disk> Window<'d, D> {
+    pub(super) fn new(disk: &'d mut D, file: D::File, len: u64) -> Self {
+        Self { disk, file, len, start: 0, buf: Vec::new(), read: 0 }
+    }
+
+    /// Bytes read from the disk so far.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.read
+    }
+}
+
+impl<D: Disk> Source for Window<'_, D> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn bytes(&mut self, at: u64, len: usize) -> Result<&[u8], DiskError> {
+        let inside = at >= self.start && at + len as u64 <= self.start + self.buf.len() as u64;
+        if !inside {
+            let wanted = (len as u64).max(WINDOW_BYTES.min(self.len - at));
+            self.buf = self.disk.read(&self.file, at, usize::try_from(wanted).expect("fits in memory"))?;
+            self.start = at;
+            self.read += self.buf.len() as u64;
+            if self.buf.len() < len {
+                // The length was taken at open and nobody shortens the file meanwhile.
+                return Err(DiskError::new("read", self.file.path(), Some(at), DiskErrorKind::Os(5)));
+            }
+        }
+        let from = usize::try_from(at - self.start).expect("within the buffer");
+        Ok(&self.buf[from..from + len])
+    }
+}
+
+/// What stands at a position.
+pub(super) enum Parsed<'a> {
+    /// The file ends here.
+    End,
+    /// Zeros where a record's head would be.
+    Unwritten,
+    /// No valid record.
+    Bad(DamageKind),
+    /// A record whose head is valid; its value may not be.
+    Record(RecordView<'a>),
+}
+
+/// Reads what stands at `at`.
+pub(super) fn parse_at<S: Source>(source: &mut S, at: At) -> Result<Parsed<'_>, DiskError> {
+    let left = source.len().saturating_sub(at.position);
+    if left == 0 {
+        return Ok(Parsed::End);
+    }
+    if left < HEAD_LEN as u64 {
+        let rest = source.bytes(at.position, usize::try_from(left).expect("fewer than a head's bytes"))?;
+        let unwritten = rest.iter().all(|b| *b == 0);
+        return Ok(if unwritten { Parsed::Unwritten } else { Parsed::Bad(DamageKind::NoRecord) });
+    }
+    let fixed = source.bytes(at.position, HEAD_LEN)?.try_into().expect("asked for that many");
+    let head = match Head::read(fixed) {
+        HeadRead::Unwritten => return Ok(Parsed::Unwritten),
+        HeadRead::Implausible => return Ok(Parsed::Bad(DamageKind::NoRecord)),
+        HeadRead::Plausible(head) => head,
+    };
+    if head.record_len() > left {
+        return Ok(Parsed::Bad(DamageKind::BeyondEnd { len: head.record_len(), left }));
+    }
+    // The head is verified before the value is fetched: a wild length costs nothing.
+    let clock = match head.verify(source.bytes(at.position, head.covered_len())?, at) {
+        Ok(clock) => clock,
+        Err(why) => return Ok(Parsed::Bad(why)),
+    };
+    let len = usize::try_from(head.record_len()).expect("at most the file's length");
+    Ok(Parsed::Record(head.view(source.bytes(at.position, len)?, clock, at.position)))
+}
+
+/// The first position in `from..until` where a record's head is valid. Sound because a head is bound to its place:
+/// nothing in a value can look like one.
+pub(super) fn resynchronise<S: Source>(
+    source: &mut S,
+    segment: u32,
+    from: u64,
+    until: u64,
+) -> Result<Option<u64>, DiskError> {
+    let until = until.min(source.len().saturating_sub(HEAD_LEN as u64 - 1));
+    for position in from..until {
+        let kind = source.bytes(position, HEAD_LEN)?[KIND_AT];
+        if (kind == 1 || kind == 2)
+            && matches!(parse_at(source, At { segment, position })?, Parsed::Record(_))
+        {
+            return Ok(Some(position));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether there are only zeros from `at` to the end.
+pub(super) fn zeros_from<S: Source>(source: &mut S, mut at: u64) -> Result<bool, DiskError> {
+    while at < source.len() {
+        let len = (source.len() - at).min(64 * 1024);
+        if source.bytes(at, usize::try_from(len).expect("at most 64 KiB"))?.iter().any(|b| *b != 0) {
+            return Ok(false);
+        }
+        at += len;
+    }
+    Ok(true)
+}

@@ -1,0 +1,570 @@
+//! Writing: judging, appending, publishing, in `os` durability at once, in `synced` by group commit.
+//!
+//! One lock orders all writes. `os`: under it the record is handed to the kernel and published. `synced`: under it
+//! the record is staged; a commit writes what is staged, and publishes and answers it once it is durable.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use engine_env::{
+    CommitQueue, CompletionQueue, DiskError, DiskErrorKind, Done, File, Machine, Op, OpId, Outcome, WriteSync,
+};
+
+use super::Bitcask;
+use super::keydir::{Keydir, Place};
+use super::mark::DurableEnd;
+use super::planted;
+use super::record::{At, Content, RecordKind, value_crc};
+use super::segment::{HEADER_LEN, Segment};
+use super::stats::count;
+use crate::hash::KeyHasher;
+use crate::storage::{KEY_BYTES_MAX, PutError, VALUE_BYTES_MAX};
+use crate::version::{Siblings, VectorClock, Versioned};
+
+/// The answer to a write that was staged.
+#[derive(Debug, Clone)]
+pub struct KvDone {
+    /// The token that was given with the write.
+    pub token: u64,
+    /// For a delete: whether it removed something.
+    pub removed: bool,
+    /// Durable, or why not.
+    pub result: Result<(), PutError>,
+}
+
+/// Whom to tell when a write is durable.
+#[derive(Debug)]
+struct Reply {
+    token: u64,
+    removed: bool,
+    to: Arc<CompletionQueue<KvDone>>,
+}
+
+/// What a record does to the key directory.
+#[derive(Debug)]
+enum Effect {
+    Put(Place),
+    Delete(VectorClock),
+}
+
+/// A staged write.
+#[derive(Debug)]
+struct Pending {
+    key: Arc<[u8]>,
+    effect: Effect,
+    at: At,
+    len: u64,
+    sequence: u64,
+    /// None if nobody is to be told any more.
+    reply: Option<Reply>,
+}
+
+/// The versions of a key as they will be when everything staged is durable.
+#[derive(Debug, Default)]
+struct Overlay {
+    versions: Siblings<VectorClock>,
+    outstanding: usize,
+}
+
+/// A put or a delete on its way in.
+#[derive(Debug, Clone, Copy)]
+struct Write<'a> {
+    key: &'a [u8],
+    content: Content<'a>,
+}
+
+impl<'a> Write<'a> {
+    fn put(key: &'a [u8], version: &'a Versioned) -> Result<Self, PutError> {
+        if key.len() > KEY_BYTES_MAX {
+            return Err(PutError::KeyTooLong { len: key.len() });
+        }
+        if version.value.len() > VALUE_BYTES_MAX {
+            return Err(PutError::ValueTooLong { len: version.value.len() });
+        }
+        let value = version.value.as_slice();
+        let content =
+            Content { kind: RecordKind::Put, key, clock: &version.clock, value, value_crc: value_crc(value) };
+        Ok(Self { key, content })
+    }
+
+    fn delete(key: &'a [u8], version: &'a VectorClock) -> Self {
+        let content = Content {
+            kind: RecordKind::Tombstone,
+            key,
+            clock: version,
+            value: &[],
+            value_crc: value_crc(&[]),
+        };
+        Self { key, content }
+    }
+
+    fn effect(&self, at: At, sequence: u64, len: u64) -> Effect {
+        let clock = self.content.clock.clone();
+        match self.content.kind {
+            RecordKind::Tombstone => Effect::Delete(clock),
+            RecordKind::Put => Effect::Put(Place {
+                clock,
+                sequence,
+                position: at.position,
+                segment: at.segment,
+                len: u32::try_from(len).expect("key, clock and value are below 4 GiB together"),
+            }),
+        }
+    }
+}
+
+/// What judging a write said.
+enum Judged {
+    /// Write it; `removed` is a delete's answer.
+    Write { removed: bool },
+    /// A delete that removes nothing, durably so: answer at once.
+    Nothing,
+}
+
+/// What the writer's lock protects.
+#[derive(Debug)]
+pub(super) struct Writer<F> {
+    pub(super) active: Arc<Segment<F>>,
+    /// The next segment, ready before it is needed: writers create no files.
+    pub(super) prepared: Option<Arc<Segment<F>>>,
+    /// Left behind by a roll, oldest first, until synced and trimmed.
+    pub(super) sealed: VecDeque<Arc<Segment<F>>>,
+    pub(super) next_sequence: u64,
+    /// Every record with a sequence below this is published.
+    pub(super) applied: u64,
+    pub(super) durable: DurableEnd,
+    queue: CommitQueue<F, Pending>,
+    overlay: HashMap<Arc<[u8]>, Overlay, KeyHasher>,
+    /// Set for good by a failed write or sync.
+    pub(super) stopped: Option<DiskError>,
+    /// Set while there is no space for the next segment.
+    pub(super) no_space: Option<DiskError>,
+    pub(super) closed: bool,
+    buf: Vec<u8>,
+}
+
+/// A larger buffer isn't kept between writes.
+const BUF_BYTES_MAX: usize = 1 << 20;
+
+impl<F: File> Writer<F> {
+    pub(super) fn new(active: Arc<Segment<F>>, next_sequence: u64, durable: DurableEnd) -> Self {
+        Self {
+            active,
+            prepared: None,
+            sealed: VecDeque::new(),
+            next_sequence,
+            applied: next_sequence,
+            durable,
+            queue: CommitQueue::new(),
+            overlay: HashMap::default(),
+            stopped: None,
+            no_space: None,
+            closed: false,
+            buf: Vec::new(),
+        }
+    }
+
+    fn check(&self) -> Result<(), PutError> {
+        if self.closed {
+            return Err(PutError::Closed);
+        }
+        match &self.stopped {
+            Some(cause) => Err(PutError::WritesStopped { cause: cause.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Judges a write against everything before it, durable or not.
+    fn judge(&self, keydir: &Keydir<F>, write: &Write<'_>) -> Result<Judged, PutError> {
+        fn newer<T: crate::version::Clocked>(s: &Siblings<T>, clock: &VectorClock) -> Option<VectorClock> {
+            s.newer_than(clock).map(|stored| stored.clock().clone())
+        }
+        let clock = write.content.clock;
+        let staged = if self.overlay.is_empty() { None } else { self.overlay.get(write.key) };
+        match write.content.kind {
+            RecordKind::Put => {
+                let stored = match staged {
+                    Some(overlay) => newer(&overlay.versions, clock),
+                    None => keydir.read(write.key).siblings(write.key).and_then(|s| newer(s, clock)),
+                };
+                match stored {
+                    Some(stored) => Err(PutError::ObsoleteVersion { given: clock.clone(), stored }),
+                    None => Ok(Judged::Write { removed: false }),
+                }
+            }
+            RecordKind::Tombstone => match staged {
+                // Even if nothing is left to remove, the removal that left nothing isn't durable yet: this one's
+                // record makes the answer wait for it.
+                Some(overlay) => Ok(Judged::Write { removed: overlay.versions.has_not_after(clock) }),
+                None => {
+                    let shard = keydir.read(write.key);
+                    let removes = shard.siblings(write.key).is_some_and(|s| s.has_not_after(clock));
+                    Ok(if removes { Judged::Write { removed: true } } else { Judged::Nothing })
+                }
+            },
+        }
+    }
+
+    /// Moves on to the prepared segment if a record of `len` bytes doesn't fit any more. Without a prepared one the
+    /// active segment grows: a writer never waits for a file to be created.
+    fn roll_if_full(&mut self, len: u64, segment_bytes: u64) -> bool {
+        let end = self.active.end();
+        if end + len <= segment_bytes || end == HEADER_LEN as u64 {
+            return false;
+        }
+        let Some(next) = self.prepared.take() else { return false };
+        self.sealed.push_back(std::mem::replace(&mut self.active, next));
+        true
+    }
+
+    /// Where the next record goes.
+    fn place(&self) -> At {
+        At { segment: self.active.id, position: self.active.end() }
+    }
+
+    fn take_sequence(&mut self) -> u64 {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        sequence
+    }
+
+    /// Ends all writing.
+    pub(super) fn stop(&mut self, cause: DiskError) {
+        self.stopped.get_or_insert(cause);
+    }
+}
+
+impl<F: File> Bitcask<F> {
+    /// Puts a version on the caller's thread: on return the kernel has it (`os` and `interval` durability).
+    ///
+    /// # Errors
+    /// The version is obsolete, or the write failed.
+    pub fn put_through(&self, key: &[u8], version: &Versioned) -> Result<(), PutError> {
+        self.write_through(&Write::put(key, version)?).map(drop)
+    }
+
+    /// Deletes on the caller's thread, like [`Bitcask::put_through`]; whether anything was removed.
+    ///
+    /// # Errors
+    /// The write failed.
+    pub fn delete_through(&self, key: &[u8], version: &VectorClock) -> Result<bool, PutError> {
+        if key.len() > KEY_BYTES_MAX {
+            return Ok(false);
+        }
+        self.write_through(&Write::delete(key, version))
+    }
+
+    fn write_through(&self, write: &Write<'_>) -> Result<bool, PutError> {
+        let len = write.content.encoded_len() as u64;
+        let mut writer = self.writer();
+        writer.check()?;
+        let Judged::Write { removed } = writer.judge(&self.keydir, write)? else { return Ok(false) };
+        let rolled = writer.roll_if_full(len, self.config.segment_bytes);
+        let (at, sequence) = (writer.place(), writer.next_sequence);
+        let mut buf = std::mem::take(&mut writer.buf);
+        buf.clear();
+        write.content.encode(at, sequence, &mut buf);
+        let written = writer.active.file.write_now(at.position, &buf, WriteSync::None);
+        if buf.capacity() <= BUF_BYTES_MAX {
+            writer.buf = buf;
+        }
+        let result = match written {
+            Ok(()) => {
+                writer.take_sequence();
+                self.publish(&writer.active, write.key, write.effect(at, sequence, len), sequence, at, len);
+                writer.applied = writer.next_sequence;
+                count(&self.counters.written_bytes, len);
+                Ok(removed)
+            }
+            // What was written of it lies past the end: the next record overwrites it, and so does recovery.
+            Err(cause) if cause.kind == DiskErrorKind::NoSpace => Err(PutError::DiskFull { cause }),
+            Err(cause) => {
+                writer.stop(cause.clone());
+                Err(PutError::WriteFailed { cause })
+            }
+        };
+        drop(writer);
+        if rolled {
+            count(&self.counters.rolls, 1);
+            self.ring_maintenance();
+        }
+        result
+    }
+
+    /// Makes a written record visible and moves the segment's end past it.
+    fn publish(&self, segment: &Segment<F>, key: &[u8], effect: Effect, sequence: u64, at: At, len: u64) {
+        if segment.end() < at.position + len {
+            segment.set_end(at.position + len);
+        }
+        let mut shard = self.keydir.write(key);
+        match effect {
+            Effect::Put(place) => {
+                segment.count_put(len, true);
+                shard.put(key, place);
+            }
+            Effect::Delete(version) => {
+                segment.count_tombstone(len, sequence);
+                shard.delete(key, &version);
+            }
+        }
+    }
+
+    /// Stages a put (`synced` durability). The answer comes through `to` once it is durable. Whether somebody is
+    /// committing already: if not, the caller commits ([`Bitcask::commit_now`]) or wakes the one who does.
+    ///
+    /// # Errors
+    /// The version is obsolete, or the store takes no writes: then no answer comes through `to`.
+    pub fn stage_put(
+        &self,
+        key: &[u8],
+        version: &Versioned,
+        token: u64,
+        to: &Arc<CompletionQueue<KvDone>>,
+    ) -> Result<bool, PutError> {
+        self.stage(&Write::put(key, version)?, token, to)
+    }
+
+    /// Stages a delete, like [`Bitcask::stage_put`].
+    ///
+    /// # Errors
+    /// The store takes no writes: then no answer comes through `to`.
+    pub fn stage_delete(
+        &self,
+        key: &[u8],
+        version: &VectorClock,
+        token: u64,
+        to: &Arc<CompletionQueue<KvDone>>,
+    ) -> Result<bool, PutError> {
+        if key.len() > KEY_BYTES_MAX {
+            to.push(KvDone { token, removed: false, result: Ok(()) });
+            return Ok(true);
+        }
+        self.stage(&Write::delete(key, version), token, to)
+    }
+
+    fn stage(
+        &self,
+        write: &Write<'_>,
+        token: u64,
+        to: &Arc<CompletionQueue<KvDone>>,
+    ) -> Result<bool, PutError> {
+        let len = write.content.encoded_len() as u64;
+        let key: Arc<[u8]> = write.key.into();
+        let mut guard = self.writer();
+        let writer = &mut *guard;
+        writer.check()?;
+        let Judged::Write { removed } = writer.judge(&self.keydir, write)? else {
+            drop(guard);
+            to.push(KvDone { token, removed: false, result: Ok(()) });
+            return Ok(true);
+        };
+        let rolled = writer.roll_if_full(len, self.config.segment_bytes);
+        let at = writer.place();
+        // Growing into a full disk would poison the segment; so it isn't tried while there is no space.
+        if at.position + len > writer.active.allocated()
+            && let Some(cause) = &writer.no_space
+        {
+            return Err(PutError::DiskFull { cause: cause.clone() });
+        }
+        let sequence = writer.take_sequence();
+        let mut reply = Some(Reply { token, removed, to: Arc::clone(to) });
+        if planted!(self, EarlyAck) {
+            reply = None;
+            to.push(KvDone { token, removed, result: Ok(()) });
+        }
+        let pending = Pending {
+            key: Arc::clone(&key),
+            effect: write.effect(at, sequence, len),
+            at,
+            len,
+            sequence,
+            reply,
+        };
+        let active = Arc::clone(&writer.active);
+        writer
+            .queue
+            .stage(&active.file, at.position, pending, |buf| write.content.encode(at, sequence, buf))
+            .map_err(|cause| PutError::WritesStopped { cause })?;
+        active.set_end(at.position + len);
+        let overlay = writer.overlay.entry(key).or_insert_with(|| Overlay {
+            versions: self.get_versions(write.key).into_iter().collect(),
+            outstanding: 0,
+        });
+        overlay.outstanding += 1;
+        let clock = write.content.clock;
+        match write.content.kind {
+            RecordKind::Put => {
+                overlay.versions.put(clock.clone(), drop).expect("it was judged under this lock");
+            }
+            RecordKind::Tombstone => {
+                overlay.versions.delete(clock, drop);
+            }
+        }
+        let committing = !writer.queue.can_begin();
+        drop(guard);
+        if rolled {
+            count(&self.counters.rolls, 1);
+            self.ring_maintenance();
+        }
+        Ok(committing)
+    }
+
+    /// Writes out what is staged, on the caller's thread, unless somebody is at it already; whether it did.
+    pub fn commit_now(&self) -> bool {
+        let Some((file, at, bytes)) = self.writer().queue.begin() else { return false };
+        let result = file.write_now(at, &bytes, self.commit_sync());
+        self.complete(result, bytes);
+        true
+    }
+
+    fn commit_sync(&self) -> WriteSync {
+        if planted!(self, SyncSkipped) { WriteSync::None } else { WriteSync::Data }
+    }
+
+    /// Takes the result of a commit's write: publishes, then answers.
+    fn complete(&self, result: Result<(), DiskError>, bytes: Vec<u8>) {
+        let mut guard = self.writer();
+        let writer = &mut *guard;
+        let written = bytes.len() as u64;
+        let (tags, result) = match writer.queue.finish(result, bytes) {
+            Ok(chunk) => {
+                writer.queue.recycle(chunk.bytes);
+                (chunk.tags, Ok(()))
+            }
+            Err((cause, tags)) => {
+                writer.stop(cause.clone());
+                writer.overlay.clear();
+                (tags, Err(PutError::WriteFailed { cause }))
+            }
+        };
+        let mut replies = Vec::with_capacity(tags.len());
+        let mut durable = None;
+        for tag in tags {
+            if result.is_ok() {
+                durable = Some(DurableEnd { segment: tag.at.segment, position: tag.at.position + tag.len });
+                self.settle(writer, tag.key, tag.effect, tag.sequence, tag.at, tag.len);
+            }
+            replies.extend(tag.reply);
+        }
+        if let Some(durable) = durable {
+            writer.durable = durable;
+            count(&self.counters.commits, 1);
+            count(&self.counters.committed_writes, replies.len() as u64);
+            count(&self.counters.syncs, 1);
+            count(&self.counters.written_bytes, written);
+        }
+        let more = writer.queue.can_begin();
+        let sealed = writer.sealed.front().is_some_and(|s| s.id < writer.durable.segment);
+        drop(guard);
+        answer(replies, &result);
+        if let Some(durable) = durable {
+            self.mark().note(durable);
+        }
+        if more && let Some(bell) = self.commit_bell.get() {
+            bell.wake();
+        }
+        if sealed {
+            self.ring_maintenance();
+        }
+    }
+
+    /// Publishes a durable write and takes it off the overlay.
+    fn settle(
+        &self,
+        writer: &mut Writer<F>,
+        key: Arc<[u8]>,
+        effect: Effect,
+        sequence: u64,
+        at: At,
+        len: u64,
+    ) {
+        let segment = if writer.active.id == at.segment {
+            &writer.active
+        } else {
+            let sealed = writer.sealed.iter().find(|s| s.id == at.segment);
+            sealed.expect("a segment stays sealed here until everything staged for it is durable")
+        };
+        self.publish(segment, &key, effect, sequence, at, len);
+        writer.applied = sequence + 1;
+        if let Some(overlay) = writer.overlay.get_mut(&key) {
+            overlay.outstanding -= 1;
+            if overlay.outstanding == 0 {
+                writer.overlay.remove(&key);
+            }
+        }
+    }
+
+    /// What a periodic sync should sync next (`interval` durability); none if everything is.
+    #[must_use]
+    pub fn sync_target(&self) -> Option<SyncTarget<F>> {
+        let writer = self.writer();
+        if writer.stopped.is_some() {
+            return None;
+        }
+        writer.sealed.iter().chain(std::iter::once(&writer.active)).find_map(|segment| {
+            let end = DurableEnd { segment: segment.id, position: segment.end() };
+            (end > writer.durable).then(|| SyncTarget { file: segment.file.clone(), end })
+        })
+    }
+
+    /// Takes the result of syncing what [`Bitcask::sync_target`] gave. A failure ends all writing.
+    pub fn sync_done(&self, target: &SyncTarget<F>, result: Result<(), DiskError>) {
+        let mut writer = self.writer();
+        if let Err(cause) = result {
+            writer.stop(cause);
+            return;
+        }
+        count(&self.counters.syncs, 1);
+        if writer.sealed.front().is_some_and(|s| s.id == target.end.segment) {
+            writer.sealed.pop_front();
+        }
+        writer.durable = writer.durable.max(target.end);
+        drop(writer);
+        self.mark().note(target.end);
+    }
+
+    pub(super) fn ring_maintenance(&self) {
+        if let Some(bell) = self.maintenance_bell.get() {
+            bell.wake();
+        }
+    }
+}
+
+/// A file to sync, and what is durable afterwards.
+#[derive(Debug, Clone)]
+pub struct SyncTarget<F> {
+    /// The file.
+    pub file: F,
+    end: DurableEnd,
+}
+
+/// Tells everybody, one wake for each run of replies to the same queue.
+fn answer(replies: Vec<Reply>, result: &Result<(), PutError>) {
+    let mut replies = replies.into_iter().peekable();
+    while let Some(first) = replies.next() {
+        let to = Arc::clone(&first.to);
+        let done =
+            |reply: Reply| KvDone { token: reply.token, removed: reply.removed, result: result.clone() };
+        let group = std::iter::once(first)
+            .chain(std::iter::from_fn(|| replies.next_if(|next| Arc::ptr_eq(&next.to, &to))));
+        to.push_all(group.map(done));
+    }
+}
+
+impl<F: File> Machine<F> for Bitcask<F> {
+    fn start(&self, submit: &mut dyn FnMut(OpId, Op<F>)) {
+        let begun = self.writer().queue.begin();
+        if let Some((file, at, buf)) = begun {
+            submit(OpId(0), Op::Write { file, at, buf, sync: self.commit_sync() });
+        }
+    }
+
+    fn on_done(&self, done: Done<F>) {
+        let result = done.result.map(|outcome| debug_assert!(matches!(outcome, Outcome::Finished)));
+        self.complete(result, done.buf.unwrap_or_default());
+    }
+
+    fn next_deadline(&self) -> Option<std::time::Duration> {
+        None
+    }
+}

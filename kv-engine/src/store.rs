@@ -1,0 +1,341 @@
+//! [`KvStore`]: a [`Bitcask`] with its threads. This is the edge: here are the threads and the clock.
+//!
+//! `synced`: a lone writer commits on its own thread; otherwise the committer thread does, many writes at a time.
+//! `interval`: a thread syncs periodically. Always: one thread for maintenance, under the rate limit.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use engine_env::{
+    Committer, CompletionQueue, Disk, DiskError, Done, File, FileOf, Home, Machine, Op, OpId, Wait, Waker,
+};
+
+use crate::config::{Durability, KvConfig};
+use crate::storage::bitcask::{Bitcask, KvDone, KvStats, MaintenanceStep, RecoveryReport, SyncTarget};
+use crate::storage::{CloseError, DeleteError, GetError, OpenError, PutError, Storage};
+use crate::version::{VectorClock, Versioned};
+
+/// A key-value store in a folder.
+///
+/// Dropping it without [`KvStore::close`] is like a killed process: what was acknowledged is as safe as the
+/// durability says, and the next open recovers.
+#[derive(Debug)]
+pub struct KvStore<H: Home> {
+    core: Arc<Bitcask<FileOf<H>>>,
+    durability: Durability,
+    committer: Option<Committer>,
+    maintenance: Option<Maintenance>,
+    home: H,
+}
+
+impl<H: Home> KvStore<H> {
+    /// Opens the store in `home`, creating it in an empty folder, and recovers what an earlier process left.
+    ///
+    /// # Errors
+    /// A setting is out of range, the folder holds something else, or the disk failed.
+    pub fn open(home: H, config: KvConfig) -> Result<(Self, RecoveryReport), OpenError> {
+        let durability = config.durability;
+        let merge_bytes_per_s = config.merge_bytes_per_s;
+        let mut disk = home.disk()?;
+        let (core, report) = Bitcask::open(&mut disk, config)?;
+        drop(disk);
+        let core = Arc::new(core);
+        let committer = match durability {
+            Durability::Os => None,
+            Durability::Synced => {
+                let machine: Arc<dyn Machine<FileOf<H>>> = Arc::clone(&core) as _;
+                Some(Committer::spawn("kv-commit", home.clone(), machine)?)
+            }
+            Durability::IntervalMs(ms) => {
+                let machine = Arc::new(PeriodicSync::new(Arc::clone(&core), Duration::from_millis(ms)));
+                Some(Committer::spawn("kv-sync", home.clone(), machine)?)
+            }
+        };
+        let bell = Arc::new(Bell::default());
+        let maintenance = Maintenance::spawn(&home, Arc::clone(&core), Arc::clone(&bell), merge_bytes_per_s)?;
+        let commit = committer.as_ref().map_or_else(|| Waker::new(|| {}), Committer::waker);
+        core.set_bells(commit, Waker::new(move || bell.ring()));
+        Ok((Self { core, durability, committer, maintenance: Some(maintenance), home }, report))
+    }
+
+    /// Puts without waiting: the answer comes through `to` under `token`, once the write is as durable as the store
+    /// promises; at once in `os`.
+    ///
+    /// # Errors
+    /// The version is obsolete, or the store takes no writes: then no answer comes through `to`.
+    pub fn put_async(
+        &self,
+        key: &[u8],
+        value: &Versioned,
+        token: u64,
+        to: &Arc<CompletionQueue<KvDone>>,
+    ) -> Result<(), PutError> {
+        match self.durability {
+            Durability::Synced => {
+                let committing = self.core.stage_put(key, value, token, to)?;
+                self.wake_unless(committing);
+            }
+            Durability::Os | Durability::IntervalMs(_) => {
+                self.core.put_through(key, value)?;
+                to.push(KvDone { token, removed: false, result: Ok(()) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes without waiting, like [`KvStore::put_async`].
+    ///
+    /// # Errors
+    /// The store takes no writes: then no answer comes through `to`.
+    pub fn delete_async(
+        &self,
+        key: &[u8],
+        version: &VectorClock,
+        token: u64,
+        to: &Arc<CompletionQueue<KvDone>>,
+    ) -> Result<(), DeleteError> {
+        match self.durability {
+            Durability::Synced => {
+                let committing = self.core.stage_delete(key, version, token, to)?;
+                self.wake_unless(committing);
+            }
+            Durability::Os | Durability::IntervalMs(_) => {
+                let removed = self.core.delete_through(key, version)?;
+                to.push(KvDone { token, removed, result: Ok(()) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with every key and its versions, or why they can't be read; in no particular order. Keys that
+    /// are written meanwhile are seen once, before or after.
+    pub fn for_each(&self, each: impl FnMut(&[u8], Result<Vec<Versioned>, GetError>)) {
+        self.core.for_each(each);
+    }
+
+    /// The store's figures.
+    #[must_use]
+    pub fn stats(&self) -> KvStats {
+        self.core.stats()
+    }
+
+    /// Commits what is staged, ends the threads, and leaves files that the next open needn't recover.
+    ///
+    /// # Errors
+    /// A write had failed before, or the disk fails now. What was acknowledged is safe either way.
+    pub fn close(mut self) -> Result<(), CloseError> {
+        self.maintenance = None;
+        self.committer = None;
+        let mut disk = self.home.disk()?;
+        self.core.close(&mut disk)
+    }
+
+    fn wake_unless(&self, committing: bool) {
+        if !committing && let Some(committer) = &self.committer {
+            committer.wake();
+        }
+    }
+
+    /// Waits for a staged write: commits it on this thread if nobody else is committing.
+    fn wait(
+        &self,
+        stage: impl FnOnce(&Arc<CompletionQueue<KvDone>>) -> Result<bool, PutError>,
+    ) -> Result<bool, PutError> {
+        // One queue for each thread, reused: a thread waits for one write at a time.
+        thread_local! {
+            static ANSWER: Arc<CompletionQueue<KvDone>> = Arc::new(CompletionQueue::new());
+        }
+        ANSWER.with(|answer| {
+            if !stage(answer)? {
+                self.core.commit_now();
+            }
+            let mut done = Vec::with_capacity(1);
+            while done.is_empty() {
+                answer.drain(Wait::Forever, &mut done);
+            }
+            let done = done.pop().expect("the loop above ends with an answer");
+            done.result.map(|()| done.removed)
+        })
+    }
+}
+
+impl<H: Home> Storage for KvStore<H> {
+    fn get(&self, key: &[u8]) -> Result<Vec<Versioned>, GetError> {
+        self.core.get(key)
+    }
+
+    fn get_versions(&self, key: &[u8]) -> Result<Vec<VectorClock>, GetError> {
+        Ok(self.core.get_versions(key))
+    }
+
+    fn put(&self, key: &[u8], value: &Versioned) -> Result<(), PutError> {
+        match self.durability {
+            Durability::Synced => self.wait(|to| self.core.stage_put(key, value, 0, to)).map(drop),
+            Durability::Os | Durability::IntervalMs(_) => self.core.put_through(key, value),
+        }
+    }
+
+    fn delete(&self, key: &[u8], version: &VectorClock) -> Result<bool, DeleteError> {
+        Ok(match self.durability {
+            Durability::Synced => self.wait(|to| self.core.stage_delete(key, version, 0, to))?,
+            Durability::Os | Durability::IntervalMs(_) => self.core.delete_through(key, version)?,
+        })
+    }
+}
+
+/// Syncs what was written, every so often.
+struct PeriodicSync<F> {
+    core: Arc<Bitcask<F>>,
+    every: Duration,
+    state: Mutex<SyncState<F>>,
+}
+
+struct SyncState<F> {
+    due: Instant,
+    in_flight: Option<SyncTarget<F>>,
+}
+
+impl<F: File> PeriodicSync<F> {
+    fn new(core: Arc<Bitcask<F>>, every: Duration) -> Self {
+        let state = SyncState { due: Instant::now() + every, in_flight: None };
+        Self { core, every, state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, SyncState<F>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F: File> Machine<F> for PeriodicSync<F> {
+    fn start(&self, submit: &mut dyn FnMut(OpId, Op<F>)) {
+        let mut state = self.state();
+        if state.in_flight.is_some() || Instant::now() < state.due {
+            return;
+        }
+        match self.core.sync_target() {
+            Some(target) => {
+                submit(OpId(0), Op::Sync { file: target.file.clone() });
+                state.in_flight = Some(target);
+            }
+            None => state.due = Instant::now() + self.every,
+        }
+    }
+
+    fn on_done(&self, done: Done<F>) {
+        let target = self.state().in_flight.take().expect("one sync is in flight");
+        self.core.sync_done(&target, done.result.map(drop));
+        // A segment that a roll left behind comes first; the active one follows at once, then it is quiet.
+        let mut state = self.state();
+        if self.core.sync_target().is_none() || state.due + self.every < Instant::now() {
+            state.due = Instant::now() + self.every;
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        Some(self.state().due.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// A wake-up that isn't lost when it comes before the wait.
+#[derive(Debug, Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    ringing: Condvar,
+    stop: AtomicBool,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.ringing.notify_one();
+    }
+
+    /// Waits for a ring, at most for `limit` if there is one.
+    fn wait(&self, limit: Option<Duration>) {
+        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rung = match limit {
+            None => self.ringing.wait_while(rung, |r| !*r).unwrap_or_else(PoisonError::into_inner),
+            Some(limit) => {
+                self.ringing
+                    .wait_timeout_while(rung, limit, |r| !*r)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
+        *rung = false;
+    }
+
+    /// Lets time pass; only the end of the store cuts it short.
+    fn pause(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while !self.stop.load(Ordering::Acquire) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            self.wait(Some(left));
+        }
+    }
+}
+
+/// How long to wait before a failed preparation is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The maintenance thread. Dropping it ends the thread after the step it is at.
+#[derive(Debug)]
+struct Maintenance {
+    bell: Arc<Bell>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Maintenance {
+    #[expect(clippy::disallowed_methods, reason = "the edge: the store's own thread for maintenance")]
+    fn spawn<H: Home>(
+        home: &H,
+        core: Arc<Bitcask<FileOf<H>>>,
+        bell: Arc<Bell>,
+        merge_bytes_per_s: u64,
+    ) -> Result<Self, DiskError> {
+        let (ready, built) = std::sync::mpsc::channel();
+        let (home, ringing) = (home.clone(), Arc::clone(&bell));
+        let thread = std::thread::Builder::new()
+            .name("kv-maintain".to_owned())
+            .spawn(move || match home.disk() {
+                Err(error) => drop(ready.send(Err(error))),
+                Ok(mut disk) => {
+                    let _ = ready.send(Ok(()));
+                    maintain(&core, &mut disk, &ringing, merge_bytes_per_s);
+                }
+            })
+            .expect("the operating system refused a thread");
+        built.recv().expect("the thread reports before it works")?;
+        Ok(Self { bell, thread: Some(thread) })
+    }
+}
+
+impl Drop for Maintenance {
+    fn drop(&mut self) {
+        self.bell.stop.store(true, Ordering::Release);
+        self.bell.ring();
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported by the panic hook; a second one here would only hide it.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn maintain<D: Disk>(core: &Bitcask<D::File>, disk: &mut D, bell: &Bell, merge_bytes_per_s: u64) {
+    while !bell.stop.load(Ordering::Acquire) {
+        match core.maintain(disk) {
+            Ok(MaintenanceStep::Worked { merge_bytes: 0 }) => {}
+            Ok(MaintenanceStep::Worked { merge_bytes }) => {
+                bell.pause(Duration::from_secs_f64(merge_bytes as f64 / merge_bytes_per_s as f64));
+            }
+            Ok(MaintenanceStep::Idle) => bell.wait(None),
+            // Nobody rings when space comes free or a device answers again.
+            Ok(MaintenanceStep::NoSpace) | Err(_) => bell.wait(Some(RETRY)),
+        }
+    }
+}

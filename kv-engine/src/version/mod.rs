@@ -1,0 +1,11 @@
+//! Versions of a value, with Voldemort's semantics: vector clocks, siblings, and the resolvers of the client side.
+
+mod resolver;
+mod siblings;
+mod vector_clock;
+mod versioned;
+
+pub use resolver::{resolve_by_clock, resolve_by_time};
+pub use siblings::{Clocked, Siblings};
+pub use vector_clock::{ClockDecodeError, ClockEntry, ClockError, Occurred, ParseClockError, VectorClock};
+pub use versioned::Versioned;
