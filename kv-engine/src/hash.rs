@@ -38,6 +38,6 @@ impl Hasher for OneShot {
 /// The shard of a key, of `shards`, a power of two. Its seed differs from the maps', so that the keys of one shard
 /// spread over the whole map.
 pub(crate) fn shard_of(key: &[u8], shards: usize) -> usize {
-    const SEED: u64 = 0x5348_4152_44;
+    const SEED: u64 = 0x7368_6172_6473;
     (xxh3_64_with_seed(key, SEED) as usize) & (shards - 1)
 }

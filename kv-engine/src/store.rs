@@ -3,6 +3,8 @@
 //! `synced`: a lone writer commits on its own thread; otherwise the committer thread does, many writes at a time.
 //! `interval`: a thread syncs periodically. Always: one thread for maintenance, under the rate limit.
 
+#![expect(clippy::disallowed_methods, reason = "the edge: here are the threads and the clock")]
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -27,6 +29,7 @@ pub struct KvStore<H: Home> {
     durability: Durability,
     committer: Option<Committer>,
     maintenance: Option<Maintenance>,
+    gate: Arc<Gate>,
     home: H,
 }
 
@@ -54,10 +57,11 @@ impl<H: Home> KvStore<H> {
             }
         };
         let bell = Arc::new(Bell::default());
-        let maintenance = Maintenance::spawn(&home, Arc::clone(&core), Arc::clone(&bell), merge_bytes_per_s)?;
+        let gate = Arc::new(Gate::default());
+        let maintenance = Maintenance::spawn(&home, &core, &bell, &gate, merge_bytes_per_s)?;
         let commit = committer.as_ref().map_or_else(|| Waker::new(|| {}), Committer::waker);
         core.set_bells(commit, Waker::new(move || bell.ring()));
-        Ok((Self { core, durability, committer, maintenance: Some(maintenance), home }, report))
+        Ok((Self { core, durability, committer, maintenance: Some(maintenance), gate, home }, report))
     }
 
     /// Puts without waiting: the answer comes through `to` under `token`, once the write is as durable as the store
@@ -72,6 +76,7 @@ impl<H: Home> KvStore<H> {
         token: u64,
         to: &Arc<CompletionQueue<KvDone>>,
     ) -> Result<(), PutError> {
+        self.gate.pass(&self.core);
         match self.durability {
             Durability::Synced => {
                 let committing = self.core.stage_put(key, value, token, to)?;
@@ -96,6 +101,7 @@ impl<H: Home> KvStore<H> {
         token: u64,
         to: &Arc<CompletionQueue<KvDone>>,
     ) -> Result<(), DeleteError> {
+        self.gate.pass(&self.core);
         match self.durability {
             Durability::Synced => {
                 let committing = self.core.stage_delete(key, version, token, to)?;
@@ -171,6 +177,7 @@ impl<H: Home> Storage for KvStore<H> {
     }
 
     fn put(&self, key: &[u8], value: &Versioned) -> Result<(), PutError> {
+        self.gate.pass(&self.core);
         match self.durability {
             Durability::Synced => self.wait(|to| self.core.stage_put(key, value, 0, to)).map(drop),
             Durability::Os | Durability::IntervalMs(_) => self.core.put_through(key, value),
@@ -178,6 +185,7 @@ impl<H: Home> Storage for KvStore<H> {
     }
 
     fn delete(&self, key: &[u8], version: &VectorClock) -> Result<bool, DeleteError> {
+        self.gate.pass(&self.core);
         Ok(match self.durability {
             Durability::Synced => self.wait(|to| self.core.stage_delete(key, version, 0, to))?,
             Durability::Os | Durability::IntervalMs(_) => self.core.delete_through(key, version)?,
@@ -252,6 +260,10 @@ impl Bell {
         self.ringing.notify_one();
     }
 
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
     /// Waits for a ring, at most for `limit` if there is one.
     fn wait(&self, limit: Option<Duration>) {
         let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
@@ -266,16 +278,29 @@ impl Bell {
         };
         *rung = false;
     }
+}
 
-    /// Lets time pass; only the end of the store cuts it short.
-    fn pause(&self, time: Duration) {
-        let until = Instant::now() + time;
-        while !self.stop.load(Ordering::Acquire) {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            self.wait(Some(left));
+/// Holds back writers who have outrun maintenance.
+#[derive(Debug, Default)]
+struct Gate {
+    held: Mutex<()>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn pass<F: File>(&self, core: &Bitcask<F>) {
+        if core.is_overgrown() {
+            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(self.opened.wait_while(held, |()| core.is_overgrown()));
+        }
+    }
+
+    /// Called after every step of maintenance.
+    fn look<F: File>(&self, core: &Bitcask<F>) {
+        if !core.is_overgrown() {
+            // Taken so that nobody is between looking and waiting.
+            drop(self.held.lock().unwrap_or_else(PoisonError::into_inner));
+            self.opened.notify_all();
         }
     }
 }
@@ -291,27 +316,29 @@ struct Maintenance {
 }
 
 impl Maintenance {
-    #[expect(clippy::disallowed_methods, reason = "the edge: the store's own thread for maintenance")]
     fn spawn<H: Home>(
         home: &H,
-        core: Arc<Bitcask<FileOf<H>>>,
-        bell: Arc<Bell>,
+        core: &Arc<Bitcask<FileOf<H>>>,
+        bell: &Arc<Bell>,
+        gate: &Arc<Gate>,
         merge_bytes_per_s: u64,
     ) -> Result<Self, DiskError> {
         let (ready, built) = std::sync::mpsc::channel();
-        let (home, ringing) = (home.clone(), Arc::clone(&bell));
+        let home = home.clone();
+        let (core, ringing, gate) = (Arc::clone(core), Arc::clone(bell), Arc::clone(gate));
         let thread = std::thread::Builder::new()
             .name("kv-maintain".to_owned())
             .spawn(move || match home.disk() {
                 Err(error) => drop(ready.send(Err(error))),
                 Ok(mut disk) => {
                     let _ = ready.send(Ok(()));
-                    maintain(&core, &mut disk, &ringing, merge_bytes_per_s);
+                    let keeper = Keeper { core: &core, bell: &ringing, gate: &gate, merge_bytes_per_s };
+                    keeper.run(&mut disk);
                 }
             })
             .expect("the operating system refused a thread");
         built.recv().expect("the thread reports before it works")?;
-        Ok(Self { bell, thread: Some(thread) })
+        Ok(Self { bell: Arc::clone(bell), thread: Some(thread) })
     }
 }
 
@@ -326,16 +353,44 @@ impl Drop for Maintenance {
     }
 }
 
-fn maintain<D: Disk>(core: &Bitcask<D::File>, disk: &mut D, bell: &Bell, merge_bytes_per_s: u64) {
-    while !bell.stop.load(Ordering::Acquire) {
-        match core.maintain(disk) {
-            Ok(MaintenanceStep::Worked { merge_bytes: 0 }) => {}
-            Ok(MaintenanceStep::Worked { merge_bytes }) => {
-                bell.pause(Duration::from_secs_f64(merge_bytes as f64 / merge_bytes_per_s as f64));
+/// What the maintenance thread runs.
+struct Keeper<'a, F> {
+    core: &'a Bitcask<F>,
+    bell: &'a Bell,
+    gate: &'a Gate,
+    merge_bytes_per_s: u64,
+}
+
+impl<F: File> Keeper<'_, F> {
+    fn run<D: Disk<File = F>>(&self, disk: &mut D) {
+        while !self.bell.is_stopped() {
+            let step = self.core.maintain(disk);
+            self.gate.look(self.core);
+            match step {
+                Ok(MaintenanceStep::Worked { merge_bytes: 0 }) => {}
+                Ok(MaintenanceStep::Worked { merge_bytes }) => {
+                    let pause = merge_bytes as f64 / self.merge_bytes_per_s as f64;
+                    self.keep_the_rate(disk, Duration::from_secs_f64(pause));
+                }
+                Ok(MaintenanceStep::Idle) => self.bell.wait(None),
+                // Nobody rings when space comes free or a device answers again.
+                Ok(MaintenanceStep::NoSpace) | Err(_) => self.bell.wait(Some(RETRY)),
             }
-            Ok(MaintenanceStep::Idle) => bell.wait(None),
-            // Nobody rings when space comes free or a device answers again.
-            Ok(MaintenanceStep::NoSpace) | Err(_) => bell.wait(Some(RETRY)),
+        }
+    }
+
+    /// Lets the time pass that the merge's last step is worth; writers are served meanwhile.
+    fn keep_the_rate<D: Disk<File = F>>(&self, disk: &mut D, pause: Duration) {
+        let until = Instant::now() + pause;
+        while !self.bell.is_stopped() {
+            while let Ok(MaintenanceStep::Worked { .. }) = self.core.serve_writers(disk) {
+                self.gate.look(self.core);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            self.bell.wait(Some(left));
         }
     }
 }

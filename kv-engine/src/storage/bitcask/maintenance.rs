@@ -55,21 +55,30 @@ impl<F: File> Bitcask<F> {
     /// that can't be prepared is tried again by the next call, and the active one grows meanwhile.
     pub fn maintain<D: Disk<File = F>>(&self, disk: &mut D) -> Result<MaintenanceStep, DiskError> {
         let mut maintenance = self.maintenance.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if self.finish_sealed(disk)? {
-            return Ok(MaintenanceStep::Worked { merge_bytes: 0 });
-        }
-        let prepared = self.prepare(disk);
-        if let Ok(true) = prepared {
-            return Ok(MaintenanceStep::Worked { merge_bytes: 0 });
+        let for_writers = self.serve_writers(disk);
+        if let Ok(MaintenanceStep::Worked { .. }) = for_writers {
+            return for_writers;
         }
         // A merge may be what makes space, so it goes on when preparing failed.
         if let Some(merge_bytes) = self.merge_step(&mut maintenance, disk)? {
             return Ok(MaintenanceStep::Worked { merge_bytes });
         }
-        match prepared {
+        for_writers
+    }
+
+    /// The part of [`Bitcask::maintain`] that writers wait for, and that no rate limit may delay: the next segment,
+    /// and the end of those left behind.
+    ///
+    /// # Errors
+    /// As for [`Bitcask::maintain`].
+    pub fn serve_writers<D: Disk<File = F>>(&self, disk: &mut D) -> Result<MaintenanceStep, DiskError> {
+        // The next segment first: until it is there, the active one grows past its size.
+        match self.prepare(disk) {
+            Ok(true) => Ok(MaintenanceStep::Worked { merge_bytes: 0 }),
+            Ok(false) if self.finish_sealed(disk)? => Ok(MaintenanceStep::Worked { merge_bytes: 0 }),
+            Ok(false) => Ok(MaintenanceStep::Idle),
             Err(error) if error.kind == DiskErrorKind::NoSpace => Ok(MaintenanceStep::NoSpace),
             Err(error) => Err(error),
-            Ok(_) => Ok(MaintenanceStep::Idle),
         }
     }
 
@@ -90,13 +99,18 @@ impl<F: File> Bitcask<F> {
                 self.keydir.add_segment(&segment);
                 let mut writer = self.writer();
                 writer.no_space = None;
+                writer.unprepared = false;
                 writer.prepared = Some(segment);
+                self.overgrown.store(false, Ordering::Release);
                 Ok(true)
             }
             Err(error) => {
+                let mut writer = self.writer();
+                writer.unprepared = true;
                 if error.kind == DiskErrorKind::NoSpace {
-                    self.writer().no_space = Some(error.clone());
+                    writer.no_space = Some(error.clone());
                 }
+                self.overgrown.store(false, Ordering::Release);
                 Err(error)
             }
         }
@@ -117,6 +131,7 @@ impl<F: File> Bitcask<F> {
         let mut writer = self.writer();
         if let Err(cause) = finished {
             writer.stop(cause.clone());
+            self.overgrown.store(false, Ordering::Release);
             return Err(cause);
         }
         count(&self.counters.syncs, 1);

@@ -28,7 +28,7 @@ mod segment;
 mod stats;
 mod writer;
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use engine_env::Waker;
@@ -62,6 +62,8 @@ pub struct Bitcask<F> {
     maintenance: Mutex<Maintenance<F>>,
     next_segment: AtomicU32,
     counters: Counters,
+    /// The active segment is twice its size: the next one isn't ready.
+    overgrown: AtomicBool,
     /// Rung when staged writes wait and nobody is committing.
     commit_bell: OnceLock<Waker>,
     /// Rung when [`Bitcask::maintain`] has work.
@@ -73,6 +75,13 @@ impl<F> Bitcask<F> {
     pub fn set_bells(&self, commit: Waker, maintenance: Waker) {
         let _ = self.commit_bell.set(commit);
         let _ = self.maintenance_bell.set(maintenance);
+    }
+
+    /// Whether the active segment is twice its size because the next one isn't ready: a writer that can wait should
+    /// wait until maintenance has caught up. Whoever goes on writing makes one segment larger than it should be.
+    #[must_use]
+    pub fn is_overgrown(&self) -> bool {
+        self.overgrown.load(Ordering::Acquire)
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer<F>> {

@@ -4,7 +4,7 @@
 //! what it has already decided, and makes that durable before anything is built on it.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, WriteSync};
@@ -95,7 +95,7 @@ impl<F: File> Bitcask<F> {
             Found::Mark(end) => end,
             Found::Fresh | Found::Damaged => DurableEnd::NONE,
         };
-        let (files, unfinished) = open_files(disk)?;
+        let Files { segments: files, unfinished } = open_files(disk)?;
         let mut next_segment =
             files.iter().map(|f| f.id).chain(unfinished.iter().copied()).max().unwrap_or(0) + 1;
         let mut rebuild = Rebuild::new(&config);
@@ -154,6 +154,7 @@ impl<F: File> Bitcask<F> {
             maintenance: Mutex::new(Maintenance::default()),
             next_segment: AtomicU32::new(next_segment),
             counters: Counters::default(),
+            overgrown: AtomicBool::new(false),
             commit_bell: OnceLock::new(),
             maintenance_bell: OnceLock::new(),
             config,
@@ -162,9 +163,16 @@ impl<F: File> Bitcask<F> {
     }
 }
 
-/// Opens all segment files, in the order of their ids; beside them the ids of merges that weren't finished.
-fn open_files<D: Disk>(disk: &mut D) -> Result<(Vec<Opened<D::File>>, Vec<u32>), DiskError> {
-    let mut files = Vec::new();
+/// The store's files as opening finds them.
+struct Files<F> {
+    /// In the order of their ids.
+    segments: Vec<Opened<F>>,
+    /// Merges that weren't finished.
+    unfinished: Vec<u32>,
+}
+
+fn open_files<D: Disk>(disk: &mut D) -> Result<Files<D::File>, DiskError> {
+    let mut segments = Vec::new();
     let mut unfinished = Vec::new();
     for entry in disk.list("")? {
         match segment::parse_name(&entry.name) {
@@ -180,13 +188,13 @@ fn open_files<D: Disk>(disk: &mut D) -> Result<(Vec<Opened<D::File>>, Vec<u32>),
                 let at = At { segment: id, position: HEADER_LEN as u64 };
                 let has_records =
                     matches!(parse_at(&mut window, at)?, Parsed::Record(r) if r.damage.is_none());
-                files.push(Opened { origin, id, file, len, header, has_records });
+                segments.push(Opened { origin, id, file, len, header, has_records });
             }
             None => {}
         }
     }
-    files.sort_by_key(|f| f.id);
-    Ok((files, unfinished))
+    segments.sort_by_key(|f| f.id);
+    Ok(Files { segments, unfinished })
 }
 
 /// Zeros ahead of the active segment's end. A full disk is no reason not to open: reads go on.

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use engine_env::{
     CommitQueue, CompletionQueue, DiskError, DiskErrorKind, Done, File, Machine, Op, OpId, Outcome, WriteSync,
@@ -139,6 +140,8 @@ pub(super) struct Writer<F> {
     pub(super) stopped: Option<DiskError>,
     /// Set while there is no space for the next segment.
     pub(super) no_space: Option<DiskError>,
+    /// The last attempt to prepare a segment failed: waiting for one may take long.
+    pub(super) unprepared: bool,
     pub(super) closed: bool,
     buf: Vec<u8>,
 }
@@ -159,6 +162,7 @@ impl<F: File> Writer<F> {
             overlay: HashMap::default(),
             stopped: None,
             no_space: None,
+            unprepared: false,
             closed: false,
             buf: Vec::new(),
         }
@@ -215,6 +219,14 @@ impl<F: File> Writer<F> {
         let Some(next) = self.prepared.take() else { return false };
         self.sealed.push_back(std::mem::replace(&mut self.active, next));
         true
+    }
+
+    /// Whether writers have outrun maintenance, which is at work.
+    fn is_overgrown(&self, segment_bytes: u64) -> bool {
+        self.prepared.is_none()
+            && !self.unprepared
+            && self.stopped.is_none()
+            && self.active.end() > 2 * segment_bytes
     }
 
     /// Where the next record goes.
@@ -283,12 +295,19 @@ impl<F: File> Bitcask<F> {
                 Err(PutError::WriteFailed { cause })
             }
         };
+        self.note_growth(&writer);
         drop(writer);
         if rolled {
             count(&self.counters.rolls, 1);
             self.ring_maintenance();
         }
         result
+    }
+
+    fn note_growth(&self, writer: &Writer<F>) {
+        if writer.is_overgrown(self.config.segment_bytes) {
+            self.overgrown.store(true, Ordering::Release);
+        }
     }
 
     /// Makes a written record visible and moves the segment's end past it.
@@ -401,6 +420,7 @@ impl<F: File> Bitcask<F> {
             }
         }
         let committing = !writer.queue.can_begin();
+        self.note_growth(writer);
         drop(guard);
         if rolled {
             count(&self.counters.rolls, 1);

@@ -1,0 +1,215 @@
+//! The store with its threads on a real folder: many writers, asynchronous writes, reopening, refusals, damage.
+#![expect(clippy::disallowed_methods, reason = "these tests are about threads and files")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use engine_env::{Backend, CompletionQueue, OsHome, Wait};
+use kv_engine::{
+    Durability, GetError, KvConfig, KvStore, OpenError, PutError, RecoveryReport, Storage, VectorClock,
+    Versioned, inspect_segment,
+};
+
+fn open(folder: &Path, config: KvConfig) -> (KvStore<OsHome>, RecoveryReport) {
+    let home = OsHome::open(folder, Backend::Auto).expect("the folder is free");
+    KvStore::open(home, config).expect("the store opens")
+}
+
+fn config(durability: Durability) -> KvConfig {
+    KvConfig { durability, segment_bytes: 64 << 10, ..KvConfig::default() }
+}
+
+fn version(node: u16, count: u64, value: &[u8]) -> Versioned {
+    Versioned::new(VectorClock::from_entries([(node, count)], 0).expect("valid"), value)
+}
+
+const ALL: [Durability; 3] = [Durability::Os, Durability::IntervalMs(5), Durability::Synced];
+
+#[test]
+fn many_threads_write_and_everything_is_there_after_reopening() {
+    for durability in ALL {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (store, _) = open(folder.path(), config(durability));
+        std::thread::scope(|scope| {
+            for thread in 0..4u16 {
+                let store = &store;
+                scope.spawn(move || {
+                    for round in 1..=20 {
+                        for key in 0..10u8 {
+                            let value = [thread as u8, key, round as u8].repeat(100);
+                            store
+                                .put(&[b'a', thread as u8, key], &version(thread, round, &value))
+                                .expect("newer");
+                        }
+                    }
+                    assert!(
+                        store
+                            .delete(&[b'a', thread as u8, 0], &version(thread, 20, b"").clock)
+                            .expect("deleted")
+                    );
+                });
+            }
+        });
+        assert_eq!(store.stats().keys, 36, "{durability}");
+        store.close().expect("it closes");
+        let (store, report) = open(folder.path(), config(durability));
+        assert_eq!((report.damage.as_slice(), report.tail_truncated), (&[][..], None), "{durability}");
+        for thread in 0..4u16 {
+            assert_eq!(store.get(&[b'a', thread as u8, 0]).expect("intact"), []);
+            for key in 1..10u8 {
+                let value = [thread as u8, key, 20].repeat(100);
+                let found = store.get(&[b'a', thread as u8, key]).expect("intact");
+                assert_eq!(found, [version(thread, 20, &value)], "{durability}");
+            }
+        }
+    }
+}
+
+#[test]
+fn asynchronous_writes_are_answered_once_each_by_token() {
+    for durability in ALL {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (store, _) = open(folder.path(), config(durability));
+        let answers = Arc::new(CompletionQueue::new());
+        for token in 0..500u64 {
+            store
+                .put_async(&token.to_le_bytes(), &version(1, 1, &[token as u8; 64]), token, &answers)
+                .expect("a fresh key");
+        }
+        let refused = store.put_async(&7u64.to_le_bytes(), &version(1, 1, b"again"), 1000, &answers);
+        assert!(matches!(refused, Err(PutError::ObsoleteVersion { .. })), "judged against what is under way");
+        store.delete_async(&7u64.to_le_bytes(), &version(1, 1, b"").clock, 500, &answers).expect("taken");
+        store.delete_async(b"nothing", &version(1, 1, b"").clock, 501, &answers).expect("taken");
+        let mut done = Vec::new();
+        while done.len() < 502 {
+            answers.drain(Wait::Forever, &mut done);
+        }
+        done.sort_by_key(|d| d.token);
+        assert!(done.iter().all(|d| d.result.is_ok()));
+        assert!(done.iter().map(|d| d.token).eq(0..502));
+        assert_eq!((done[500].removed, done[501].removed), (true, false));
+        assert_eq!(store.stats().keys, 499);
+        if durability == Durability::Synced {
+            let stats = store.stats();
+            assert!(stats.commits < 250, "writes share commits: {stats:?}");
+        }
+    }
+}
+
+#[test]
+fn a_store_left_open_by_a_killed_process_recovers() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (store, _) = open(folder.path(), config(Durability::Synced));
+    for count in 1..=50 {
+        store.put(b"k", &version(0, count, b"v")).expect("newer");
+    }
+    drop(store);
+    let (store, report) = open(folder.path(), config(Durability::Os));
+    assert_eq!((report.records, report.damage.len(), report.tail_truncated), (50, 0, None));
+    assert_eq!(store.get(b"k").expect("intact"), [version(0, 50, b"v")]);
+}
+
+#[test]
+fn overwriting_is_reclaimed_by_merges() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = KvConfig { merge_bytes_per_s: 1 << 30, ..config(Durability::Os) };
+    let (store, _) = open(folder.path(), config);
+    let value = vec![1; 1000];
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    for count in 1..=40 {
+        for key in 0..50u8 {
+            store.put(&[key], &version(0, count, &value)).expect("newer");
+        }
+    }
+    let reclaimed = |stats: &kv_engine::KvStats| stats.disk_bytes <= 5 * 64 * 1024 && stats.merges > 0;
+    while !reclaimed(&store.stats()) && std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    let stats = store.stats();
+    assert!(reclaimed(&stats), "{stats:?}");
+    for key in 0..50u8 {
+        assert_eq!(store.get(&[key]).expect("intact"), [version(0, 40, &value)]);
+    }
+}
+
+#[test]
+fn another_format_or_another_folder_is_refused_and_left_alone() {
+    let refused = |name: &str, content: &str| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join(name), content).expect("written");
+        let home = OsHome::open(folder.path(), Backend::Auto).expect("the folder is free");
+        let error = KvStore::open(home, KvConfig::default()).expect_err("it is refused");
+        assert_eq!(std::fs::read_to_string(folder.path().join(name)).expect("still there"), content);
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .expect("a folder")
+            .map(|e| e.expect("an entry").file_name().into_string().expect("a plain name"))
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            ["LOCK", name]
+                .iter()
+                .map(ToString::to_string)
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect::<Vec<_>>()
+        );
+        error
+    };
+    let text = refused("FORMAT", "log-engine 1\n").to_string();
+    assert!(
+        text.contains("FORMAT") && text.contains("log-engine 1") && text.contains("kv-engine 1"),
+        "{text}"
+    );
+    assert!(matches!(refused("FORMAT", "kv-engine 2\n"), OpenError::Format { .. }));
+    assert!(refused("thesis.tex", "x").to_string().contains("thesis.tex"));
+}
+
+#[test]
+fn rot_in_a_sealed_segment_is_located_and_everything_else_is_served() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // No merges: the damaged segment stays.
+    let config = KvConfig { merge_garbage_ratio: 1.0, ..config(Durability::Synced) };
+    let (store, _) = open(folder.path(), config.clone());
+    for key in 0..200u16 {
+        store.put(&key.to_le_bytes(), &version(0, 1, &[key as u8; 1000])).expect("fresh");
+    }
+    store.close().expect("it closes");
+    let path = folder.path().join("data-0000000001.kv");
+    let mut bytes = std::fs::read(&path).expect("the first segment");
+    let whole = inspect_segment(&bytes).expect("a segment");
+    assert_eq!((whole.damage.as_slice(), whole.zero_bytes), (&[][..], 0));
+    // A value of the third record, and the head of the fifth.
+    let (value_at, head_at) = (whole.records[2].position + 100, whole.records[4].position + 9);
+    bytes[value_at as usize] ^= 4;
+    bytes[head_at as usize] ^= 4;
+    std::fs::write(&path, &bytes).expect("damaged");
+    let damaged = inspect_segment(&bytes).expect("a segment");
+    let places: Vec<_> = damaged.damage.iter().map(|d| d.position).collect();
+    assert_eq!(places, [whole.records[2].position, whole.records[4].position]);
+
+    for round in 0..2 {
+        let (store, report) = open(folder.path(), config.clone());
+        let found: Vec<_> = report.damage.iter().map(|d| (d.file.as_str(), d.position)).collect();
+        assert_eq!(found, places.iter().map(|p| ("data-0000000001.kv", *p)).collect::<Vec<_>>(), "{round}");
+        let error = store.get(&2u16.to_le_bytes()).expect_err("its value is damaged");
+        let GetError::Corrupt { file, position, .. } = &error else { panic!("{error}") };
+        assert_eq!((file.as_str(), *position), ("data-0000000001.kv", places[0]));
+        assert_eq!(store.get(&4u16.to_le_bytes()).expect("nobody knows whose record it was"), []);
+        for key in (0..200u16).filter(|k| ![2, 4].contains(k)) {
+            assert_eq!(store.get(&key.to_le_bytes()).expect("intact")[0].value, [key as u8; 1000]);
+        }
+        store.close().expect("it closes");
+    }
+}
+
+#[test]
+fn too_long_keys_are_refused_and_deletes_of_them_find_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (store, _) = open(folder.path(), config(Durability::Synced));
+    let key = vec![0; kv_engine::KEY_BYTES_MAX + 1];
+    assert!(matches!(store.put(&key, &version(0, 1, b"")), Err(PutError::KeyTooLong { .. })));
+    assert!(!store.delete(&key, &version(0, 1, b"").clock).expect("nothing there"));
+    store.put(&key[1..], &version(0, 1, b"v")).expect("the longest key");
+    assert_eq!(store.get(&key[1..]).expect("intact"), [version(0, 1, b"v")]);
+}
