@@ -2,6 +2,8 @@
 //! wake-ups, names.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use engine_env::rng::Seed;
@@ -31,6 +33,7 @@ on_every_backend! {
     reads_end_where_the_file_ends;
     more_operations_than_any_queue_holds_complete_once_each;
     a_wake_ends_the_wait_and_is_not_lost_before_it;
+    no_wake_up_is_lost_between_threads;
     a_wait_with_a_limit_ends;
     zero_fill_writes_zeros_and_nothing_else;
     truncation_cuts_and_extends_with_zeros;
@@ -164,6 +167,43 @@ fn a_wake_ends_the_wait_and_is_not_lost_before_it<H: Home>(home: &H) {
     // Wakers may outlive the disk.
     drop(disk);
     waker.wake();
+}
+
+fn no_wake_up_is_lost_between_threads<H: Home>(home: &H) {
+    const ROUNDS: u64 = 1000;
+    let mut disk = home.disk().expect("a disk");
+    let file = create(&mut disk, "a", b"x");
+    let waker = disk.waker();
+    let asked = AtomicU64::new(0);
+    let (answer, answers) = mpsc::channel();
+    std::thread::scope(|scope| {
+        // Each question needs its own wake-up: one that is lost leaves both sides waiting.
+        let asked = &asked;
+        scope.spawn(move || {
+            for round in 1..=ROUNDS {
+                asked.store(round, Ordering::Relaxed);
+                waker.wake();
+                assert_eq!(answers.recv(), Ok(round));
+            }
+        });
+        let (mut done, mut in_flight, mut answered) = (Vec::new(), 0, 0);
+        while answered < ROUNDS {
+            let round = asked.load(Ordering::Relaxed);
+            if round > answered {
+                answered = round;
+                answer.send(round).expect("the other side listens");
+                // Now and then the owner is busy with a completion when the bell rings.
+                if round.is_multiple_of(3) {
+                    disk.submit(OpId(round), Op::Read { file: file.clone(), at: 0, buf: vec![0] });
+                    in_flight += 1;
+                }
+            } else {
+                disk.reap(if round.is_multiple_of(7) { Wait::No } else { Wait::Forever }, &mut done);
+                in_flight -= done.drain(..).count();
+            }
+        }
+        reap_all(&mut disk, in_flight);
+    });
 }
 
 fn a_wait_with_a_limit_ends<H: Home>(home: &H) {
@@ -477,4 +517,22 @@ fn a_folder_has_one_home_at_a_time() {
     let error = OsHome::open(second.root(), Backend::Auto).expect_err("the folder is in use");
     assert_eq!(error.kind, DiskErrorKind::InUse);
     assert!(error.to_string().contains("another process is using this folder"), "{error}");
+}
+
+/// The kernel takes a closed ring down some 50 ms later and with it what the ring had registered: the lock.
+#[test]
+fn a_folder_is_free_as_soon_as_its_last_disk_is_dropped() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let reopening = || {
+        let home = OsHome::open(folder.path(), Backend::Auto).expect("the folder is free");
+        let mut disk = home.disk().expect("a disk");
+        let (file, _) = disk.open("a", OpenHow::OpenOrCreate).expect("it opens");
+        disk.run(write(&file, 0, b"x", WriteSync::Data)).expect("it writes");
+        drop((disk, home));
+        let started = Instant::now();
+        drop(OsHome::open(folder.path(), Backend::Auto).expect("the folder is free"));
+        started.elapsed()
+    };
+    let quickest = (0..10).map(|_| reopening()).min().expect("there were some");
+    assert!(quickest < Duration::from_millis(15), "{quickest:?}");
 }

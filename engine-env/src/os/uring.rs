@@ -13,15 +13,15 @@
 use std::collections::VecDeque;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
-use rustix::event::EventfdFlags;
 use rustix::io::Errno;
 
+use super::bell::Bell;
 use super::blocking::execute;
 use super::file::{OsFile, ZEROS};
 use super::names::Names;
@@ -45,12 +45,10 @@ pub struct UringDisk {
     in_kernel: usize,
     in_kernel_max: usize,
     done: Vec<Done<OsFile>>,
-    /// An eventfd: a wake-up before the wait stays in its counter.
-    bell: Arc<OwnedFd>,
-    /// Where the kernel puts the counter while `is_bell_armed`.
+    bell: Arc<Bell>,
+    /// Where the kernel puts the bell's counter while `is_bell_armed`.
     bell_count: Vec<u8>,
     is_bell_armed: bool,
-    is_woken: bool,
     /// Not `Send`: the kernel refuses other threads than the one that built the ring.
     _one_thread: PhantomData<*const ()>,
 }
@@ -81,7 +79,6 @@ impl UringDisk {
         // The ring's own reference to the folder's lock: after a kill the lock lasts until the kernel has ended the
         // last request, which is after the process's descriptors are gone.
         ring.submitter().register_files(&[names.lock_fd()])?;
-        let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?;
         Ok(Self {
             in_kernel_max: ring.params().cq_entries() as usize - 1,
             ring,
@@ -91,10 +88,9 @@ impl UringDisk {
             queued: VecDeque::new(),
             in_kernel: 0,
             done: Vec::new(),
-            bell: Arc::new(bell),
+            bell: Arc::new(Bell::new()?),
             bell_count: vec![0; 8],
             is_bell_armed: false,
-            is_woken: false,
             _one_thread: PhantomData,
         })
     }
@@ -149,7 +145,7 @@ impl UringDisk {
 
     fn arm_bell(&mut self) -> io::Result<()> {
         if !self.is_bell_armed {
-            let request = opcode::Read::new(Fd(self.bell.as_raw_fd()), self.bell_count.as_mut_ptr(), 8);
+            let request = opcode::Read::new(Fd(self.bell.fd()), self.bell_count.as_mut_ptr(), 8);
             self.push(&request.build().user_data(BELL))?;
             self.is_bell_armed = true;
         }
@@ -187,7 +183,6 @@ impl UringDisk {
             let (who, res) = (completion.user_data(), completion.result());
             if who == BELL {
                 self.is_bell_armed = false;
-                self.is_woken = true;
                 continue;
             }
             let index = usize::try_from(who).expect("slots are numbered by usize");
@@ -208,18 +203,19 @@ impl UringDisk {
         loop {
             self.fill()?;
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-            let must_wait = self.done.is_empty()
-                && !self.is_woken
-                && wait != Wait::No
-                && left.is_none_or(|left| !left.is_zero());
-            if must_wait {
+            let may_wait =
+                self.done.is_empty() && wait != Wait::No && left.is_none_or(|left| !left.is_zero());
+            if may_wait {
                 self.arm_bell()?;
-                self.enter(1, left)?;
-            } else if self.in_kernel > 0 || self.is_bell_armed {
-                self.enter(0, None)?;
             }
+            // From here on a ringer makes the armed read complete.
+            let waits = may_wait && self.bell.begin_wait();
+            if waits || self.in_kernel > 0 {
+                self.enter(usize::from(waits), left)?;
+            }
+            let was_rung = self.bell.answer();
             self.harvest();
-            if !must_wait || !self.done.is_empty() || self.is_woken {
+            if !waits || was_rung || !self.done.is_empty() {
                 return Ok(());
             }
         }
@@ -235,7 +231,7 @@ impl UringDisk {
             }
         }
         while self.is_bell_armed {
-            ring(&self.bell);
+            self.bell.knock();
             self.enter(1, None)?;
             self.harvest();
         }
@@ -269,11 +265,6 @@ fn build_ring() -> io::Result<IoUring> {
 /// Whether this machine permits io_uring, by building a ring.
 pub(super) fn probe() -> io::Result<()> {
     build_ring().map(drop)
-}
-
-fn ring(bell: &OwnedFd) {
-    // It can fail only by interruption: the counter would have to reach 2^64 for anything else.
-    while rustix::io::write(bell, &1u64.to_ne_bytes()) == Err(Errno::INTR) {}
 }
 
 impl Slot {
@@ -387,13 +378,12 @@ impl Disk for UringDisk {
         if let Err(e) = self.try_reap(wait) {
             panic!("the kernel refuses a ring that it built: {e}");
         }
-        self.is_woken = false;
         out.append(&mut self.done);
     }
 
     fn waker(&self) -> Waker {
         let bell = Arc::clone(&self.bell);
-        Waker::new(move || ring(&bell))
+        Waker::new(move || bell.ring())
     }
 }
 
@@ -402,7 +392,11 @@ impl Drop for UringDisk {
         if self.drain().is_err() {
             std::mem::forget(std::mem::take(&mut self.slots));
             std::mem::forget(std::mem::take(&mut self.bell_count));
+            return;
         }
+        // The kernel takes a closed ring down some 50 ms later; the folder's lock needn't wait for that now that
+        // nothing is in flight. Should it fail, the next opener waits that long.
+        let _ = self.ring.submitter().unregister_files();
     }
 }
 
