@@ -234,6 +234,8 @@ impl fmt::Debug for Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine_env::rng::Seed;
+    use proptest::prelude::*;
 
     fn open(text: &str, options: &OpenOptions) -> Result<Opened, WorkloadError> {
         let dir = tempfile::tempdir().expect("a folder for the test");
@@ -280,5 +282,35 @@ mod tests {
             assert_eq!(format.name().parse(), Ok(format));
         }
         assert!("yaml".parse::<Format>().is_err());
+    }
+
+    fn read(bytes: Vec<u8>, options: &OpenOptions) -> Result<Opened, WorkloadError> {
+        open_source(Source::read("x", "x", Box::new(std::io::Cursor::new(bytes)))?, options)
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_format_give_a_workload_or_an_error_and_never_panic(
+            bytes in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..300),
+                "[-a-z0-9,.{}\":\\[\\]=# \n]{0,200}".prop_map(String::into_bytes),
+                "(ts,key,op,value_bytes\n)?([0-9]{1,3},[a-c],(put|delete),[0-9]{1,4}\n){0,9}[a-z0-9,]{0,9}"
+                    .prop_map(String::into_bytes),
+                "([0-9]{1,2},[a-c],[0-9],[0-9]{1,4},1,(get|set|delete),0\n){0,9}[a-z0-9,]{0,9}"
+                    .prop_map(String::into_bytes),
+            ],
+            format in prop::sample::select(Format::NAMED.into_iter().chain([Format::Auto]).collect::<Vec<_>>()),
+            lenient in any::<bool>(),
+        ) {
+            if let Ok(opened) = read(bytes, &OpenOptions { format, lenient, set: Vec::new() }) {
+                let workload = opened.workload;
+                if workload.records() < 1000 {
+                    workload.preload(Seed(1)).for_each(drop);
+                    let taken = workload.stream(Seed(1)).take(50).count();
+                    workload.finale(taken as u64).for_each(drop);
+                }
+                prop_assert!(workload.arrivals().due_times(Seed(1), 10.0).take(50).is_sorted());
+            }
+        }
     }
 }

@@ -173,9 +173,14 @@ const WORDS: &[&str] = &[
     "contact",
 ];
 
-fn corpus() -> &'static [u8] {
-    static CORPUS: OnceLock<Vec<u8>> = OnceLock::new();
-    CORPUS.get_or_init(|| {
+/// The text that slices are taken from.
+#[derive(Clone, Copy)]
+pub(crate) struct Corpus(&'static [u8; STARTS + SLICE_MAX]);
+
+/// The corpus, built on first use.
+pub(crate) fn corpus() -> Corpus {
+    static CORPUS: OnceLock<Box<[u8; STARTS + SLICE_MAX]>> = OnceLock::new();
+    Corpus(CORPUS.get_or_init(|| {
         let mut rng = engine_env::rng::Seed(0x7465_7874).rng();
         let mut text = Vec::with_capacity(STARTS + 2 * SLICE_MAX);
         while text.len() < STARTS + SLICE_MAX {
@@ -193,20 +198,26 @@ fn corpus() -> &'static [u8] {
                 }
             }
         }
-        text
-    })
+        text.truncate(STARTS + SLICE_MAX);
+        text.into_boxed_slice().try_into().expect("filled to its length")
+    }))
 }
 
-/// Appends `len` bytes of text chosen by `pick`: printable ASCII without quote or backslash.
-pub(crate) fn fill(out: &mut Vec<u8>, len: usize, pick: u64) {
-    let corpus = corpus();
-    let (mut left, mut pick) = (len, pick);
-    while left > 0 {
-        let start = pick as usize & (STARTS - 1);
-        let take = left.min(SLICE_MAX);
-        out.extend_from_slice(&corpus[start..start + take]);
-        left -= take;
-        pick = engine_env::rng::mix(pick.wrapping_add(1));
+impl Corpus {
+    /// Appends `len` bytes of text chosen by `pick`: printable ASCII without quote or backslash.
+    #[inline]
+    pub(crate) fn fill(self, out: &mut Vec<u8>, len: usize, pick: u64) {
+        let (mut left, mut pick) = (len, pick);
+        loop {
+            let start = pick as usize & (STARTS - 1);
+            let take = left.min(SLICE_MAX);
+            out.extend_from_slice(&self.0[start..start + take]);
+            left -= take;
+            if left == 0 {
+                return;
+            }
+            pick = engine_env::rng::mix(pick.wrapping_add(1));
+        }
     }
 }
 
@@ -217,7 +228,7 @@ mod tests {
     #[test]
     fn text_is_printable_and_needs_no_escape_in_json() {
         let mut out = Vec::new();
-        fill(&mut out, 20_000, 99);
+        corpus().fill(&mut out, 20_000, 99);
         assert_eq!(out.len(), 20_000);
         assert!(out.iter().all(|b| (b' '..=b'~').contains(b) && *b != b'"' && *b != b'\\'));
     }

@@ -101,7 +101,7 @@ impl Value {
             return Self { bytes, fingerprint, label: Some(label) };
         }
         let mut bytes = Self::room(len);
-        text::fill(&mut bytes, len - HEADER_LEN, label_hash(label));
+        text::corpus().fill(&mut bytes, len - HEADER_LEN, label_hash(label));
         Self::seal(bytes, label)
     }
 

@@ -124,3 +124,27 @@ fn a_spec_is_told_from_rows() {
         assert!(!looks_like_spec(rows), "{rows}");
     }
 }
+
+#[test]
+fn the_reference_lists_every_key_with_its_default_and_its_example_is_sound() {
+    let reference = include_str!("../../../../docs/formats/workload-spec.md");
+    let defaults = MemberSpec::default();
+    for (key, slot, _) in KEYS {
+        let row = reference.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
+        let row = row.unwrap_or_else(|| panic!("{key} is not in docs/formats/workload-spec.md"));
+        let columns: Vec<&str> = row.split('|').map(str::trim).collect();
+        if !matches!(slot, Slot::Text(_)) {
+            assert_eq!(columns[3], slot.get(&defaults), "{row}");
+        }
+        if let Slot::Whole(_, min, max) = slot {
+            assert_eq!(columns[4], format!("{min} to {max}"), "{row}");
+        }
+        if let Slot::Number(_, min, max) = slot {
+            assert_eq!(columns[4], format!("{min} to {max}"), "{row}");
+        }
+    }
+    let example =
+        reference.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let (spec, _) = parse("example", example, false).expect("the example is sound");
+    assert_eq!((spec.name.as_str(), spec.members), ("night-shift", 50_000));
+}
