@@ -180,8 +180,10 @@ pub trait Engine: Send + Sync {
     /// What it is and what read, write and delete mean here, for a reader who never saw it.
     fn about(&self) -> &str;
 
-    /// What it can do.
-    fn capabilities(&self) -> Capabilities;
+    /// What it can do; everything by default.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { reads: true, deletes: true, durable: true }
+    }
 
     /// The settings that `--set` may change.
     fn settings(&self) -> Vec<Setting> {
@@ -200,17 +202,24 @@ pub trait Session {
     /// Hands an operation over. Must not wait for the disk if it can complete through [`Session::poll`].
     fn submit(&mut self, token: Token, op: &Op) -> Submit;
 
-    /// Appends completions to `out`, waiting for the first one as `wait` says. It may return early with none.
-    fn poll(&mut self, wait: Wait, out: &mut Vec<Completion>);
+    /// Appends completions to `out`, waiting for the first one as `wait` says. It may return early with none; an
+    /// engine that answers everything at once has none.
+    fn poll(&mut self, wait: Wait, out: &mut Vec<Completion>) {
+        let _ = (wait, out);
+    }
 
-    /// Counters since opening.
-    fn stats(&self) -> EngineStats;
+    /// Counters since opening; zeros where it doesn't count.
+    fn stats(&self) -> EngineStats {
+        EngineStats::default()
+    }
 
-    /// Makes everything durable and lets go of the folder.
+    /// Makes everything durable and lets go of the folder, by default by dropping the session.
     ///
     /// # Errors
     /// Something acknowledged may not be on disk.
-    fn close(self: Box<Self>) -> Result<EngineStats, EngineError>;
+    fn close(self: Box<Self>) -> Result<EngineStats, EngineError> {
+        Ok(self.stats())
+    }
 }
 
 /// The engines that can be named.

@@ -1,5 +1,7 @@
-//! How to plug in: a workload of one's own, outside of the workbench's crates.
+//! How to plug in: a workload and an engine of one's own, outside of the workbench's crates.
 //!
-//! [`workload::register`] is all that the workbench calls; after that `--workload birthday-greetings` finds it.
+//! [`workload::register`] and [`engine::register`] are all that the workbench calls; after that
+//! `--workload birthday-greetings` and `--engines notebook` find them.
 
+pub mod engine;
 pub mod workload;

@@ -21,6 +21,8 @@ enum What {
     Engines,
     /// What can be asked
     Workloads,
+    /// What was published, and how this build stands towards it
+    Claims,
 }
 
 pub(super) fn list(args: &ListArgs, workbench: &Workbench) -> Result<(), Failure> {
@@ -42,6 +44,16 @@ pub(super) fn list(args: &ListArgs, workbench: &Workbench) -> Result<(), Failure
             .names()
             .iter()
             .map(|(name, about)| serde_json::json!({"name": name, "about": about}))
+            .collect(),
+        What::Claims => crate::experiments::claims()
+            .iter()
+            .map(|c| {
+                let about = format!("{}: {}. {}", c.statement, c.verdict, c.why);
+                serde_json::json!({
+                    "name": c.id, "about": about, "statement": c.statement, "claimed": c.claimed, "verdict": c.verdict,
+                    "why": c.why,
+                })
+            })
             .collect(),
     };
     let mut out = std::io::stdout().lock();

@@ -1,9 +1,16 @@
 //! The `workbench` command. Exit codes: 0 fine, 1 a check failed (wrong answer, lost data), 2 wrong usage or input.
 
+mod bench;
 mod choice;
+mod compare;
+mod describe;
+mod limits;
 mod list;
+mod report;
 mod run;
 mod text;
+
+pub use bench::{comparison, repeat_report_line};
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -54,10 +61,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Compare engines, pair by pair, and write a report: the main job.
+    Compare(Box<compare::CompareArgs>),
     /// Run one engine under one workload and tell its latencies.
     Run(Box<run::RunArgs>),
     /// List what this build knows.
     List(list::ListArgs),
+    /// Describe a workload, by name or file.
+    Describe(describe::DescribeArgs),
+    /// Measure what this machine can do at best.
+    Limits(limits::LimitsArgs),
+    /// Make the report of a result folder again from its raw data.
+    Report(report::ReportArgs),
 }
 
 /// Why a command ended badly.
@@ -89,6 +104,10 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
     let result = match cli.command {
         Command::Run(args) => run::run(&args, workbench),
         Command::List(args) => list::list(&args, workbench),
+        Command::Compare(args) => compare::compare(&args, workbench),
+        Command::Describe(args) => describe::describe(&args, workbench),
+        Command::Limits(args) => limits::limits(&args),
+        Command::Report(args) => report::report(&args),
     };
     let (message, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,

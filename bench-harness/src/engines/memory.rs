@@ -3,12 +3,9 @@
 
 use std::collections::HashMap;
 
-use engine_env::Wait;
 use workloads::{Access, Op};
 
-use crate::engine::{
-    Answer, Capabilities, Completion, Engine, EngineError, EngineStats, Place, Session, Submit, Token,
-};
+use crate::engine::{Answer, Capabilities, Engine, EngineError, Place, Session, Submit, Token};
 
 /// The floor.
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,15 +54,5 @@ impl Session for MemorySession {
                 Answer::Written
             }
         }))
-    }
-
-    fn poll(&mut self, _wait: Wait, _out: &mut Vec<Completion>) {}
-
-    fn stats(&self) -> EngineStats {
-        EngineStats::default()
-    }
-
-    fn close(self: Box<Self>) -> Result<EngineStats, EngineError> {
-        Ok(EngineStats::default())
     }
 }

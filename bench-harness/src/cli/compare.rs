@@ -1,0 +1,251 @@
+//! `workbench compare`, which is also what `cargo bench` runs.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use clap::Args;
+use workloads::Workload;
+
+use super::choice::{self, WorkloadArgs};
+use super::{Failure, Workbench, stop_on_ctrl_c, text};
+use crate::durability::Durability;
+use crate::engine::{Engine, check_settings};
+use crate::environment::Environment;
+use crate::experiments::{Campaign, CampaignSetup, ComparePlan, Effort, compare as make_comparison};
+use crate::progress::Progress;
+use crate::report;
+use crate::result_folder::{ResultFolder, default_data_folder};
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  workbench compare                                       store against log, os and synced, about four minutes
+  workbench compare --workload changes.jsonl              the same under a recorded stream of changes
+  workbench compare --engines kv-store,log --durability synced --rate 20000
+  workbench compare --full --out results/reference/big    hours; decides
+
+Each pair of runs gets the same operations at the same due times, in the order A B, B A, A B ... Every answer is checked;
+an engine that answered wrongly has no numbers. Ctrl-C keeps what was measured and still writes the report.")]
+pub(super) struct CompareArgs {
+    /// A few minutes; verdicts are at best about the direction (the default)
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
+    /// Hours; long enough to decide
+    #[arg(long)]
+    full: bool,
+    /// Seconds; only to see that everything runs
+    #[arg(long, hide = true, conflicts_with_all = ["quick", "full"])]
+    pub(super) smoke: bool,
+    /// Workload by name, a file, or - for standard input. Repeatable [default: member-update]
+    #[arg(long = "workload", value_name = "W")]
+    workloads: Vec<String>,
+    /// Engines to compare, the first against each other one [default: kv-store,log]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    engines: Vec<String>,
+    /// When a write is acknowledged: os, synced or interval:MS. Repeatable [default: os and synced]
+    #[arg(long = "durability", value_name = "D")]
+    durabilities: Vec<Durability>,
+    /// Offer this many operations a second, instead of half of what both engines sustain
+    #[arg(long, value_name = "N", value_parser = text::rate)]
+    rate: Option<f64>,
+    /// Operations in flight where throughput is compared
+    #[arg(long, value_name = "T", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    clients: u32,
+    /// Seed of everything that is drawn
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    workload_args: WorkloadArgs,
+    /// Folder for the engines' data, emptied after each run; a real disk, not tmpfs
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Folder for the results [default: results/TIME-COMMIT in the workspace]
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Print the comparisons as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Keys of generated workloads in a short comparison, where the user doesn't say.
+const QUICK_RECORDS: u64 = 100_000;
+const SMOKE_RECORDS: u64 = 2_000;
+
+/// A comparison that was made.
+pub(super) struct Compared {
+    /// The page, absolute.
+    pub(super) report: PathBuf,
+    wrong_answers: u64,
+}
+
+pub(super) fn compare(args: &CompareArgs, workbench: &Workbench) -> Result<(), Failure> {
+    let command = std::env::args().collect();
+    let compared = perform(args, workbench, command)?;
+    let _ = writeln!(std::io::stdout(), "report: {}", compared.report.display());
+    compared.verdict()
+}
+
+impl Compared {
+    /// Wrong answers end a comparison with exit code 1, after its report was written.
+    pub(super) fn verdict(&self) -> Result<(), Failure> {
+        match self.wrong_answers {
+            0 => Ok(()),
+            wrong => Err(Failure::Check(format!(
+                "{wrong} wrong answers; the engines that gave them have no numbers, see the report"
+            ))),
+        }
+    }
+}
+
+pub(super) fn perform(
+    args: &CompareArgs,
+    workbench: &Workbench,
+    command: Vec<String>,
+) -> Result<Compared, Failure> {
+    let names: Vec<&str> = match args.engines.as_slice() {
+        [] => ["kv-store", "log"].into_iter().filter(|n| workbench.engines.by_name(n).is_some()).collect(),
+        given => given.iter().map(String::as_str).collect(),
+    };
+    let engines: Vec<&dyn Engine> =
+        names.iter().map(|name| choice::engine(workbench, name)).collect::<Result<_, _>>()?;
+    if let Some(twice) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)) {
+        return Err(Failure::Input(format!(
+            "--engines names {} twice; an engine is compared with another one",
+            twice.1
+        )));
+    }
+    let floor = workbench.engines.by_name("memory").filter(|f| !names.contains(&f.name()));
+    let settings = args.workload_args.settings(&engines);
+    for engine in &engines {
+        // A setting that only one side has is given to that side; one that nobody has went to the workload.
+        let own = settings
+            .of_engines
+            .iter()
+            .filter(|(name, _)| engine.settings().iter().any(|s| s.name == name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect::<BTreeMap<_, _>>();
+        check_settings(*engine, &own).map_err(Failure::input)?;
+    }
+    let effort = if args.full {
+        Effort::Full
+    } else if args.smoke {
+        Effort::Smoke
+    } else {
+        Effort::Quick
+    };
+    let wanted =
+        if args.workloads.is_empty() { vec!["member-update".to_owned()] } else { args.workloads.clone() };
+    let mut workloads = Vec::new();
+    for name in &wanted {
+        let opened = args.workload_args.open(workbench, name, &settings)?;
+        workloads.push(scaled(opened, effort, args.workload_args.records.is_some()));
+    }
+    let durabilities = match (args.durabilities.as_slice(), effort) {
+        ([], Effort::Smoke) => vec![Durability::Os],
+        ([], _) => vec![Durability::Os, Durability::Synced],
+        (given, _) => given.to_vec(),
+    };
+    // Both folders are tried before anything is measured.
+    let data = args
+        .dir
+        .as_ref()
+        .map_or_else(default_data_folder, |d| d.join(format!("workbench-{}", std::process::id())));
+    let folder = match &args.out {
+        Some(out) => ResultFolder::claim(out).map_err(Failure::input)?,
+        None => {
+            let commit = Environment::capture(&data).short_commit().unwrap_or_else(|| "unknown".to_owned());
+            ResultFolder::by_time(SystemTime::now(), &commit).map_err(Failure::input)?
+        }
+    };
+    std::fs::create_dir_all(&data).map_err(|e| {
+        Failure::Input(format!("data folder {}: {e}; choose another one with --dir", data.display()))
+    })?;
+    let progress = if args.smoke { Progress::silent() } else { Progress::new(0) };
+    let setup = CampaignSetup {
+        folder,
+        data,
+        seed: args.seed,
+        quick: effort != Effort::Full,
+        command,
+        settings: settings.of_engines.clone(),
+    };
+    let mut campaign = Campaign::new(setup, stop_on_ctrl_c(), progress);
+    let plan = ComparePlan {
+        engines,
+        floor,
+        workloads,
+        durabilities,
+        effort,
+        clients: args.clients,
+        rate_per_s: args.rate,
+    };
+    let ended = make_comparison(&mut campaign, &plan);
+    if let Err(error) = &ended {
+        campaign.run.notes.push(format!("The comparison ended early: {error}."));
+    }
+    campaign.save().map_err(Failure::input)?;
+    let page = report::rebuild(campaign.folder()).map_err(Failure::input)?.html;
+    if let Err(error) = ended {
+        return Err(Failure::Input(format!("{error}\nwhat was measured before is in {}", page.display())));
+    }
+    if args.json {
+        let json = serde_json::to_string_pretty(&campaign.run.comparisons).map_err(Failure::input)?;
+        let _ = writeln!(std::io::stdout(), "{json}");
+    } else if !args.smoke {
+        let _ = std::io::stdout().write_all(findings(&campaign).as_bytes());
+    }
+    Ok(Compared { report: page, wrong_answers: campaign.wrong_answers() })
+}
+
+/// Generated workloads get fewer keys in a short comparison, unless the user said how many.
+fn scaled(workload: Arc<dyn Workload>, effort: Effort, said: bool) -> Arc<dyn Workload> {
+    let records = match effort {
+        Effort::Full => return workload,
+        Effort::Quick => QUICK_RECORDS,
+        Effort::Smoke => SMOKE_RECORDS,
+    };
+    if said || workload.records() <= records {
+        return workload;
+    }
+    let has = |key: &str| workload.parameters().iter().any(|p| p.name == key);
+    let Some(key) = ["members", "records"].into_iter().find(|k| has(k)) else { return workload };
+    // A workload that refuses keeps its own number: slower, not wrong.
+    workload.configured(&[(key.to_owned(), records.to_string())]).unwrap_or(workload)
+}
+
+/// The main comparisons for a person; the page has the rest.
+fn findings(campaign: &Campaign) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let main = ["response_us.p50", "response_us.p99", "achieved_per_s"];
+    for c in
+        campaign.run.comparisons.iter().filter(|c| c.operation == "all" && main.contains(&c.metric.as_str()))
+    {
+        let ratio = match (c.ratio, c.ci95) {
+            (Some(ratio), Some([low, high])) => format!("{ratio:.2} [{low:.2}, {high:.2}]"),
+            (Some(ratio), None) => format!("{ratio:.2}"),
+            _ => "-".to_owned(),
+        };
+        let verdict = serde_json::to_value(c.verdict).ok().and_then(|v| v.as_str().map(str::to_owned));
+        let words = match verdict.as_deref() {
+            Some("a better") => format!("{} better", c.a),
+            Some("b better") => format!("{} better", c.b),
+            other => other.unwrap_or_default().to_owned(),
+        };
+        let why = if c.why.is_empty() { String::new() } else { format!(" ({})", c.why) };
+        let _ = writeln!(
+            text,
+            "{:<14} {:<8} {:<16} {}/{} = {ratio}, {} pairs: {words}{why}",
+            c.workload, c.durability, c.metric, c.a, c.b, c.pairs
+        );
+    }
+    text
+}
+
+/// Where the last report went, for whoever prints it again at the end of `cargo bench`.
+pub(super) fn last_report_file(below: &Path) -> PathBuf {
+    below.join("workbench-last-report")
+}

@@ -1,0 +1,45 @@
+//! `workbench limits`: what this machine can do at best.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Failure;
+use crate::limits::{Limits, LimitsPlan};
+use crate::progress::Progress;
+use crate::result_folder::default_data_folder;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  workbench limits --dir /mnt/data
+
+Every comparison measures the same first, so that results can be read as ratios to the machine.")]
+pub(super) struct LimitsArgs {
+    /// Folder on the disk in question
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn limits(args: &LimitsArgs) -> Result<(), Failure> {
+    let own = default_data_folder();
+    let dir = args.dir.as_ref().unwrap_or(&own);
+    let mut progress = Progress::new(0);
+    let limits = Limits::measure(dir, &LimitsPlan::default(), &mut |what| progress.step(what));
+    drop(progress);
+    // Empty again, and ours only where the user named none.
+    let _ = std::fs::remove_dir(&own);
+    let limits = limits.map_err(Failure::input)?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let json = serde_json::to_string_pretty(&limits).map_err(Failure::input)?;
+        let _ = writeln!(out, "{json}");
+    } else {
+        let _ = writeln!(out, "{limits}");
+    }
+    Ok(())
+}

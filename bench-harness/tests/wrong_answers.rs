@@ -1,0 +1,174 @@
+//! An engine that answers wrongly is caught, whatever kind of wrong, and its run has no numbers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use bench_harness::durability::Durability;
+use bench_harness::engine::{Answer, Engine, EngineError, Place, Session, Submit, Token};
+use bench_harness::load::Bound;
+use bench_harness::report::record::{Measurement, Percentiles};
+use bench_harness::run::{Arriving, RunOutcome, RunPlan, run_once};
+use engine_env::rng::Seed;
+use workloads::{Access, Op, OpenOptions, Registry};
+
+/// How an engine lies, on every so many-th read.
+#[derive(Clone, Copy, PartialEq)]
+enum Lie {
+    None,
+    /// A bit of the value flips.
+    Damage,
+    /// The value from before the last write.
+    Old,
+    /// Another key's value.
+    OtherKey,
+    /// There is no such key.
+    Forgets,
+}
+
+struct Liar {
+    lie: Lie,
+    every: u64,
+}
+
+impl Engine for Liar {
+    fn name(&self) -> &str {
+        "liar"
+    }
+
+    fn about(&self) -> &str {
+        "a hash map that lies"
+    }
+
+    fn open(&self, _place: &Place) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(Lying { lie: self.lie, every: self.every, reads: 0, values: HashMap::new(), last: None }))
+    }
+}
+
+/// A value, and the one before it.
+type Pages = (Vec<u8>, Option<Vec<u8>>);
+
+struct Lying {
+    lie: Lie,
+    every: u64,
+    reads: u64,
+    values: HashMap<Vec<u8>, Pages>,
+    last: Option<Vec<u8>>,
+}
+
+impl Session for Lying {
+    fn submit(&mut self, _token: Token, op: &Op) -> Submit {
+        let key = op.key.to_vec();
+        Submit::Answered(Ok(match op.access() {
+            Access::Delete => Answer::Deleted(self.values.remove(&key).is_some()),
+            Access::Write => {
+                let value = op.value.as_ref().expect("a write has a value").as_bytes().to_vec();
+                let before = self.values.remove(&key).map(|(value, _)| value);
+                self.values.insert(key, (value, before));
+                Answer::Written
+            }
+            Access::Read => {
+                self.reads += 1;
+                let Some((value, before)) = self.values.get(&key) else {
+                    return Submit::Answered(Ok(Answer::Value(None)));
+                };
+                let mut answer = Some(value.clone());
+                if self.reads.is_multiple_of(self.every) {
+                    match self.lie {
+                        Lie::None => {}
+                        Lie::Forgets => answer = None,
+                        Lie::Old => answer = before.clone().or(answer),
+                        Lie::OtherKey => answer = self.last.clone().or(answer),
+                        Lie::Damage => {
+                            if let Some(last) = answer.as_mut().and_then(|value| value.last_mut()) {
+                                *last ^= 1;
+                            }
+                        }
+                    }
+                }
+                self.last = Some(value.clone());
+                Answer::Value(answer)
+            }
+        }))
+    }
+}
+
+fn outcome(lie: Lie) -> RunOutcome {
+    let dir = tempfile::tempdir().expect("a folder");
+    let set = vec![("members".to_owned(), "500".to_owned())];
+    let workload = Registry::standard()
+        .open("member-update", &OpenOptions { set, ..OpenOptions::default() })
+        .expect("it comes with the workbench")
+        .workload;
+    let plan = RunPlan {
+        engine: &Liar { lie, every: 50 },
+        workload: &*workload,
+        durability: Durability::Os,
+        settings: &BTreeMap::new(),
+        arriving: Arriving::Closed { clients: 8 },
+        warmup: Duration::ZERO,
+        bound: Bound::operations(20_000),
+        seed: Seed(7),
+        dir: dir.path().join("data"),
+        histograms: None,
+        memory_per_s: None,
+    };
+    run_once(plan, &Arc::new(AtomicBool::new(false))).expect("the run itself is fine")
+}
+
+#[test]
+fn an_honest_engine_has_numbers() {
+    let outcome = outcome(Lie::None);
+    assert_eq!(outcome.tally.all().wrong, 0, "{:?}", outcome.tally.wrong_examples);
+    let all = &outcome.measurements(&Measurement::default())[0];
+    assert_eq!((all.operation.as_str(), all.count, all.wrong_answers), ("all", 20_000, 0));
+    assert!(all.response_us.p99.is_some());
+    assert!(outcome.tally.verified > 10_000);
+}
+
+#[test]
+fn a_wrong_or_too_old_value_is_caught_and_the_numbers_are_withheld() {
+    for (lie, words) in [
+        (Lie::Damage, "damaged"),
+        (Lie::Old, "too old"),
+        (Lie::OtherKey, "belongs to key"),
+        (Lie::Forgets, "missing"),
+    ] {
+        let outcome = outcome(lie);
+        assert!(outcome.tally.all().wrong > 0, "{words}: not caught");
+        let example = outcome.tally.wrong_examples.first().expect("an example is kept");
+        assert!(example.contains(words), "{example}");
+        assert!(outcome.tally.wrong_examples.len() <= 5);
+        for m in outcome.measurements(&Measurement::default()) {
+            assert!(m.wrong_answers > 0, "every record of the run says so, also that of {}", m.operation);
+            assert_eq!(m.response_us, Percentiles::default(), "{} has numbers", m.operation);
+            assert_eq!(m.service_us, Percentiles::default());
+        }
+    }
+}
+
+#[test]
+fn a_data_folder_that_is_there_is_left_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).expect("a folder");
+    std::fs::write(data.join("precious"), "x").expect("written");
+    let workload = Registry::standard().by_name("member-update").expect("it comes with the workbench");
+    let plan = RunPlan {
+        engine: &Liar { lie: Lie::None, every: 1 },
+        workload: &*workload,
+        durability: Durability::Os,
+        settings: &BTreeMap::new(),
+        arriving: Arriving::Closed { clients: 1 },
+        warmup: Duration::ZERO,
+        bound: Bound::operations(1),
+        seed: Seed(1),
+        dir: data.clone(),
+        histograms: None,
+        memory_per_s: None,
+    };
+    let error = run_once(plan, &Arc::new(AtomicBool::new(false))).expect_err("it is there").to_string();
+    assert!(error.contains("there already") && error.contains("--dir"), "{error}");
+    assert!(data.join("precious").exists());
+}
