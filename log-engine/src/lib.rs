@@ -1,1 +1,40 @@
 //! A Kafka-style segmented append log in the on-disk format of Apache Kafka.
+//!
+//! [`Log`] holds topics with partitions in one folder; [`Producer`] batches records for it and [`Consumer`] reads
+//! them. [`SteppedLog`] is the same log without threads, for simulators. [`inspect`] reads files without a log.
+//!
+//! Floors, each above the ones before it: `record` (bytes of a batch), `segment` (one file and its index), `log`
+//! (one partition: append, fetch, roll, recovery), then the edges `store` and `client`. The first three name no
+//! thread, no clock and no file system: bytes go through [`engine_env::Disk`], time comes as an argument.
+
+mod client;
+mod config;
+mod core;
+pub mod inspect;
+mod log;
+mod record;
+mod segment;
+mod stepped;
+mod store;
+mod topic;
+
+pub use client::consumer::{Consumed, Consumer};
+pub use client::partitioner::partition_for_key;
+pub use client::producer::{Producer, ProducerConfig, SendError};
+#[cfg(feature = "planted-bugs")]
+pub use config::PlantedBug;
+pub use config::{ConfigError, Durability, LogConfig, UnknownDurability};
+pub use log::append::AppendError;
+pub use log::fetch::{FetchError, Fetched, FetchedRecords};
+pub use log::mark::Mark;
+pub use log::partition_log::LogDone;
+pub use log::recovery::{PartitionReport, RecoveryReport, TailTruncated};
+pub use record::batch::{
+    BATCH_HEADER_LEN, Batch, BatchBuilder, BatchError, EncodeError, EncodedBatch, Records,
+};
+pub use record::record::{Header, Headers, NO_TIMESTAMP, OwnedRecord, Record, RecordView};
+pub use segment::offset_index::IndexEntry;
+pub use segment::segment::Damage;
+pub use stepped::{Appending, CreateTopicError, Ends, Interval, LogStats, OpenError, SteppedLog};
+pub use store::Log;
+pub use topic::{Offset, TopicPartition};

@@ -1,0 +1,6 @@
+//! Those who use a log: the producer that batches, the consumer that follows.
+
+mod accumulator;
+pub(crate) mod consumer;
+pub(crate) mod partitioner;
+pub(crate) mod producer;

@@ -1,0 +1,173 @@
+//! Settings of a log, checked once when it is opened.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// When an append is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// The kernel has the bytes: they survive the death of this process, not a power cut.
+    Os,
+    /// As [`Durability::Os`], and a sync follows every so many milliseconds.
+    IntervalMs(u64),
+    /// The bytes are on stable storage.
+    Synced,
+}
+
+/// A durability that nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown durability {text:?}; say os, interval:MS (milliseconds, at least 1) or synced")]
+pub struct UnknownDurability {
+    /// What was given.
+    pub text: String,
+}
+
+impl FromStr for Durability {
+    type Err = UnknownDurability;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDurability> {
+        let unknown = || UnknownDurability { text: text.to_owned() };
+        match text {
+            "os" => Ok(Self::Os),
+            "synced" => Ok(Self::Synced),
+            _ => {
+                let ms = text.strip_prefix("interval:").ok_or_else(unknown)?;
+                ms.parse().ok().filter(|&n| n > 0).map(Self::IntervalMs).ok_or_else(unknown)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Os => f.write_str("os"),
+            Self::IntervalMs(ms) => write!(f, "interval:{ms}"),
+            Self::Synced => f.write_str("synced"),
+        }
+    }
+}
+
+/// Settings of a [`Log`](crate::Log). `LogConfig::default()` suits a machine with gigabytes of memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// When an append is acknowledged. Default `synced`.
+    pub durability: Durability,
+    /// A segment is closed before it would grow beyond this many bytes. Default 256 MiB, at least 4 KiB, below
+    /// 2 GiB (positions in an index are 32 bits). No batch may be larger.
+    pub segment_bytes: u64,
+    /// An index entry is made after at least this many bytes. Default 4096, as Kafka's.
+    pub index_interval_bytes: u64,
+    /// With `synced`, space is filled with zeros this many bytes at a time, ahead of the appends. Default 4 MiB.
+    /// More takes space in every partition, less makes appends wait for space at high rates.
+    pub zero_fill_step_bytes: u64,
+    /// What was appended last is kept in memory for readers, this many bytes in each partition. Default 4 MiB.
+    pub recent_bytes: usize,
+    /// A bug to plant, for tests that show that such a bug is found.
+    #[cfg(feature = "planted-bugs")]
+    pub planted_bug: Option<PlantedBug>,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Synced,
+            segment_bytes: 256 << 20,
+            index_interval_bytes: 4096,
+            zero_fill_step_bytes: 4 << 20,
+            recent_bytes: 4 << 20,
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: None,
+        }
+    }
+}
+
+/// Bugs that a storage engine might have. A crash test that doesn't find them proves nothing.
+#[cfg(feature = "planted-bugs")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlantedBug {
+    /// A commit writes without a sync.
+    SyncSkipped,
+    /// An append is acknowledged when it is staged.
+    EarlyAck,
+    /// The durable-end mark is written when a commit begins, not when it is done.
+    MarkAhead,
+    /// Recovery leaves what lies behind the cut as it was.
+    StaleTail,
+    /// The names of new segments are never synced.
+    NamesNotSynced,
+    /// Recovery believes a batch without looking at its checksum.
+    CrcSkipped,
+}
+
+/// A setting that can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the log's setting {field} is {value}; it must be {rule}")]
+pub struct ConfigError {
+    /// Which field.
+    pub field: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What it has to be.
+    pub rule: &'static str,
+}
+
+impl LogConfig {
+    /// The first field that can't be used, if any.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |field, value: u64, rule| Err(ConfigError { field, value: value.to_string(), rule });
+        if !(4096..1 << 31).contains(&self.segment_bytes) {
+            return wrong("segment_bytes", self.segment_bytes, "from 4096 to 2147483647");
+        }
+        if self.zero_fill_step_bytes == 0 {
+            return wrong("zero_fill_step_bytes", 0, "at least 1");
+        }
+        if self.durability == Durability::IntervalMs(0) {
+            return wrong("durability interval", 0, "at least 1 ms");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn synced(&self) -> bool {
+        self.durability == Durability::Synced
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn has_bug(&self, bug: PlantedBug) -> bool {
+        self.planted_bug == Some(bug)
+    }
+}
+
+/// Whether a bug is planted: always false in a build without the feature `planted-bugs`.
+macro_rules! planted {
+    ($config:expr, $bug:ident) => {{
+        #[cfg(feature = "planted-bugs")]
+        let planted = $config.has_bug($crate::PlantedBug::$bug);
+        #[cfg(not(feature = "planted-bugs"))]
+        let planted = false;
+        planted
+    }};
+}
+pub(crate) use planted;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durability_reads_what_it_shows() {
+        for d in [Durability::Os, Durability::Synced, Durability::IntervalMs(25)] {
+            assert_eq!(d.to_string().parse(), Ok(d));
+        }
+        for text in ["", "sync", "interval:", "interval:0", "interval:-1", "OS"] {
+            assert!(text.parse::<Durability>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named() {
+        let config = LogConfig { segment_bytes: 100, ..LogConfig::default() };
+        assert_eq!(config.check().expect_err("too small").field, "segment_bytes");
+    }
+}

@@ -1,0 +1,302 @@
+//! [`Core`]: all partitions of a log and the lists of who needs a commit or upkeep. No thread: whoever drives it
+//! rings no bell but those it is given.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use engine_env::{Disk, DiskError, Done, File, Machine, Op, OpId, Wait, Waker};
+
+use crate::log::append::{AppendError, Appended, Refused};
+use crate::log::fetch::{self, FetchError, Fetched};
+use crate::log::partition_log::{Effects, PartitionLog, Tell};
+use crate::log::upkeep;
+use crate::record::batch::EncodedBatch;
+use crate::stepped::Interval;
+use crate::{LogConfig, Offset, TopicPartition};
+
+/// A partition behind its lock.
+#[derive(Debug)]
+pub(crate) struct Partition<F> {
+    pub(crate) number: u32,
+    pub(crate) name: TopicPartition,
+    log: Mutex<PartitionLog<F>>,
+    /// The durable end, the room for appends or the failure moved.
+    pub(crate) changed: Condvar,
+    commit_wanted: AtomicBool,
+    upkeep_wanted: AtomicBool,
+}
+
+impl<F> Partition<F> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, PartitionLog<F>> {
+        // A panic under this lock is a broken invariant of ours; the state is as it was between two statements, and
+        // readers are better served than by a second panic.
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells readers that there may be more.
+#[derive(Debug, Default)]
+pub(crate) struct Readable {
+    generation: AtomicU64,
+    waiters: AtomicUsize,
+    lock: Mutex<()>,
+    moved: Condvar,
+}
+
+impl Readable {
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn advance(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        // A waiter counts itself before it looks at the generation: one of the two sees the other.
+        if self.waiters.load(Ordering::SeqCst) > 0 {
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.moved.notify_all();
+        }
+    }
+
+    /// Waits until the generation isn't `seen` any more.
+    pub(crate) fn wait(&self, seen: u64, wait: Wait) {
+        if wait == Wait::No {
+            return;
+        }
+        self.waiters.fetch_add(1, Ordering::SeqCst);
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let unmoved = |(): &mut ()| self.generation() == seen;
+        match wait {
+            Wait::No => {}
+            Wait::Forever => {
+                drop(self.moved.wait_while(lock, unmoved).unwrap_or_else(PoisonError::into_inner));
+            }
+            Wait::AtMost(limit) => {
+                drop(
+                    self.moved
+                        .wait_timeout_while(lock, limit, unmoved)
+                        .unwrap_or_else(PoisonError::into_inner),
+                );
+            }
+        }
+        self.waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug)]
+struct Table<F> {
+    list: Vec<Arc<Partition<F>>>,
+    by_name: HashMap<TopicPartition, u32>,
+}
+
+/// Who is told that there is work. Without bells, somebody looks by himself.
+#[derive(Debug)]
+pub(crate) struct Bells {
+    pub(crate) commit: Waker,
+    pub(crate) upkeep: Waker,
+}
+
+/// The log without threads.
+#[derive(Debug)]
+pub(crate) struct Core<F> {
+    pub(crate) config: Arc<LogConfig>,
+    table: RwLock<Table<F>>,
+    to_commit: Mutex<Vec<u32>>,
+    to_keep_up: Mutex<Vec<u32>>,
+    pub(crate) readable: Readable,
+    pub(crate) bells: OnceLock<Bells>,
+    pub(crate) closing: AtomicBool,
+}
+
+impl<F: File> Core<F> {
+    pub(crate) fn new(config: Arc<LogConfig>) -> Self {
+        Self {
+            config,
+            table: RwLock::new(Table { list: Vec::new(), by_name: HashMap::new() }),
+            to_commit: Mutex::default(),
+            to_keep_up: Mutex::default(),
+            readable: Readable::default(),
+            bells: OnceLock::new(),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn add(&self, log: PartitionLog<F>) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let number = u32::try_from(table.list.len()).expect("fewer than 2^32 partitions");
+        let name = log.name.clone();
+        table.by_name.insert(name.clone(), number);
+        table.list.push(Arc::new(Partition {
+            number,
+            name,
+            log: Mutex::new(log),
+            changed: Condvar::new(),
+            commit_wanted: AtomicBool::new(false),
+            upkeep_wanted: AtomicBool::new(false),
+        }));
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Partition<F>>> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).list.clone()
+    }
+
+    pub(crate) fn get(&self, name: &TopicPartition) -> Option<Arc<Partition<F>>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.by_name.get(name).map(|&number| Arc::clone(&table.list[number as usize]))
+    }
+
+    fn by_number(&self, number: u32) -> Arc<Partition<F>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&table.list[number as usize])
+    }
+
+    pub(crate) fn want_commit(&self, partition: &Partition<F>) {
+        if !partition.commit_wanted.swap(true, Ordering::AcqRel) {
+            self.to_commit.lock().unwrap_or_else(PoisonError::into_inner).push(partition.number);
+            if let Some(bells) = self.bells.get() {
+                bells.commit.wake();
+            }
+        }
+    }
+
+    pub(crate) fn want_upkeep(&self, partition: &Partition<F>) {
+        if !partition.upkeep_wanted.swap(true, Ordering::AcqRel) {
+            self.to_keep_up.lock().unwrap_or_else(PoisonError::into_inner).push(partition.number);
+            if let Some(bells) = self.bells.get() {
+                bells.upkeep.wake();
+            }
+        }
+    }
+
+    /// Appends, once. Whoever calls delivers the effects and asks for commits.
+    pub(crate) fn try_append(
+        &self,
+        partition: &Partition<F>,
+        log: &mut PartitionLog<F>,
+        batch: EncodedBatch,
+        tell: Tell,
+        effects: &mut Effects,
+    ) -> Result<Appended, Refused> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(Refused::Error(AppendError::Closed { partition: partition.name.clone() }));
+        }
+        let appended = log.append(batch, tell, effects);
+        if !matches!(appended, Err(Refused::Error(_))) && log.next_task().is_some() {
+            self.want_upkeep(partition);
+        }
+        appended
+    }
+
+    /// Appends, waiting for room if need be. The lock is still held afterwards.
+    pub(crate) fn append_waiting<'p>(
+        &self,
+        partition: &'p Partition<F>,
+        mut log: MutexGuard<'p, PartitionLog<F>>,
+        mut batch: EncodedBatch,
+        mut tell: Tell,
+        effects: &mut Effects,
+    ) -> Result<(Appended, MutexGuard<'p, PartitionLog<F>>), AppendError> {
+        loop {
+            match self.try_append(partition, &mut log, batch, tell, effects) {
+                Ok(appended) => return Ok((appended, log)),
+                Err(Refused::Error(error)) => return Err(error),
+                Err(Refused::NeedsRoom(batch_again, tell_again)) => {
+                    (batch, tell) = (batch_again, tell_again);
+                    log = partition.changed.wait(log).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
+    /// After the lock was released: results to their queues, waiters and readers told.
+    pub(crate) fn settle(&self, partition: &Partition<F>, effects: Effects) {
+        if effects.progressed {
+            if self.config.synced() {
+                partition.changed.notify_all();
+            }
+            self.readable.advance();
+        }
+        effects.deliver();
+    }
+
+    /// Runs one task of upkeep of one partition.
+    pub(crate) fn keep_up<D: Disk<File = F>>(
+        &self,
+        partition: &Partition<F>,
+        disk: &mut D,
+        interval: Interval,
+    ) -> bool {
+        let mut log = partition.lock();
+        log.sync_due |= interval == Interval::Passed && log.durable < log.end;
+        let Some(task) = log.next_task() else { return false };
+        let dir = log.dir.clone();
+        drop(log);
+        let result = upkeep::run(disk, &dir, upkeep::names_synced(&self.config), task);
+        partition.lock().finish_task(result);
+        // Whoever waits for room, or for nothing any more because it failed.
+        partition.changed.notify_all();
+        true
+    }
+
+    /// The partitions that asked for upkeep since the last call.
+    pub(crate) fn take_upkeep(&self) -> Vec<Arc<Partition<F>>> {
+        let list = std::mem::take(&mut *self.to_keep_up.lock().unwrap_or_else(PoisonError::into_inner));
+        let partitions: Vec<_> = list.into_iter().map(|n| self.by_number(n)).collect();
+        for p in &partitions {
+            p.upkeep_wanted.store(false, Ordering::Release);
+        }
+        partitions
+    }
+
+    pub(crate) fn fetch(
+        &self,
+        name: &TopicPartition,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Result<Fetched, FetchError> {
+        let partition =
+            self.get(name).ok_or_else(|| FetchError::UnknownPartition { partition: name.clone() })?;
+        fetch::fetch(name, from, max_bytes, |at| partition.lock().spot(at))
+    }
+}
+
+impl<F: File> Machine<F> for Core<F> {
+    fn start(&self, submit: &mut dyn FnMut(OpId, Op<F>)) {
+        let list = std::mem::take(&mut *self.to_commit.lock().unwrap_or_else(PoisonError::into_inner));
+        for number in list {
+            let partition = self.by_number(number);
+            partition.commit_wanted.store(false, Ordering::Release);
+            let mut log = partition.lock();
+            let sync = log.commit_sync();
+            if let Some((file, at, buf)) = log.queue.begin() {
+                // One commit of a partition is in flight at most: its number names it.
+                submit(OpId(u64::from(number)), Op::Write { file, at, buf, sync });
+            }
+        }
+    }
+
+    fn on_done(&self, done: Done<F>) {
+        let number = u32::try_from(done.id.0).expect("start() names commits by a partition's number");
+        let partition = self.by_number(number);
+        let bytes = done.buf.expect("a write gives its buffer back");
+        let result: Result<(), DiskError> = done.result.map(drop);
+        let mut effects = Effects::default();
+        let mut log = partition.lock();
+        log.finish_commit(result, bytes, &mut effects);
+        let more = log.queue.can_begin();
+        let upkeep = log.next_task().is_some();
+        drop(log);
+        if more {
+            self.want_commit(&partition);
+        }
+        if upkeep {
+            self.want_upkeep(&partition);
+        }
+        self.settle(&partition, effects);
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        None
+    }
+}

@@ -1,0 +1,294 @@
+//! Fetching by offset: whole batches, shared from memory or a map where that is possible, checked on the way.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use engine_env::{DiskError, File};
+
+use super::partition_log::PartitionLog;
+use super::recent::RecentChunk;
+use crate::record::batch::{Batch, BatchError, Records};
+use crate::record::record::RecordView;
+use crate::segment::segment::{Damage, Found, Place, ReadError, Segment};
+use crate::segment::window::{Held, Source};
+use crate::{Offset, TopicPartition};
+
+/// Why nothing was fetched.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// No such partition.
+    #[error("there is no partition {partition}")]
+    UnknownPartition {
+        /// The partition that was named.
+        partition: TopicPartition,
+    },
+    /// The offset was never readable, or isn't any more.
+    #[error("{partition} holds offsets {start} to {end} (exclusive); {offset} lies outside")]
+    OutOfRange {
+        /// The partition.
+        partition: TopicPartition,
+        /// What was asked for.
+        offset: Offset,
+        /// The first readable offset.
+        start: Offset,
+        /// The offset behind the last readable one.
+        end: Offset,
+    },
+    /// The bytes on disk are not what was written. Fetch from `damage.until` to go on behind them.
+    #[error("{damage}; to skip them, fetch from offset {}", damage.until)]
+    Corrupt {
+        /// Segment, position, first lost offset, first readable one.
+        damage: Damage,
+    },
+    /// A batch is whole, and this program can't unpack it.
+    #[error("{partition} can't be read at offset {offset}: {cause}")]
+    Batch {
+        /// The partition.
+        partition: TopicPartition,
+        /// The batch's first offset.
+        offset: Offset,
+        /// Why.
+        #[source]
+        cause: BatchError,
+    },
+    /// The device failed to read.
+    #[error("{partition} can't be read: {cause}")]
+    Disk {
+        /// The partition.
+        partition: TopicPartition,
+        /// What failed.
+        #[source]
+        cause: DiskError,
+    },
+}
+
+/// A stretch of whole batches.
+#[derive(Debug, Clone)]
+pub(crate) enum Slice {
+    Segment(Held, Range<usize>),
+    Recent(Arc<RecentChunk>, Range<usize>),
+}
+
+impl Slice {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Segment(Held::Mapped(map), range) => &map[range.clone()],
+            Self::Segment(Held::Owned(bytes), range) => &bytes[range.clone()],
+            Self::Recent(chunk, range) => &chunk.bytes()[range.clone()],
+        }
+    }
+}
+
+/// What a fetch gave: batches from the one that holds the asked offset on. Sealed segments and recent batches are
+/// shared, not copied; a segment's file stays as long as this lives.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    partition: TopicPartition,
+    from: Offset,
+    next: Offset,
+    slices: Vec<Slice>,
+}
+
+impl Fetched {
+    /// The partition.
+    #[must_use]
+    pub fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// The offset to fetch next.
+    #[must_use]
+    pub fn next_offset(&self) -> Offset {
+        self.next
+    }
+
+    /// Whether there was nothing to read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slices.is_empty()
+    }
+
+    /// Bytes of the batches.
+    #[must_use]
+    pub fn len_bytes(&self) -> usize {
+        self.slices.iter().map(|s| s.bytes().len()).sum()
+    }
+
+    /// The bytes, each slice whole batches.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        self.slices.iter().map(Slice::bytes)
+    }
+
+    /// The batches.
+    pub fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
+        self.slices().flat_map(|bytes| {
+            let mut rest = bytes;
+            std::iter::from_fn(move || {
+                let batch = Batch::parse(rest).ok()?;
+                rest = &rest[batch.len()..];
+                Some(batch)
+            })
+        })
+    }
+
+    /// The records from the asked offset on. After an error comes the next batch.
+    pub fn records(&self) -> FetchedRecords<'_> {
+        FetchedRecords { of: self, slice: 0, rest: &[], batch_offset: self.from, records: None }
+    }
+}
+
+/// Iterator over the records of a [`Fetched`].
+#[derive(Debug, Clone)]
+pub struct FetchedRecords<'a> {
+    of: &'a Fetched,
+    slice: usize,
+    rest: &'a [u8],
+    batch_offset: Offset,
+    records: Option<Records<'a>>,
+}
+
+impl<'a> Iterator for FetchedRecords<'a> {
+    type Item = Result<RecordView<'a>, FetchError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(record) = self.records.as_mut().and_then(Records::next) {
+                match record {
+                    Ok(record) if record.offset < self.of.from => {}
+                    Ok(record) => return Some(Ok(record)),
+                    Err(cause) => return Some(Err(self.error(cause))),
+                }
+                continue;
+            }
+            if self.rest.is_empty() {
+                self.rest = self.of.slices.get(self.slice)?.bytes();
+                self.slice += 1;
+            }
+            let batch = match Batch::parse(self.rest) {
+                Ok(batch) => batch,
+                Err(cause) => {
+                    self.rest = &[];
+                    return Some(Err(self.error(cause)));
+                }
+            };
+            self.rest = &self.rest[batch.len()..];
+            self.batch_offset = batch.base_offset();
+            match batch.records() {
+                Ok(records) => self.records = Some(records),
+                Err(cause) => return Some(Err(self.error(cause))),
+            }
+        }
+    }
+}
+
+impl FetchedRecords<'_> {
+    fn error(&self, cause: BatchError) -> FetchError {
+        FetchError::Batch { partition: self.of.partition.clone(), offset: self.batch_offset, cause }
+    }
+}
+
+/// Where the next bytes of a fetch come from: found under the lock, read outside it.
+#[derive(Debug)]
+pub(crate) enum Spot<F> {
+    End,
+    Recent(Arc<RecentChunk>),
+    Segment(Arc<Segment<F>>),
+    Active(Place<F>),
+}
+
+impl<F: File> PartitionLog<F> {
+    /// Where `from` lies.
+    pub(crate) fn spot(&self, from: Offset) -> Result<Spot<F>, FetchError> {
+        let (start, end) = (self.start(), self.readable_end());
+        if from == end {
+            return Ok(Spot::End);
+        }
+        if from < start || from > end {
+            return Err(FetchError::OutOfRange { partition: self.name.clone(), offset: from, start, end });
+        }
+        if let Some(chunk) = self.recent.chunk_of(from) {
+            return Ok(Spot::Recent(Arc::clone(chunk)));
+        }
+        if from < self.active.base {
+            let after = self.segments.partition_point(|s| s.base <= from);
+            let segment = &self.segments[after.checked_sub(1).expect("the first segment starts the log")];
+            return Ok(Spot::Segment(Arc::clone(segment)));
+        }
+        let relative = from.0 - self.active.base.0;
+        let entries = &self.active.index.entries;
+        let after = entries.partition_point(|e| u64::from(e.relative_offset) <= relative);
+        Ok(Spot::Active(Place {
+            source: Source::File(self.active.file.clone()),
+            path: self.active_path(),
+            base: self.active.base,
+            end,
+            limit: self.readable_position(),
+            hint: after.checked_sub(1).map(|i| entries[i]),
+        }))
+    }
+
+    /// Position behind the last readable byte of the active segment.
+    fn readable_position(&self) -> u64 {
+        if self.readable_end() == self.end {
+            return self.active.position;
+        }
+        if self.durable_place.segment == self.active.base { self.durable_place.position } else { 0 }
+    }
+}
+
+/// Gathers up to `max_bytes` (at least one batch) from `from` on; `locate` looks under the partition's lock.
+pub(crate) fn fetch<F: File>(
+    partition: &TopicPartition,
+    from: Offset,
+    max_bytes: usize,
+    mut locate: impl FnMut(Offset) -> Result<Spot<F>, FetchError>,
+) -> Result<Fetched, FetchError> {
+    let mut fetched = Fetched { partition: partition.clone(), from, next: from, slices: Vec::new() };
+    let mut left = max_bytes;
+    loop {
+        let step = locate(fetched.next).and_then(|spot| read_spot(partition, spot, fetched.next, left));
+        match step {
+            Ok(Some((slice, next))) => {
+                let len = slice.bytes().len();
+                // Every step gives at least one batch; past the first one that may be more than was asked for.
+                if !fetched.slices.is_empty() && len > left {
+                    return Ok(fetched);
+                }
+                fetched.slices.push(slice);
+                fetched.next = next;
+                left = left.saturating_sub(len);
+                if left == 0 {
+                    return Ok(fetched);
+                }
+            }
+            Ok(None) => return Ok(fetched),
+            // What was read before it is good; the next fetch starts with the error.
+            Err(_) if !fetched.slices.is_empty() => return Ok(fetched),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn read_spot<F: File>(
+    partition: &TopicPartition,
+    spot: Spot<F>,
+    from: Offset,
+    max_bytes: usize,
+) -> Result<Option<(Slice, Offset)>, FetchError> {
+    let place = match spot {
+        Spot::End => return Ok(None),
+        Spot::Recent(chunk) => {
+            let (range, next) = chunk.find(from, max_bytes);
+            return Ok(Some((Slice::Recent(chunk, range), next)));
+        }
+        Spot::Segment(segment) => segment.place(from).map_err(ReadError::Disk),
+        Spot::Active(place) => Ok(place),
+    };
+    match place.and_then(|p| p.read(from, max_bytes)) {
+        Ok(Found { held, range, next }) => Ok(Some((Slice::Segment(held, range), next))),
+        Err(ReadError::Damaged(damage)) => Err(FetchError::Corrupt { damage }),
+        Err(ReadError::Disk(cause)) => Err(FetchError::Disk { partition: partition.clone(), cause }),
+    }
+}

@@ -1,0 +1,11 @@
+//! The log of one partition: plain structs over `Disk` and `File`. No thread, no clock.
+
+pub(crate) mod append;
+pub(crate) mod fetch;
+pub(crate) mod format;
+pub(crate) mod mark;
+pub(crate) mod partition_log;
+pub(crate) mod recent;
+pub(crate) mod recovery;
+pub(crate) mod seal;
+pub(crate) mod upkeep;

@@ -1,0 +1,190 @@
+//! [`PartitionLog`]: the state of one partition, behind its lock.
+//!
+//! Invariants:
+//! * `durable <= end`; `end` moves at append, `durable` when bytes are known to be on stable storage.
+//! * Segments are in order, each ends where the next begins, the active one is the last.
+//! * With `synced`, only space that was filled with zeros and synced is written.
+//! * After a failure nothing is appended or acknowledged any more; reads go on.
+
+use std::sync::Arc;
+
+use engine_env::{CommitQueue, CompletionQueue, DiskError, File};
+
+use super::mark::{Mark, MarkFile};
+use super::recent::Recent;
+use crate::segment::name;
+use crate::segment::offset_index::{IndexBuilder, OffsetIndex};
+use crate::segment::segment::Segment;
+use crate::{AppendError, LogConfig, Offset, TopicPartition};
+
+/// The result of an append that was handed over with a token.
+#[derive(Debug, Clone)]
+pub struct LogDone {
+    /// The token.
+    pub token: u64,
+    /// The record's offset (of a batch: of its first record), or why there is none.
+    pub result: Result<Offset, AppendError>,
+}
+
+/// Who hears of an append's end.
+#[derive(Debug)]
+pub(crate) enum Tell {
+    /// Somebody who waits for `durable` to move.
+    Nobody,
+    /// One token for the batch.
+    Batch(u64, Arc<CompletionQueue<LogDone>>),
+    /// One token for each record.
+    EachRecord(Vec<u64>, Arc<CompletionQueue<LogDone>>),
+}
+
+/// A staged batch.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    /// Base offset of its segment.
+    pub(crate) segment: Offset,
+    pub(crate) base: Offset,
+    pub(crate) end: Offset,
+    pub(crate) tell: Tell,
+}
+
+/// What has to happen once the partition's lock is released.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) done: Vec<(Arc<CompletionQueue<LogDone>>, LogDone)>,
+    /// More can be read, or waiters have to look again.
+    pub(crate) progressed: bool,
+}
+
+impl Effects {
+    pub(crate) fn tell(&mut self, tell: Tell, base: &Result<Offset, AppendError>) {
+        match tell {
+            Tell::Nobody => {}
+            Tell::Batch(token, to) => self.done.push((to, LogDone { token, result: base.clone() })),
+            Tell::EachRecord(tokens, to) => {
+                self.done.extend(tokens.into_iter().zip(0..).map(|(token, i)| {
+                    (Arc::clone(&to), LogDone { token, result: base.clone().map(|base| base.plus(i)) })
+                }));
+            }
+        }
+    }
+
+    /// Hands out the results: one wake for each run of results to the same queue.
+    pub(crate) fn deliver(self) {
+        let mut rest = self.done.into_iter().peekable();
+        while let Some((to, first)) = rest.next() {
+            let mut group = vec![first];
+            while let Some((_, one)) = rest.next_if(|(next, _)| Arc::ptr_eq(next, &to)) {
+                group.push(one);
+            }
+            to.push_all(group);
+        }
+    }
+}
+
+/// The segment that takes appends.
+#[derive(Debug)]
+pub(crate) struct Active<F> {
+    pub(crate) base: Offset,
+    pub(crate) file: F,
+    /// Where the next batch goes.
+    pub(crate) position: u64,
+    /// Space below this position was filled with zeros and synced. Means something with `synced` only.
+    pub(crate) prepared: u64,
+    pub(crate) index: IndexBuilder,
+    /// Whether the file still has the name of a prepared one.
+    pub(crate) unnamed: bool,
+}
+
+/// What upkeep has been asked for by an append that had to be put off.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// Prepared space up to here.
+    pub(crate) prepared: u64,
+    /// A next segment.
+    pub(crate) next: bool,
+}
+
+/// Counters, since opening.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Counters {
+    pub(crate) written_bytes: u64,
+    pub(crate) syncs: u64,
+    pub(crate) rolls: u64,
+}
+
+/// One partition.
+#[derive(Debug)]
+pub(crate) struct PartitionLog<F> {
+    pub(crate) config: Arc<LogConfig>,
+    pub(crate) name: TopicPartition,
+    pub(crate) dir: String,
+    pub(crate) segments: Vec<Arc<Segment<F>>>,
+    pub(crate) active: Active<F>,
+    /// The file of the next segment and how much of it is prepared.
+    pub(crate) next: Option<(F, u64)>,
+    pub(crate) wanted: Wanted,
+    /// An interval has passed since the last sync of its own.
+    pub(crate) sync_due: bool,
+    pub(crate) end: Offset,
+    pub(crate) durable: Offset,
+    /// The place of `durable` in a file.
+    pub(crate) durable_place: Mark,
+    pub(crate) queue: CommitQueue<F, Ticket>,
+    pub(crate) recent: Recent,
+    pub(crate) mark: MarkFile<F>,
+    pub(crate) failed: Option<DiskError>,
+    pub(crate) counters: Counters,
+    /// A buffer to encode the next batch into.
+    pub(crate) spare: Vec<u8>,
+}
+
+impl<F: File> PartitionLog<F> {
+    /// The first offset.
+    pub(crate) fn start(&self) -> Offset {
+        self.segments.first().map_or(self.active.base, |s| s.base)
+    }
+
+    /// The offset below which readers see.
+    pub(crate) fn readable_end(&self) -> Offset {
+        if self.config.synced() { self.durable } else { self.end }
+    }
+
+    pub(crate) fn active_path(&self) -> String {
+        name::log(&self.dir, self.active.base)
+    }
+
+    /// Whether every segment before the active one is sealed and the active one has its name.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.failed.is_some() || (!self.active.unnamed && self.segments.iter().all(|s| s.sealed))
+    }
+
+    /// Notes a failure: the first one stays.
+    pub(crate) fn fail(&mut self, error: DiskError) -> AppendError {
+        let cause = self.failed.get_or_insert(error).clone();
+        AppendError::Failed { partition: self.name.clone(), cause }
+    }
+
+    /// Starts a new active segment in the prepared file.
+    pub(crate) fn roll(&mut self, (file, prepared): (F, u64)) {
+        let new = Active {
+            base: self.end,
+            file,
+            position: 0,
+            prepared,
+            index: IndexBuilder::new(self.config.index_interval_bytes),
+            unnamed: true,
+        };
+        let path = self.active_path();
+        let old = std::mem::replace(&mut self.active, new);
+        assert!(self.end > old.base, "a segment without a batch is never rolled");
+        self.segments.push(Arc::new(Segment::new(
+            (old.base, self.end),
+            path,
+            old.file,
+            old.position,
+            OffsetIndex::Memory(old.index.entries),
+            false,
+        )));
+        self.counters.rolls += 1;
+    }
+}

@@ -1,0 +1,93 @@
+//! What was appended last, kept in memory for readers at the log's end. Holds readable batches only.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::Offset;
+use crate::record::batch::Batch;
+
+/// Batches that were written together.
+#[derive(Debug)]
+pub(crate) struct RecentChunk {
+    base: Offset,
+    end: Offset,
+    bytes: Vec<u8>,
+}
+
+impl RecentChunk {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The batches from the one that holds `from` on, no more than `max_bytes` but at least one: their range and
+    /// the offset behind them.
+    pub(crate) fn find(&self, from: Offset, max_bytes: usize) -> (std::ops::Range<usize>, Offset) {
+        let batch_at = |at: usize| Batch::parse(&self.bytes[at..]).expect("this log encoded it");
+        let mut start = 0;
+        while batch_at(start).last_offset() < from {
+            start += batch_at(start).len();
+        }
+        if self.bytes.len() - start <= max_bytes {
+            return (start..self.bytes.len(), self.end);
+        }
+        let first = batch_at(start);
+        let (mut stop, mut next) = (start + first.len(), first.next_offset());
+        while stop < self.bytes.len() {
+            let batch = batch_at(stop);
+            if stop + batch.len() - start > max_bytes {
+                break;
+            }
+            stop += batch.len();
+            next = batch.next_offset();
+        }
+        (start..stop, next)
+    }
+}
+
+/// Chunks in order, without a gap between them.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    chunks: VecDeque<Arc<RecentChunk>>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Recent {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { chunks: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    /// Adds what was just written, and gives back a buffer that nobody needs any more.
+    pub(crate) fn push(&mut self, base: Offset, end: Offset, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        if bytes.len() > self.bytes_max {
+            // It would push out everything, and be pushed out by the next one.
+            self.chunks.clear();
+            self.bytes = 0;
+            return Some(bytes);
+        }
+        if self.chunks.back().is_some_and(|last| last.end != base) {
+            self.chunks.clear();
+            self.bytes = 0;
+        }
+        self.bytes += bytes.len();
+        self.chunks.push_back(Arc::new(RecentChunk { base, end, bytes }));
+        let mut spare = None;
+        while self.bytes > self.bytes_max {
+            let oldest = self.chunks.pop_front().expect("bytes are counted over the chunks");
+            self.bytes -= oldest.bytes.len();
+            spare = Arc::try_unwrap(oldest).ok().map(|c| c.bytes).or(spare);
+        }
+        spare
+    }
+
+    /// The chunk that holds `from`.
+    pub(crate) fn chunk_of(&self, from: Offset) -> Option<&Arc<RecentChunk>> {
+        let last = self.chunks.back()?;
+        // Readers at the tail want the last chunk; the others are found by halving.
+        if last.base <= from {
+            return (from < last.end).then_some(last);
+        }
+        let after = self.chunks.partition_point(|c| c.base <= from);
+        after.checked_sub(1).map(|i| &self.chunks[i])
+    }
+}

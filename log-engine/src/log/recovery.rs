@@ -1,0 +1,478 @@
+//! Recovery: what a partition's folder holds after a crash, and the way back to a log that can be trusted.
+//!
+//! * At or past the durable-end mark the first bad batch ends the log, whatever lies behind it. The file is cut
+//!   there and synced before anything is appended; `synced` then fills it with zeros anew.
+//! * Below the mark a bad batch is damage: it is reported and refused, and never cut away.
+//! * What lies past the mark is written once more and synced before it is trusted: after a sync that failed, the page
+//!   cache may show bytes that are on no disk.
+//!
+//! Every step may be cut off by another crash: the next recovery starts from what is there.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use engine_env::{CommitQueue, Disk, DiskError, DiskErrorKind, EntryKind, Op, OpenHow, WriteSync};
+
+use super::mark::{MARK_FILE_LEN, Mark, MarkFile};
+use super::partition_log::{Active, Counters, PartitionLog, Wanted};
+use super::recent::Recent;
+use super::seal;
+use crate::config::planted;
+use crate::record::batch::{Batch, BatchError};
+use crate::segment::name;
+use crate::segment::offset_index::{IndexBuilder, OffsetIndex};
+use crate::segment::segment::{Damage, Segment, declared_end};
+use crate::segment::window::{Source, Window};
+use crate::{LogConfig, Offset, TopicPartition};
+
+/// How much is read at once, and written at once when a tail is made safe.
+const PIECE: usize = 1 << 20;
+
+/// What lay behind the end of a recovered log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TailTruncated {
+    /// The segment's file, below the log's folder.
+    pub segment: String,
+    /// Where it was cut, in bytes.
+    pub position: u64,
+    /// Bytes that went, up to the last that wasn't zero; of later segments, all.
+    pub bytes: u64,
+    /// Why the log ends there.
+    pub why: BatchError,
+}
+
+/// What recovery found in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionReport {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Segments, the active one included.
+    pub segments: usize,
+    /// The first offset.
+    pub start: Offset,
+    /// The offset behind the last record.
+    pub end: Offset,
+    /// Batches whose checksums were verified. Sealed segments are not read.
+    pub batches_scanned: u64,
+    /// Indexes that were missing or damaged, and were made from their segments.
+    pub indexes_rebuilt: u64,
+    /// The end of an interrupted append. Normal after a crash.
+    pub tail_truncated: Option<TailTruncated>,
+    /// Places that were durable once and can't be read now. Never normal.
+    pub damage: Vec<Damage>,
+}
+
+/// What opening a log found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecoveryReport {
+    /// Each partition, in the order of topic and number.
+    pub partitions: Vec<PartitionReport>,
+}
+
+impl fmt::Display for RecoveryReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let batches: u64 = self.partitions.iter().map(|p| p.batches_scanned).sum();
+        write!(f, "{} partitions, {batches} batches verified", self.partitions.len())?;
+        for p in &self.partitions {
+            if let Some(tail) = &p.tail_truncated {
+                write!(
+                    f,
+                    "\n{}: cut at byte {} of {}, {} bytes of an interrupted append ({})",
+                    p.partition, tail.position, tail.segment, tail.bytes, tail.why
+                )?;
+            }
+            for damage in &p.damage {
+                write!(f, "\n{}: {damage}", p.partition)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a scan of a segment found.
+struct Scan {
+    /// Where good batches end.
+    position: u64,
+    end: Offset,
+    index: IndexBuilder,
+    stopped_by: Option<BatchError>,
+}
+
+/// Up to where a segment is known to have been durable.
+#[derive(Debug, Clone, Copy)]
+enum Durable {
+    /// Not at all.
+    Nothing,
+    /// Up to this place.
+    UpTo { position: u64, offset: Offset },
+    /// All of it, up to the offset at which the next segment starts.
+    Whole { next: Offset },
+}
+
+impl Durable {
+    /// The offset below which a bad batch is damage.
+    fn offset(self) -> Offset {
+        match self {
+            Self::Nothing => Offset(0),
+            Self::UpTo { offset, .. } => offset,
+            Self::Whole { next } => next,
+        }
+    }
+}
+
+struct Recovery<'a, D: Disk> {
+    disk: &'a mut D,
+    dir: &'a str,
+    config: &'a Arc<LogConfig>,
+    report: PartitionReport,
+    segments: Vec<Arc<Segment<D::File>>>,
+    /// Segments that have an index file.
+    indexed: BTreeSet<Offset>,
+}
+
+/// Makes the folder of a new partition: the mark, and the first segment. Its name still has to be synced.
+pub(crate) fn create<D: Disk>(disk: &mut D, dir: &str) -> Result<(), DiskError> {
+    disk.run(Op::CreateDir { dir: dir.to_owned() })?;
+    let (file, _) = disk.open(&format!("{dir}/{}", name::MARK), OpenHow::OpenOrCreate)?;
+    disk.run(Op::ZeroFill { file: file.clone(), at: 0, len: MARK_FILE_LEN as u64 })?;
+    disk.run(Op::Sync { file })?;
+    disk.open(&name::log(dir, Offset(0)), OpenHow::OpenOrCreate)?;
+    disk.run(Op::SyncDir { dir: dir.to_owned() })?;
+    Ok(())
+}
+
+/// Brings back the partition in folder `dir`.
+pub(crate) fn recover<D: Disk>(
+    disk: &mut D,
+    partition: TopicPartition,
+    config: &Arc<LogConfig>,
+) -> Result<(PartitionLog<D::File>, PartitionReport), DiskError> {
+    let dir = partition.to_string();
+    let report = PartitionReport {
+        partition,
+        segments: 0,
+        start: Offset(0),
+        end: Offset(0),
+        batches_scanned: 0,
+        indexes_rebuilt: 0,
+        tail_truncated: None,
+        damage: Vec::new(),
+    };
+    let (segments, indexed) = (Vec::new(), BTreeSet::new());
+    Recovery { disk, dir: &dir, config, report, segments, indexed }.run()
+}
+
+impl<D: Disk> Recovery<'_, D> {
+    fn run(mut self) -> Result<(PartitionLog<D::File>, PartitionReport), DiskError> {
+        let mut mark = self.open_mark()?;
+        let mut bases = self.bases()?;
+        if bases.is_empty() {
+            // The crash came while the partition was being made, or the mark is all that is left of it.
+            let base = mark.mark.offset;
+            self.disk.open(&name::log(self.dir, base), OpenHow::CreateNew)?;
+            bases.push(base);
+        }
+        self.report.start = bases[0];
+        let (active, durable_place) = self.walk(bases, mark.mark)?;
+        self.remove_leftovers(active.base)?;
+        if durable_place != mark.mark {
+            mark.advance(durable_place, WriteSync::Data)?;
+        }
+        self.report.segments = self.segments.len() + 1;
+        self.report.end = durable_place.offset;
+        let log = PartitionLog {
+            config: Arc::clone(self.config),
+            name: self.report.partition.clone(),
+            dir: self.dir.to_owned(),
+            segments: self.segments,
+            active,
+            next: None,
+            wanted: Wanted::default(),
+            sync_due: false,
+            end: durable_place.offset,
+            durable: durable_place.offset,
+            durable_place,
+            queue: CommitQueue::new(),
+            recent: Recent::new(self.config.recent_bytes),
+            mark,
+            failed: None,
+            counters: Counters::default(),
+            spare: Vec::new(),
+        };
+        Ok((log, self.report))
+    }
+
+    fn open_mark(&mut self) -> Result<MarkFile<D::File>, DiskError> {
+        let path = format!("{}/{}", self.dir, name::MARK);
+        let (file, len) = self.disk.open(&path, OpenHow::OpenOrCreate)?;
+        if len < MARK_FILE_LEN as u64 {
+            self.disk.run(Op::ZeroFill { file: file.clone(), at: len, len: MARK_FILE_LEN as u64 - len })?;
+            self.disk.run(Op::Sync { file: file.clone() })?;
+        }
+        MarkFile::read(file)
+    }
+
+    /// First offsets of the segments that are there.
+    fn bases(&mut self) -> Result<Vec<Offset>, DiskError> {
+        let entries = self.disk.list(self.dir)?;
+        let files = || entries.iter().filter(|e| e.kind == EntryKind::File);
+        self.indexed = files().filter_map(|e| name::base_of(&e.name, ".index")).collect();
+        let mut bases: Vec<_> = files().filter_map(|e| name::base_of(&e.name, ".log")).collect();
+        bases.sort_unstable();
+        Ok(bases)
+    }
+
+    /// Goes through the segments in order, to the one that ends the log.
+    fn walk(&mut self, bases: Vec<Offset>, mark: Mark) -> Result<(Active<D::File>, Mark), DiskError> {
+        let mut bases = VecDeque::from(bases);
+        loop {
+            let base = bases.pop_front().expect("the loop ends at the last segment");
+            let path = name::log(self.dir, base);
+            let (file, len) = self.disk.open(&path, OpenHow::Existing)?;
+            if bases.is_empty() && mark.segment > base {
+                // The mark names a later segment: prepared, written, and not renamed yet; or lost.
+                self.adopt_marked(mark)?;
+                bases.push_back(mark.segment);
+            }
+            let next = bases.front().copied();
+            if let Some(next) = next
+                && (mark.segment > base || self.indexed.contains(&base))
+            {
+                self.keep_whole(base, next, path, file, len)?;
+                continue;
+            }
+            let durable = if mark.segment == base {
+                Durable::UpTo { position: mark.position, offset: mark.offset }
+            } else {
+                Durable::Nothing
+            };
+            let scan = self.scan(&file, &path, base, len, durable)?;
+            let rewrite_from = if let Durable::UpTo { position, .. } = durable { position } else { 0 };
+            self.write_once_more(&file, rewrite_from, scan.position)?;
+            let follows = next == Some(scan.end) && scan.position > 0;
+            if follows || (next.is_none() && scan.position > 0 && self.adopt_next(scan.end)?) {
+                if next.is_none() {
+                    bases.push_back(scan.end);
+                }
+                let index = OffsetIndex::Memory(scan.index.entries);
+                let rolled = Segment::new((base, scan.end), path, file, scan.position, index, false);
+                let sealed = seal::seal(self.disk, self.dir, &rolled)?;
+                self.segments.push(sealed);
+                continue;
+            }
+            let dropped = self.remove_segments(&bases)?;
+            let stale = self.end_log(&file, &path, len, &scan, dropped)?;
+            let place = Mark { segment: base, position: scan.position, offset: scan.end };
+            let active = Active {
+                base,
+                file,
+                position: scan.position,
+                prepared: stale,
+                index: scan.index,
+                unnamed: false,
+            };
+            return Ok((active, place));
+        }
+    }
+
+    /// Takes a segment that was durable to its end.
+    fn keep_whole(
+        &mut self,
+        base: Offset,
+        next: Offset,
+        path: String,
+        file: D::File,
+        len: u64,
+    ) -> Result<(), DiskError> {
+        let offsets = next.0 - base.0;
+        if let Some(index) = seal::read_index(self.disk, self.dir, base, len, offsets)? {
+            self.segments.push(Arc::new(Segment::new((base, next), path, file, len, index, true)));
+            return Ok(());
+        }
+        let scan = self.scan(&file, &path, base, len, Durable::Whole { next })?;
+        self.report.indexes_rebuilt += 1;
+        let index = OffsetIndex::Memory(scan.index.entries);
+        let rolled = Segment::new((base, next), path, file, scan.position, index, false);
+        let sealed = seal::seal(self.disk, self.dir, &rolled)?;
+        self.segments.push(sealed);
+        Ok(())
+    }
+
+    /// Reads a segment's batches. Bad ones below what was durable are damage, the first other one ends the scan.
+    fn scan(
+        &mut self,
+        file: &D::File,
+        path: &str,
+        base: Offset,
+        len: u64,
+        durable: Durable,
+    ) -> Result<Scan, DiskError> {
+        let mut window = Window::new(Source::File(file.clone()), len, PIECE);
+        let mut index = IndexBuilder::new(self.config.index_interval_bytes);
+        let (mut at, mut expected) = (0, base);
+        let stopped_by = loop {
+            if at >= len && expected >= durable.offset() {
+                break None;
+            }
+            let why = match window.batch_at(at)?.and_then(|b| self.check(b, expected)) {
+                Ok(batch) => {
+                    let batch_len = batch.len() as u64;
+                    self.report.batches_scanned += 1;
+                    index.add(batch.last_offset().0 - base.0, at, batch_len);
+                    expected = batch.next_offset();
+                    at += batch_len;
+                    continue;
+                }
+                Err(why) => why,
+            };
+            if expected >= durable.offset() {
+                break Some(why);
+            }
+            let hint = declared_end(&mut window, at)?;
+            let resumed = window.resume_after(at, expected.plus(1), durable.offset(), hint)?;
+            let (next_at, next) = resumed.unwrap_or(match durable {
+                Durable::UpTo { position, offset } => (position, offset),
+                Durable::Whole { next } => (len, next),
+                Durable::Nothing => unreachable!("nothing lies below offset 0"),
+            });
+            self.report.damage.push(Damage {
+                segment: path.to_owned(),
+                position: at,
+                offset: expected,
+                until: next,
+                why,
+            });
+            (at, expected) = (next_at, next);
+        };
+        Ok(Scan { position: at, end: expected, index, stopped_by })
+    }
+
+    fn check<'b>(&self, batch: Batch<'b>, expected: Offset) -> Result<Batch<'b>, BatchError> {
+        if planted!(self.config, CrcSkipped) && batch.base_offset() == expected {
+            return Ok(batch);
+        }
+        batch.check_next(expected).map(|()| batch)
+    }
+
+    /// Writes the same bytes again and syncs them: then they are on the disk, whatever the page cache showed.
+    fn write_once_more(&mut self, file: &D::File, mut from: u64, to: u64) -> Result<(), DiskError> {
+        if from >= to {
+            return Ok(());
+        }
+        while from < to {
+            let len = usize::try_from((to - from).min(PIECE as u64)).expect("at most a piece");
+            let buf = self.disk.read(file, from, len)?;
+            if buf.is_empty() {
+                break;
+            }
+            let read = buf.len() as u64;
+            self.disk.run(Op::Write { file: file.clone(), at: from, buf, sync: WriteSync::None })?;
+            from += read;
+        }
+        self.disk.run(Op::Sync { file: file.clone() })?;
+        Ok(())
+    }
+
+    /// Cuts the last segment where the log ends. Gives how much of the file is prepared for appends.
+    fn end_log(
+        &mut self,
+        file: &D::File,
+        path: &str,
+        len: u64,
+        scan: &Scan,
+        dropped_bytes: u64,
+    ) -> Result<u64, DiskError> {
+        let tail_bytes = self.bytes_behind(file, scan.position, len)? + dropped_bytes;
+        if tail_bytes > 0 {
+            self.report.tail_truncated = Some(TailTruncated {
+                segment: path.to_owned(),
+                position: scan.position,
+                bytes: tail_bytes,
+                why: scan.stopped_by.clone().unwrap_or(BatchError::Zero),
+            });
+        }
+        if planted!(self.config, StaleTail) {
+            return Ok(len);
+        }
+        if len > scan.position {
+            seal::cut(self.disk, file, scan.position)?;
+        }
+        Ok(scan.position)
+    }
+
+    /// How many bytes lie behind `from`, up to the last one that isn't zero.
+    fn bytes_behind(&mut self, file: &D::File, from: u64, len: u64) -> Result<u64, DiskError> {
+        let (mut at, mut last) = (from, from);
+        while at < len {
+            let want = usize::try_from((len - at).min(PIECE as u64)).expect("at most a piece");
+            let piece = self.disk.read(file, at, want)?;
+            if piece.is_empty() {
+                break;
+            }
+            if let Some(i) = piece.iter().rposition(|&b| b != 0) {
+                last = at + i as u64 + 1;
+            }
+            at += piece.len() as u64;
+        }
+        Ok(last - from)
+    }
+
+    /// Names the prepared file as the segment that the mark speaks of. If the file is gone, an empty one takes its
+    /// place, and the offsets below the mark are damage.
+    fn adopt_marked(&mut self, mark: Mark) -> Result<(), DiskError> {
+        let prepared = format!("{}/{}", self.dir, name::NEXT);
+        let to = name::log(self.dir, mark.segment);
+        match self.disk.run(Op::Rename { from: prepared, to: to.clone() }) {
+            Ok(_) => {}
+            Err(error) if error.kind == DiskErrorKind::NotFound => {
+                self.disk.open(&to, OpenHow::OpenOrCreate)?;
+            }
+            Err(error) => return Err(error),
+        }
+        self.disk.run(Op::SyncDir { dir: self.dir.to_owned() })?;
+        Ok(())
+    }
+
+    /// Names the prepared file as the segment that starts at `end`, if a whole batch of that offset starts it.
+    fn adopt_next(&mut self, end: Offset) -> Result<bool, DiskError> {
+        let prepared = format!("{}/{}", self.dir, name::NEXT);
+        let (file, len) = match self.disk.open(&prepared, OpenHow::Existing) {
+            Ok(opened) => opened,
+            Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let mut window = Window::new(Source::File(file), len, PIECE);
+        if window.batch_at(0)?.and_then(|b| b.check_next(end)).is_err() {
+            return Ok(false);
+        }
+        self.disk.run(Op::Rename { from: prepared, to: name::log(self.dir, end) })?;
+        self.disk.run(Op::SyncDir { dir: self.dir.to_owned() })?;
+        Ok(true)
+    }
+
+    /// Removes the segments behind the log's end, the last one first. Gives the bytes they held.
+    fn remove_segments(&mut self, bases: &VecDeque<Offset>) -> Result<u64, DiskError> {
+        let mut bytes = 0;
+        for base in bases.iter().rev() {
+            let path = name::log(self.dir, *base);
+            let (file, len) = self.disk.open(&path, OpenHow::Existing)?;
+            bytes += self.bytes_behind(&file, 0, len)?;
+            self.disk.run(Op::Remove { path })?;
+        }
+        Ok(bytes)
+    }
+
+    /// Removes indexes without a sealed segment, and a prepared file that nobody adopted.
+    fn remove_leftovers(&mut self, active: Offset) -> Result<(), DiskError> {
+        for entry in self.disk.list(self.dir)? {
+            let stray_index = name::base_of(&entry.name, ".index")
+                .is_some_and(|base| base == active || !self.segments.iter().any(|s| s.base == base));
+            if stray_index || entry.name == name::NEXT {
+                self.disk.run(Op::Remove { path: format!("{}/{}", self.dir, entry.name) })?;
+            }
+        }
+        self.disk.run(Op::SyncDir { dir: self.dir.to_owned() })?;
+        Ok(())
+    }
+}

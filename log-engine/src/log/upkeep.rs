@@ -1,0 +1,173 @@
+//! Upkeep: the slow things that appends must not wait for. Zero-filling ahead, preparing the next segment, naming
+//! and sealing the rolled one, syncing every so often. Each task is found under the lock, run outside it, and its
+//! result entered under the lock again; one thread at a time runs the tasks of a partition.
+
+use std::sync::Arc;
+
+use engine_env::{Disk, DiskError, File, Op, OpenHow, WriteSync};
+
+use super::mark::Mark;
+use super::partition_log::PartitionLog;
+use super::seal;
+use crate::config::planted;
+use crate::segment::name;
+use crate::segment::segment::Segment;
+
+/// Device blocks are no larger; space is prepared in whole ones.
+const BLOCK: u64 = 4096;
+
+/// Something to do.
+#[derive(Debug)]
+pub(crate) enum Task<F> {
+    /// Fill the active segment with zeros.
+    Fill { file: F, at: u64, len: u64 },
+    /// Give the active segment its name.
+    Name { from: String, to: String },
+    /// Make the file of the next segment, this much of it prepared.
+    Prepare { path: String, len: u64 },
+    /// Cut, sync and index the oldest rolled segment.
+    Seal { at: usize, segment: Arc<Segment<F>> },
+    /// Sync the active segment up to this place.
+    Sync { file: F, place: Mark },
+}
+
+/// What a finished task changes.
+#[derive(Debug)]
+pub(crate) enum TaskDone<F> {
+    Filled { file: F, at: u64, len: u64 },
+    Named,
+    Prepared { file: F, prepared: u64 },
+    Sealed { at: usize, segment: Arc<Segment<F>> },
+    Synced { place: Mark },
+}
+
+impl<F: File> PartitionLog<F> {
+    /// The most urgent task.
+    pub(crate) fn next_task(&self) -> Option<Task<F>> {
+        if self.failed.is_some() {
+            return None;
+        }
+        let synced = self.config.synced();
+        let active = &self.active;
+        let step = self.config.zero_fill_step_bytes;
+        let space_end = self.config.segment_bytes.next_multiple_of(BLOCK);
+        // Space is asked for by an append, and from then on kept a step ahead.
+        let ahead = if active.position > 0 { active.position + step } else { 0 };
+        let target = ahead.max(self.wanted.prepared).min(space_end);
+        if synced && active.prepared < target {
+            let until = target.max(active.prepared + step).next_multiple_of(BLOCK).min(space_end);
+            return Some(Task::Fill {
+                file: active.file.clone(),
+                at: active.prepared,
+                len: until - active.prepared,
+            });
+        }
+        if active.unnamed {
+            return Some(Task::Name { from: format!("{}/{}", self.dir, name::NEXT), to: self.active_path() });
+        }
+        if self.next.is_none() && (self.wanted.next || active.position > self.config.segment_bytes / 2) {
+            let len = if synced { step.min(space_end).next_multiple_of(BLOCK) } else { 0 };
+            return Some(Task::Prepare { path: format!("{}/{}", self.dir, name::NEXT), len });
+        }
+        let at = self.segments.partition_point(|s| s.sealed);
+        if let Some(segment) = self.segments.get(at)
+            && (!synced || self.durable >= segment.end)
+        {
+            return Some(Task::Seal { at, segment: Arc::clone(segment) });
+        }
+        if self.sync_due && !synced && self.durable < self.end {
+            let place = Mark { segment: active.base, position: active.position, offset: self.end };
+            return Some(Task::Sync { file: active.file.clone(), place });
+        }
+        None
+    }
+
+    /// Enters what a task did.
+    pub(crate) fn finish_task(&mut self, result: Result<TaskDone<F>, DiskError>) {
+        match result {
+            Ok(TaskDone::Filled { file, at, len }) => {
+                self.counters.syncs += 1;
+                self.counters.written_bytes += len;
+                // A roll may have come in between.
+                if self.active.file == file {
+                    self.active.prepared = at + len;
+                }
+                self.wanted.prepared = 0;
+            }
+            Ok(TaskDone::Named) => self.active.unnamed = false,
+            Ok(TaskDone::Prepared { file, prepared }) => {
+                self.counters.written_bytes += prepared;
+                self.counters.syncs += u64::from(prepared > 0);
+                self.next = Some((file, prepared));
+                self.wanted.next = false;
+            }
+            Ok(TaskDone::Sealed { at, segment }) => {
+                self.counters.syncs += 2;
+                let place = Mark { segment: segment.base, position: segment.len, offset: segment.end };
+                self.segments[at] = segment;
+                self.durable_at(place);
+            }
+            Ok(TaskDone::Synced { place }) => {
+                self.sync_due = false;
+                self.counters.syncs += 1;
+                self.durable_at(place);
+            }
+            Err(error) => {
+                self.fail(error);
+            }
+        }
+    }
+
+    fn durable_at(&mut self, place: Mark) {
+        if place.offset > self.durable {
+            self.durable = place.offset;
+            self.durable_place = place;
+            let _ = self.mark.advance(place, WriteSync::None);
+        }
+    }
+}
+
+/// Runs a task on a disk with nothing in flight.
+pub(crate) fn run<D: Disk>(
+    disk: &mut D,
+    dir: &str,
+    names_synced: bool,
+    task: Task<D::File>,
+) -> Result<TaskDone<D::File>, DiskError> {
+    let sync_names = |disk: &mut D| {
+        if names_synced { disk.run(Op::SyncDir { dir: dir.to_owned() }).map(drop) } else { Ok(()) }
+    };
+    match task {
+        Task::Fill { file, at, len } => {
+            disk.run(Op::ZeroFill { file: file.clone(), at, len })?;
+            disk.run(Op::Sync { file: file.clone() })?;
+            Ok(TaskDone::Filled { file, at, len })
+        }
+        Task::Name { from, to } => {
+            disk.run(Op::Rename { from, to })?;
+            // Before the next file takes the old name: else a crash could leave either file under it.
+            sync_names(disk)?;
+            Ok(TaskDone::Named)
+        }
+        Task::Prepare { path, len } => {
+            let (file, _) = disk.open(&path, OpenHow::CreateNew)?;
+            if len > 0 {
+                disk.run(Op::ZeroFill { file: file.clone(), at: 0, len })?;
+                disk.run(Op::Sync { file: file.clone() })?;
+            }
+            sync_names(disk)?;
+            Ok(TaskDone::Prepared { file, prepared: len })
+        }
+        Task::Seal { at, segment } => Ok(TaskDone::Sealed { at, segment: seal::seal(disk, dir, &segment)? }),
+        Task::Sync { file, place } => {
+            disk.run(Op::Sync { file })?;
+            Ok(TaskDone::Synced { place })
+        }
+    }
+}
+
+/// Whether names are made durable: always, unless that bug is planted.
+pub(crate) fn names_synced(config: &crate::LogConfig) -> bool {
+    let _ = config;
+    !planted!(config, NamesNotSynced)
+}

@@ -1,0 +1,41 @@
+//! Names of a partition's files: the first offset in twenty digits, as Kafka's.
+
+use crate::Offset;
+
+/// A segment that is ready and has no offset yet. Appends may already be in it: recovery adopts it then.
+pub(crate) const NEXT: &str = "next.prepared";
+/// The durable-end mark.
+pub(crate) const MARK: &str = "durable-end.mark";
+
+/// The `.log` file of the segment that starts at `base`.
+pub(crate) fn log(dir: &str, base: Offset) -> String {
+    format!("{dir}/{:020}.log", base.0)
+}
+
+/// The `.index` file of the segment that starts at `base`.
+pub(crate) fn index(dir: &str, base: Offset) -> String {
+    format!("{dir}/{:020}.index", base.0)
+}
+
+/// The first offset that a file's name says, with that suffix.
+pub(crate) fn base_of(name: &str, suffix: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(suffix)?;
+    let plain = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    digits.parse().ok().filter(|&n: &u64| plain && n < 1 << 63).map(Offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_twenty_digits_and_read_back() {
+        assert_eq!(log("t-0", Offset(42)), "t-0/00000000000000000042.log");
+        assert_eq!(base_of("00000000000000000042.log", ".log"), Some(Offset(42)));
+        for wrong in
+            ["42.log", "0000000000000000004x.log", "99999999999999999999.log", "00000000000000000042.index"]
+        {
+            assert_eq!(base_of(wrong, ".log"), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A segment that takes no more appends: rolled (its last bytes may be on their way) or sealed (cut, synced,
+//! indexed, never touched again). And the reading of one, which the active segment shares.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use engine_env::{DiskError, File, SealedBytes};
+
+use super::offset_index::{IndexEntry, OffsetIndex};
+use super::window::{Held, Source, Window};
+use crate::Offset;
+use crate::record::batch::{BATCH_HEADER_LEN, Batch, BatchError, LENGTH_PREFIX};
+
+/// A rolled or sealed segment. Sealing makes a new one.
+#[derive(Debug)]
+pub(crate) struct Segment<F> {
+    /// Its first offset.
+    pub(crate) base: Offset,
+    /// The first offset behind it.
+    pub(crate) end: Offset,
+    /// Path of its `.log` file, below the log's folder.
+    pub(crate) path: String,
+    pub(crate) file: F,
+    /// Bytes of batches.
+    pub(crate) len: u64,
+    pub(crate) index: OffsetIndex,
+    /// Whether it is cut, synced and indexed.
+    pub(crate) sealed: bool,
+    map: OnceLock<SealedBytes>,
+}
+
+impl<F: File> Segment<F> {
+    pub(crate) fn new(
+        (base, end): (Offset, Offset),
+        path: String,
+        file: F,
+        len: u64,
+        index: OffsetIndex,
+        sealed: bool,
+    ) -> Self {
+        Self { base, end, path, file, len, index, sealed, map: OnceLock::new() }
+    }
+
+    /// Where to read from. Maps a sealed segment at its first read.
+    fn source(&self) -> Result<Source<F>, DiskError> {
+        if !self.sealed {
+            return Ok(Source::File(self.file.clone()));
+        }
+        if let Some(map) = self.map.get() {
+            return Ok(Source::Mapped(map.clone()));
+        }
+        let map = self.file.map_sealed()?;
+        Ok(Source::Mapped(self.map.get_or_init(|| map).clone()))
+    }
+
+    /// What a fetch at `from` reads.
+    pub(crate) fn place(&self, from: Offset) -> Result<Place<F>, DiskError> {
+        Ok(Place {
+            source: self.source()?,
+            path: self.path.clone(),
+            base: self.base,
+            end: self.end,
+            limit: self.len,
+            hint: self.index.lookup(from.0.saturating_sub(self.base.0)),
+        })
+    }
+}
+
+/// A readable stretch of a segment.
+#[derive(Debug)]
+pub(crate) struct Place<F> {
+    pub(crate) source: Source<F>,
+    /// For messages.
+    pub(crate) path: String,
+    /// Offset at position 0.
+    pub(crate) base: Offset,
+    /// Offset at `limit`.
+    pub(crate) end: Offset,
+    /// Position behind the last readable byte.
+    pub(crate) limit: u64,
+    /// Where to start looking.
+    pub(crate) hint: Option<IndexEntry>,
+}
+
+/// Whole batches that were found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) held: Held,
+    pub(crate) range: Range<usize>,
+    /// The offset behind them.
+    pub(crate) next: Offset,
+}
+
+/// A place that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment's file, below the log's folder.
+    pub segment: String,
+    /// Where in the file it starts, in bytes.
+    pub position: u64,
+    /// The first offset that is lost.
+    pub offset: Offset,
+    /// The first offset that can be read again.
+    pub until: Offset,
+    /// What is wrong at `position`.
+    pub why: BatchError,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} is damaged at byte {}: offsets {} to {} can't be read ({}); what follows can",
+            self.segment,
+            self.position,
+            self.offset,
+            self.until.0.saturating_sub(1),
+            self.why
+        )
+    }
+}
+
+/// Why a [`Place`] couldn't be read.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    Damaged(Damage),
+    Disk(DiskError),
+}
+
+impl From<DiskError> for ReadError {
+    fn from(error: DiskError) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl<F: File> Place<F> {
+    /// The batches from the one that holds `from` on: at least one, and no more than `max_bytes` otherwise. Every
+    /// one is checked: checksum, and that its base offset continues the one before.
+    pub(crate) fn read(self, from: Offset, max_bytes: usize) -> Result<Found, ReadError> {
+        let mut window = Window::new(self.source, self.limit, max_bytes.clamp(64 << 10, 1 << 20));
+        let (mut at, mut expected) = (0, self.base);
+        if let Some(hint) = self.hint {
+            // The index has no checksum: the batch has to confirm what the entry says.
+            let position = u64::from(hint.position);
+            let last = self.base.plus(u64::from(hint.relative_offset));
+            if let Ok(batch) = window.batch_at(position)?
+                && batch.last_offset() == last
+                && batch.base_offset() >= self.base
+                && batch.check_crc().is_ok()
+            {
+                (at, expected) = (position, batch.base_offset());
+            }
+        }
+        let first_len = loop {
+            let why = match window.batch_at(at)?.and_then(|b| b.check_next(expected).map(|()| b)) {
+                Ok(batch) if batch.last_offset() >= from => break batch.len(),
+                Ok(batch) => {
+                    at += batch.len() as u64;
+                    expected = batch.next_offset();
+                    continue;
+                }
+                Err(why) => why,
+            };
+            let hint = declared_end(&mut window, at)?;
+            let resumed = window.resume_after(at, expected.plus(1), self.end, hint)?;
+            let until = resumed.map_or(self.end, |(_, offset)| offset);
+            if from < until || resumed.is_none() {
+                return Err(ReadError::Damaged(Damage {
+                    segment: self.path,
+                    position: at,
+                    offset: expected,
+                    until,
+                    why,
+                }));
+            }
+            (at, expected) = resumed.expect("checked above");
+        };
+        let bytes = window.bytes_at(at, max_bytes.max(first_len))?;
+        let mut len = first_len;
+        let mut next = Batch::parse(bytes).expect("it was parsed before").next_offset();
+        while len < max_bytes
+            && next < self.end
+            && let Ok(batch) = Batch::parse(&bytes[len..])
+            && len + batch.len() <= max_bytes
+            && batch.check_next(next).is_ok()
+        {
+            len += batch.len();
+            next = batch.next_offset();
+        }
+        let (held, range) = window.hold(at, len);
+        Ok(Found { held, range, next })
+    }
+}
+
+/// Where the batch at `at` says that it ends: the best guess at where the next one starts.
+pub(crate) fn declared_end<F: File>(window: &mut Window<F>, at: u64) -> Result<Option<u64>, DiskError> {
+    let bytes = window.bytes_at(at, BATCH_HEADER_LEN)?;
+    let Some(field) = bytes.get(8..LENGTH_PREFIX) else { return Ok(None) };
+    let length = i32::from_be_bytes(field.try_into().expect("four bytes"));
+    Ok(u64::try_from(length).ok().map(|n| at + LENGTH_PREFIX as u64 + n))
+}

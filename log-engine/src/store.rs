@@ -1,0 +1,335 @@
+//! [`Log`]: the log with its two threads. One owns the disk that commits go through, the other does upkeep.
+//!
+//! A blocking append that finds nobody else waiting commits on its own thread: a hand-off costs a lone submitter a
+//! third. Everybody else's bytes gather while a commit is in flight, and one thread writes them together.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use engine_env::clock::Monotonic;
+use engine_env::{Committer, CompletionQueue, Disk, DiskError, File, FileOf, Home, Waker};
+
+use crate::core::{Bells, Core};
+use crate::log::append::AppendError;
+use crate::log::fetch::{FetchError, Fetched};
+use crate::log::partition_log::{Effects, LogDone, Tell};
+use crate::log::recovery::RecoveryReport;
+use crate::record::batch::EncodedBatch;
+use crate::record::record::Record;
+use crate::stepped::{CreateTopicError, Ends, Interval, LogStats, OpenError, SteppedLog, encode};
+use crate::{Durability, LogConfig, Offset, TopicPartition};
+
+/// A log: topics with partitions, in one folder. Shared by reference; every method may be called from any thread.
+///
+/// ```
+/// use engine_env::{Backend, OsHome};
+/// use log_engine::{Log, LogConfig, Offset, Record, TopicPartition};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let home = OsHome::open(folder.path(), Backend::Auto)?;
+/// let (log, recovered) = Log::open(home, LogConfig::default())?;
+/// log.create_topic("events", 1)?;
+/// let events = TopicPartition::new("events", 0);
+/// let offset = log.append(&events, &[Record::new(b"key", b"value")], 1_700_000_000_000)?;
+/// let fetched = log.fetch(&events, offset, 1 << 20)?;
+/// assert_eq!(fetched.records().next().unwrap()?.value, Some(b"value".as_slice()));
+/// log.close()?;
+/// # assert!(recovered.partitions.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Log<H: Home> {
+    // Dropped first: the committer finishes what is staged before the rest goes.
+    committer: Committer,
+    upkeep: UpkeepThread,
+    stepped: SteppedLog<H>,
+}
+
+impl<H: Home> Log<H> {
+    /// Opens the log in `home`'s folder, an empty one included, and recovers every partition.
+    ///
+    /// # Errors
+    /// A wrong setting, a folder of something else, or the disk's failure.
+    pub fn open(home: H, config: LogConfig) -> Result<(Self, RecoveryReport), OpenError> {
+        let (stepped, report) = SteppedLog::open(home.clone(), config)?;
+        let committer = Committer::spawn("log-commit", home.clone(), stepped.machine())?;
+        let upkeep = UpkeepThread::spawn(home, Arc::clone(&stepped.core))?;
+        let bells = Bells { commit: committer.waker(), upkeep: upkeep.waker() };
+        stepped.core.bells.set(bells).expect("the bells are set once, here");
+        Ok((Self { committer, upkeep, stepped }, report))
+    }
+
+    /// Creates a topic, durably. Fine if it is there with that many partitions.
+    ///
+    /// # Errors
+    /// A wrong name, another number of partitions, or the disk's failure.
+    pub fn create_topic(&self, topic: &str, partitions: u32) -> Result<(), CreateTopicError> {
+        self.stepped.create_topic(topic, partitions)
+    }
+
+    /// All partitions, ordered by topic and number.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<TopicPartition> {
+        self.stepped.partitions()
+    }
+
+    /// Appends records as one batch and waits until they are as durable as the log's [`Durability`] says. Gives the
+    /// offset of the first one. `now_ms` is the timestamp of records without one.
+    ///
+    /// # Errors
+    /// The partition doesn't exist, the records don't fit a batch, or the disk failed. After a failure of the disk
+    /// it is unknown whether the records are there; nothing is appended until the log is reopened.
+    pub fn append(
+        &self,
+        partition: &TopicPartition,
+        records: &[Record<'_>],
+        now_ms: i64,
+    ) -> Result<Offset, AppendError> {
+        let core = &self.stepped.core;
+        let partition = self.stepped.partition(partition)?;
+        let batch = encode(&partition.name, records, now_ms, partition.lock().take_spare())?;
+        let mut effects = Effects::default();
+        let log = partition.lock();
+        let was_idle = log.queue.is_idle();
+        let (appended, mut log) = core.append_waiting(&partition, log, batch, Tell::Nobody, &mut effects)?;
+        if !core.config.synced() {
+            drop(log);
+            core.settle(&partition, effects);
+            return Ok(appended.base);
+        }
+        let sync = log.commit_sync();
+        if was_idle && let Some((file, at, bytes)) = log.queue.begin() {
+            drop(log);
+            let result = file.write_now(at, &bytes, sync);
+            log = partition.lock();
+            log.finish_commit(result, bytes, &mut effects);
+            let more = log.queue.can_begin();
+            drop(log);
+            if more {
+                core.want_commit(&partition);
+            }
+            core.settle(&partition, effects);
+            log = partition.lock();
+        } else if log.queue.can_begin() {
+            core.want_commit(&partition);
+        }
+        let mut log = partition
+            .changed
+            .wait_while(log, |log| log.durable < appended.end && log.failed.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        if log.durable >= appended.end {
+            return Ok(appended.base);
+        }
+        let cause = log.failed.clone().expect("the wait ends with one or the other");
+        Err(log.fail(cause))
+    }
+
+    /// Appends records as one batch; [`LogDone`] with this `token` comes through `to` once they are as durable as
+    /// the log's [`Durability`] says (with `os`: before this returns). Gives the offset of the first one.
+    ///
+    /// Waits only where appends outrun the preparing of space.
+    ///
+    /// # Errors
+    /// As of [`Log::append`]; then nothing comes through `to`.
+    pub fn append_async(
+        &self,
+        partition: &TopicPartition,
+        records: &[Record<'_>],
+        now_ms: i64,
+        token: u64,
+        to: &Arc<CompletionQueue<LogDone>>,
+    ) -> Result<Offset, AppendError> {
+        let partition = self.stepped.partition(partition)?;
+        let batch = encode(&partition.name, records, now_ms, partition.lock().take_spare())?;
+        self.append_telling(&partition, batch, Tell::Batch(token, Arc::clone(to)))
+    }
+
+    /// Appends a finished batch; each record has a token of its own, in order. Gives a buffer for the next batch;
+    /// with an error, the tokens come back.
+    pub(crate) fn append_batch(
+        &self,
+        partition: &TopicPartition,
+        batch: EncodedBatch,
+        tokens: Vec<u64>,
+        to: &Arc<CompletionQueue<LogDone>>,
+    ) -> Result<Vec<u8>, (AppendError, Vec<u64>)> {
+        let partition = match self.stepped.partition(partition) {
+            Ok(partition) => partition,
+            Err(error) => return Err((error, tokens)),
+        };
+        let kept = tokens.clone();
+        self.append_telling(&partition, batch, Tell::EachRecord(tokens, Arc::clone(to)))
+            .map_err(|error| (error, kept))?;
+        Ok(partition.lock().take_spare())
+    }
+
+    fn append_telling(
+        &self,
+        partition: &crate::core::Partition<FileOf<H>>,
+        batch: EncodedBatch,
+        tell: Tell,
+    ) -> Result<Offset, AppendError> {
+        let core = &self.stepped.core;
+        let mut effects = Effects::default();
+        let (appended, log) = core.append_waiting(partition, partition.lock(), batch, tell, &mut effects)?;
+        let commit = log.queue.can_begin();
+        drop(log);
+        if commit {
+            core.want_commit(partition);
+        }
+        core.settle(partition, effects);
+        Ok(appended.base)
+    }
+
+    /// Batches from the one that holds `from` on: up to `max_bytes`, but at least one if there is one. Empty at the
+    /// readable end: the durable one with `synced`, else the log's.
+    ///
+    /// # Errors
+    /// No such partition or offset, damage, or the disk's failure.
+    pub fn fetch(
+        &self,
+        partition: &TopicPartition,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Result<Fetched, FetchError> {
+        self.stepped.fetch(partition, from, max_bytes)
+    }
+
+    /// Where a partition starts and ends; `None` if there is no such partition.
+    #[must_use]
+    pub fn ends(&self, partition: &TopicPartition) -> Option<Ends> {
+        self.stepped.ends(partition)
+    }
+
+    /// Sums over all partitions.
+    #[must_use]
+    pub fn stats(&self) -> LogStats {
+        self.stepped.stats()
+    }
+
+    /// The log's settings.
+    #[must_use]
+    pub fn config(&self) -> &LogConfig {
+        &self.stepped.core.config
+    }
+
+    pub(crate) fn core(&self) -> &Core<FileOf<H>> {
+        &self.stepped.core
+    }
+
+    /// Finishes what was staged, makes everything durable and leaves the files tidy. Dropping the log instead
+    /// finishes what was staged, and leaves the rest to the next recovery.
+    ///
+    /// # Errors
+    /// The disk's failure, now or before.
+    pub fn close(self) -> Result<(), DiskError> {
+        let Self { committer, upkeep, stepped } = self;
+        stepped.core.closing.store(true, Ordering::Release);
+        drop(committer);
+        drop(upkeep);
+        stepped.close()
+    }
+}
+
+/// The thread that does upkeep for all partitions.
+#[derive(Debug)]
+struct UpkeepThread {
+    bell: Arc<Bell>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Rung when a partition needs upkeep.
+#[derive(Debug, Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    ringing: Condvar,
+    stop: AtomicBool,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.ringing.notify_one();
+    }
+
+    fn wait(&self, at_most: Option<Duration>) {
+        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rung = match at_most {
+            None => self.ringing.wait_while(rung, |r| !*r).unwrap_or_else(PoisonError::into_inner),
+            Some(limit) => {
+                self.ringing
+                    .wait_timeout_while(rung, limit, |r| !*r)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
+        *rung = false;
+    }
+}
+
+impl UpkeepThread {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge where the log gets its threads")]
+    fn spawn<H: Home>(home: H, core: Arc<Core<FileOf<H>>>) -> Result<Self, DiskError> {
+        let bell = Arc::new(Bell::default());
+        let (ready, built) = mpsc::channel();
+        let ringing = Arc::clone(&bell);
+        let thread = std::thread::Builder::new()
+            .name("log-upkeep".to_owned())
+            .spawn(move || match home.disk() {
+                Err(error) => drop(ready.send(Err(error))),
+                Ok(disk) => {
+                    let _ = ready.send(Ok(()));
+                    keep_up(disk, &core, &ringing);
+                }
+            })
+            .expect("the operating system refused a thread");
+        built.recv().expect("the thread reports before it ends")?;
+        Ok(Self { bell, thread: Some(thread) })
+    }
+
+    fn waker(&self) -> Waker {
+        let bell = Arc::clone(&self.bell);
+        Waker::new(move || bell.ring())
+    }
+}
+
+impl Drop for UpkeepThread {
+    fn drop(&mut self) {
+        self.bell.stop.store(true, Ordering::Release);
+        self.bell.ring();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn keep_up<D: Disk>(mut disk: D, core: &Core<D::File>, bell: &Bell) {
+    let interval = match core.config.durability {
+        Durability::IntervalMs(ms) => Some(Duration::from_millis(ms)),
+        Durability::Os | Durability::Synced => None,
+    };
+    let clock = Monotonic::start();
+    let mut next_sync = interval.unwrap_or_default();
+    while !bell.stop.load(Ordering::Acquire) {
+        let now = Duration::from_nanos(clock.now_ns());
+        let due = interval.is_some() && now >= next_sync;
+        if let Some(interval) = interval.filter(|_| due) {
+            next_sync = now + interval;
+        }
+        let (mut busy, mut passed) =
+            if due { (core.all(), Interval::Passed) } else { (core.take_upkeep(), Interval::Running) };
+        let worked = !busy.is_empty();
+        // One task of each in turn: a partition that waits for space isn't held up by another's sealing.
+        while !busy.is_empty() && !bell.stop.load(Ordering::Acquire) {
+            busy.retain(|p| core.keep_up(p, &mut disk, passed));
+            passed = Interval::Running;
+        }
+        if !worked {
+            let now = Duration::from_nanos(clock.now_ns());
+            bell.wait(interval.map(|_| next_sync.saturating_sub(now)));
+        }
+    }
+}
