@@ -295,6 +295,28 @@ fn every_step_can_be_the_last_one() {
 }
 
 #[test]
+fn a_write_under_way_when_the_power_goes_leaves_any_of_its_sectors() {
+    let (mut nothing, mut holes, mut whole) = (0, 0, 0);
+    for seed in 0..100 {
+        let (home, mut disk, file) = with_file(seed, "a", &[1; 4096]);
+        home.crash_at_step(home.steps());
+        let error = match seed % 3 {
+            0 => file.write_now(0, &[2; 4096], WriteSync::Data).expect_err("the power went"),
+            1 => disk.run(write(&file, 0, vec![2; 4096], WriteSync::Data)).expect_err("the power went"),
+            _ => disk.run(Op::ZeroFill { file, at: 0, len: 4096 }).expect_err("the power went"),
+        };
+        assert_eq!(error.kind, DiskErrorKind::PowerLost);
+        home.reboot(Crash::Subset(Seed(seed)));
+        let bytes = home.seen_bytes("a").expect("it exists");
+        let old: Vec<bool> = bytes.chunks(512).map(|sector| sector[0] == 1).collect();
+        nothing += u32::from(old.iter().all(|old| *old));
+        whole += u32::from(old.iter().all(|old| !old));
+        holes += u32::from(old.windows(2).any(|pair| pair[0] && !pair[1]));
+    }
+    assert!(nothing > 5 && whole > 5 && holes > 20, "{nothing} {holes} {whole}");
+}
+
+#[test]
 fn rot_and_unreadable_sectors_show_up_in_reads() {
     let (home, mut disk, file) = with_file(11, "a", &[0; 2048]);
     home.flip_bit("a", 8 * 700 + 3).expect("there is such a byte");

@@ -196,22 +196,15 @@ impl Contents {
     pub(super) fn fail_sync(&mut self, covers: u64, within: Option<(u64, usize)>, dice: &mut Dice) {
         let range = within.map(|(at, len)| units(at, len, SECTOR));
         let keep = dice.fraction();
-        let hit: Vec<u64> = self
-            .dirty
-            .keys()
-            .copied()
-            .filter(|sector| range.as_ref().is_none_or(|range| range.contains(sector)))
-            .collect();
-        for sector in hit {
-            if dice.chance(keep) {
-                self.commit_sectors(covers, |s| s == sector);
-            } else if let Some(versions) = self.dirty.get_mut(&sector) {
+        let hit = self.dirty.keys().copied().filter(|s| range.as_ref().is_none_or(|range| range.contains(s)));
+        let (reached, missed): (BTreeSet<u64>, BTreeSet<u64>) = hit.partition(|_| dice.chance(keep));
+        self.commit_sectors(covers, |sector| reached.contains(&sector));
+        self.dirty.retain(|sector, versions| {
+            if missed.contains(sector) {
                 versions.retain(|v| v.seq >= covers);
-                if versions.is_empty() {
-                    self.dirty.remove(&sector);
-                }
             }
-        }
+            !versions.is_empty()
+        });
     }
 
     fn commit_lengths(&mut self, is_due: impl Fn(&LengthChange) -> bool) {
