@@ -63,7 +63,7 @@ impl Setting {
             World::Native => String::new(),
             World::Simulated(profile) => format!(", simulated {profile}"),
         };
-        format!("{}, {}, {}{world}", self.workload, durability_name(&self.durability), self.load_words())
+        format!("{}, {}, {}{world}", durability_name(&self.durability), self.load_words(), self.workload)
     }
 }
 
@@ -89,10 +89,10 @@ pub(crate) fn load_words(load: &Load) -> String {
 /// A durability as a title.
 pub(crate) fn durability_name(durability: &str) -> String {
     match durability {
-        "os" => "handed to the kernel (os)".to_owned(),
-        "synced" => "on disk before acknowledged (synced)".to_owned(),
+        "os" => "writes handed to the kernel (os)".to_owned(),
+        "synced" => "writes on disk before acknowledged (synced)".to_owned(),
         other => match other.strip_prefix("interval:") {
-            Some(ms) => format!("synced every {ms} ms ({other})"),
+            Some(ms) => format!("writes synced every {ms} ms ({other})"),
             None => other.to_owned(),
         },
     }
@@ -402,7 +402,38 @@ impl<'a> Findings<'a> {
 
     /// The answer in a sentence for each setting.
     pub(crate) fn answers(&self) -> Vec<Answer> {
-        self.main.iter().filter_map(|f| Some(answer(f, f.primary()?, self.run.quick))).collect()
+        self.main.iter().filter_map(|f| Some(answer(self, f, f.primary()?))).collect()
+    }
+
+    /// A setting's title: durability and load, and the workload where there are several.
+    pub(crate) fn title(&self, finding: &Finding<'_>) -> String {
+        let setting = &finding.setting;
+        let mut parts = vec![durability_name(&setting.durability), setting.load_words()];
+        if self.workloads().len() > 1 {
+            parts.push(setting.workload.clone());
+        }
+        if let World::Simulated(profile) = &setting.world {
+            parts.push(format!("simulated {profile}"));
+        }
+        parts.join(", ")
+    }
+
+    /// The same, without what all settings share.
+    pub(crate) fn short_title(&self, finding: &Finding<'_>) -> String {
+        let differs = |same: fn(&Setting, &Setting) -> bool| {
+            self.main.iter().any(|f| !same(&f.setting, &finding.setting))
+        };
+        let mut parts = vec![durability_name(&finding.setting.durability)];
+        if differs(|a, b| Setting::same_load(&a.load, &b.load)) {
+            parts.push(finding.setting.load_words());
+        }
+        if differs(|a, b| a.workload == b.workload) {
+            parts.push(finding.setting.workload.clone());
+        }
+        if let World::Simulated(profile) = &finding.setting.world {
+            parts.push(format!("simulated {profile}"));
+        }
+        parts.join(", ")
     }
 }
 
@@ -442,14 +473,12 @@ fn sides<'a>(run: &'a Run, setting: &Setting, comparison: Option<&Comparison>) -
             _ => Role::Other(0),
         };
     }
-    let mut next = 0;
-    for side in sides.iter_mut().filter(|s| s.role == Role::Other(0)) {
+    for (next, side) in sides.iter_mut().filter(|s| s.role == Role::Other(0)).enumerate() {
         side.role = match (comparison.is_none(), next) {
             (true, 0) => Role::First,
             (true, 1) => Role::Second,
             _ => Role::Other(next),
         };
-        next += 1;
     }
     sides.sort_by_key(|s| match s.role {
         Role::First => 0,
@@ -479,62 +508,76 @@ pub(crate) fn verdict_words(c: &Comparison, quick: bool) -> String {
         ComparisonVerdict::NotMeasured => "not measured".to_owned(),
     };
     let decided = matches!(c.verdict, ComparisonVerdict::ABetter | ComparisonVerdict::BBetter);
-    if quick && decided { format!("{words} (quick: direction only)") } else { words }
+    if quick && decided { format!("{words}, direction only") } else { words }
 }
 
-fn answer(finding: &Finding<'_>, c: &Comparison, quick: bool) -> Answer {
+fn answer(findings: &Findings<'_>, finding: &Finding<'_>, c: &Comparison) -> Answer {
     let what = metric_name(&c.metric);
+    let operation = if c.operation.is_empty() { finding.main_operation() } else { &c.operation };
+    let value = |engine: &str| match finding.side(engine).and_then(|s| s.value(operation, &c.metric)) {
+        Some(v) => metric_text(&c.metric, v),
+        None => "no figure".to_owned(),
+    };
+    let place = capital(&findings.short_title(finding));
     let winner = match c.verdict {
         ComparisonVerdict::ABetter => Some((&c.a, &c.b)),
         ComparisonVerdict::BBetter => Some((&c.b, &c.a)),
         ComparisonVerdict::NoDifference | ComparisonVerdict::NotMeasured => None,
     };
-    let better = match c.better {
-        Better::Lower => "has the lower",
-        Better::Higher => "has the higher",
+    let short = match (winner, c.verdict, c.better) {
+        (Some((winner, loser)), _, better) => {
+            let does = match better {
+                Better::Lower if c.metric.contains("_us") => "answers faster",
+                Better::Lower => "takes less",
+                Better::Higher => "does more",
+            };
+            format!(
+                "{place}: {winner} {does}. Its {what} is {} against {} of {loser}.",
+                value(winner),
+                value(loser)
+            )
+        }
+        (None, ComparisonVerdict::NoDifference, _) => format!(
+            "{place}: no difference shown. The {what} of {} is {}, that of {} {}.",
+            c.a,
+            value(&c.a),
+            c.b,
+            value(&c.b)
+        ),
+        (None, _, _) => format!("{place}: the {what} could not be compared."),
     };
-    let short = match (&winner, c.verdict) {
-        (Some((winner, _)), _) => format!("{winner} {better} {what}."),
-        (None, ComparisonVerdict::NoDifference) => format!("No difference shown in {what}."),
-        (None, _) => format!("The {what} was not measured."),
-    };
-    let operation = if c.operation.is_empty() { finding.main_operation() } else { &c.operation };
-    let value = |engine: &str| match finding.side(engine).and_then(|s| s.value(operation, &c.metric)) {
-        Some(v) => format!("{engine} {}", metric_text(&c.metric, v)),
-        None => format!("{engine} no figure"),
-    };
-    let mut long = format!("{}: {}, {}", finding.setting.title(), value(&c.a), value(&c.b));
+    let mut long = String::new();
     if let Some(r) = c.ratio {
-        long.push_str(&format!("; {} ÷ {} = {}", c.a, c.b, quantity::number(r)));
+        long.push_str(&format!("{} ÷ {} = {}", c.a, c.b, quantity::number(r)));
         if let Some(ci) = c.ci95 {
             long.push_str(&format!(
-                " (95 % interval {} over {} pairs of runs)",
+                ", 95 % interval {} over {} pairs of runs",
                 quantity::interval(ci),
                 c.pairs
             ));
         }
-    }
-    long.push('.');
-    if let Some(aa) = c.aa_ci95 {
-        long.push_str(&format!(" An engine against itself gave {} here.", quantity::interval(aa)));
+        if let Some(aa) = c.aa_ci95 {
+            long.push_str(&format!("; an engine against itself: {}", quantity::interval(aa)));
+        }
+        long.push_str(". ");
     }
     if !c.why.is_empty() {
-        long.push_str(&format!(" {}", sentence(&c.why)));
+        long.push_str(&sentence(&c.why));
     }
-    if quick && winner.is_some() {
-        long.push_str(" This was a quick run: it shows a direction, it does not decide.");
-    }
-    Answer { short, long, verdict: c.verdict }
+    Answer { short, long: long.trim_end().to_owned(), verdict: c.verdict }
 }
 
 /// Text with a capital first letter and a full stop.
 pub(crate) fn sentence(text: &str) -> String {
-    let text = text.trim();
-    let mut letters = text.chars();
-    let Some(first) = letters.next() else { return String::new() };
-    let mut s: String = first.to_uppercase().chain(letters).collect();
-    if !s.ends_with(['.', '!', '?']) {
+    let mut s = capital(text.trim());
+    if !s.is_empty() && !s.ends_with(['.', '!', '?']) {
         s.push('.');
     }
     s
+}
+
+/// Text with a capital first letter.
+pub(crate) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

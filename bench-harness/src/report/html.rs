@@ -4,7 +4,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::report::findings::{Finding, Findings, Role, load_words, sentence};
+use crate::report::findings::{Finding, Findings, Role, capital, sentence};
 use crate::report::plots::{self, Figure};
 use crate::report::quantity::{NONE, count};
 use crate::report::raw::RawFiles;
@@ -24,9 +24,7 @@ pub(crate) fn page(findings: &Findings<'_>, raw: &RawFiles, raw_files: &[String]
         .main
         .iter()
         .enumerate()
-        .map(|(i, f)| {
-            (format!("setting-{}", i + 1), setting(f, raw, &format!("setting-{}", i + 1), run.quick))
-        })
+        .map(|(i, f)| (format!("setting-{}", i + 1), setting(f, raw, &format!("setting-{}", i + 1))))
         .collect();
     let against_limits = tables::against_limits(findings);
     let problems = raw.problems();
@@ -51,19 +49,19 @@ pub(crate) fn page(findings: &Findings<'_>, raw: &RawFiles, raw_files: &[String]
                         @if run.interrupted { span.badge { "ended early" } }
                     }
                     h1 { (title) }
-                    @for paragraph in told::introduction(findings) { p.lead { (paragraph) } }
+                    (introduction(findings))
                     @if !findings.wrong().is_empty() { (wrong_answers(findings)) }
                     (answers(findings))
                 }
                 main {
                     section #answer {
                         (table(&tables::main(findings), ""))
-                        p.quiet { (told::MAIN_TABLE_NOTE) }
+                        p.quiet { (told::main_table_note(findings)) }
                     }
                     nav.contents aria-label="Contents" {
                         @if forest.is_some() { a href="#ratios" { "Ratios" } }
                         @for (f, (id, _)) in findings.main.iter().zip(&sections) {
-                            a href={ "#" (id) } { (f.setting.durability) ", " (load_words(&f.setting.load)) }
+                            a href={ "#" (id) } { (capital(&findings.short_title(f))) }
                         }
                         a href="#resources" { "What it cost" }
                         a href="#limits" { "The machine's limits" }
@@ -169,9 +167,24 @@ fn answers(findings: &Findings<'_>) -> Markup {
                     }
                 }
             }
+            @if findings.run.quick { p.quiet { (told::QUICK) } }
         } @else {
             p.lead { "Nothing was compared in this run; the table shows what was measured." }
         }
+    }
+}
+
+fn introduction(findings: &Findings<'_>) -> Markup {
+    let told = told::introduction(findings);
+    html! {
+        p.lead { (told.question) }
+        dl.engines {
+            @for (name, role, about) in &told.engines {
+                @let role = role.map(|r| format!("r-{}", role_class(r))).unwrap_or_default();
+                div { dt class=(role) { (name) } dd { (about) } }
+            }
+        }
+        @if !told.asked.is_empty() { p { (told.asked) } }
     }
 }
 
@@ -192,7 +205,7 @@ fn wrong_answers(findings: &Findings<'_>) -> Markup {
     }
 }
 
-fn setting(finding: &Finding<'_>, raw: &RawFiles, id: &str, quick: bool) -> Markup {
+fn setting(finding: &Finding<'_>, raw: &RawFiles, id: &str) -> Markup {
     let operation = finding.main_operation();
     let spectrum = plots::spectrum(finding, operation, raw, id);
     let over_time = [
@@ -210,8 +223,8 @@ fn setting(finding: &Finding<'_>, raw: &RawFiles, id: &str, quick: bool) -> Mark
             div.pair { @for figure in over_time.iter().flatten() { (plot(figure)) } }
             @if over_time.iter().all(Option::is_none) { p.quiet { "No plots over time: the series files are missing or empty." } }
             details open {
-                summary { "Table by kind of operation" }
-                (table(&tables::operations(finding, quick), ""))
+                summary { "By kind of operation: response time, its parts, and counts" }
+                (table(&tables::operations(finding), "wide small"))
             }
             @for c in finding.comparisons.iter().filter(|c| !c.why.is_empty()) {
                 p.quiet { (crate::report::findings::metric_name(&c.metric)) ": " (sentence(&c.why)) }

@@ -20,9 +20,12 @@ pub(crate) fn text(findings: &Findings<'_>, raw: &RawFiles) -> String {
     let quick = if run.quick { ", quick run" } else { "" };
     let early = if run.interrupted { ", ended early" } else { "" };
     line(&format!("Run {}{quick}{early}. Plots and details: [report.html](report.html).", plain(&run.id)));
-    for paragraph in told::introduction(findings) {
-        line(&plain(&paragraph));
+    let introduction = told::introduction(findings);
+    line(&introduction.question);
+    for (name, _, about) in &introduction.engines {
+        line(&format!("- **{}**: {}", plain(name), plain(about)));
     }
+    line(&plain(&introduction.asked));
     if !findings.wrong().is_empty() {
         line(
             "**Wrong answers.** A run that returned a wrong answer has no number: its figures are withheld.",
@@ -42,8 +45,11 @@ pub(crate) fn text(findings: &Findings<'_>, raw: &RawFiles) -> String {
     for answer in findings.answers() {
         line(&format!("**{}** {}", plain(&answer.short), plain(&answer.long)));
     }
+    if run.quick {
+        line(told::QUICK);
+    }
     line(table(&tables::main(findings)).trim_end());
-    line(told::MAIN_TABLE_NOTE);
+    line(&told::main_table_note(findings));
     line("## What it cost");
     line(table(&tables::resources(findings)).trim_end());
     line("## The machine's limits");
@@ -65,9 +71,6 @@ pub(crate) fn text(findings: &Findings<'_>, raw: &RawFiles) -> String {
     line("## Method");
     for part in method::parts(findings) {
         line(&format!("**{}.** {}", part.title, plain(&part.sentences.join(" "))));
-    }
-    for subject in run.engines.iter().chain(&run.workloads) {
-        line(&format!("**{}**: {}", plain(&subject.name), plain(&sentence(&subject.about))));
     }
     for note in &run.notes {
         line(&plain(&sentence(note)));

@@ -37,11 +37,16 @@
     var text = document.getElementById(place.id + "-figure").textContent;
     var figure = JSON.parse(text);
     narrowed(figure, place.clientWidth);
-    if (place.clientWidth < 640) { figure.layout.margin.r = 8; }
+    var narrow = place.clientWidth < 640;
+    if (narrow) {
+      figure.layout.margin.r = 8;
+      // A finger that scrolls the page must not zoom a plot.
+      figure.layout.dragmode = false;
+    }
     figure.layout.autosize = true;
     place.textContent = "";
     Plotly.newPlot(place, figure.data, themed(figure.layout),
-      { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] });
+      { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] });
   }
   var places = Array.prototype.slice.call(document.querySelectorAll(".plot"));
   places.forEach(function (place) {

@@ -232,7 +232,8 @@ fn finish_over_time(
     title: &str,
     caption: &str,
 ) -> Option<Figure> {
-    plot.set_layout(layout().x_axis(axis("seconds")).y_axis(y_axis));
+    let layout = layout().x_axis(axis("seconds")).y_axis(y_axis);
+    plot.set_layout(layout);
     any.then(|| Figure { id, title: title.to_owned(), caption: caption.to_owned(), height_px: 320, plot })
 }
 

@@ -2,13 +2,12 @@
 
 use crate::limits::Limits;
 use crate::report::findings::{
-    Finding, Findings, MAIN_METRICS, Role, Side, durability_name, load_words, metric_name, verdict_words,
+    Finding, Findings, MAIN_METRICS, Role, Side, capital, durability_name, load_words, metric_name,
+    metric_text, verdict_words,
 };
 use crate::report::quantity::{NONE, bytes, count, interval, micros, number, or_dash, per_second, ratio};
 use crate::report::record::{ClaimVerdict, Comparison, ComparisonVerdict, Measurement, Run};
 
-/// A count of operations and its name.
-type Counter = (&'static str, fn(&Measurement) -> u64);
 /// A cost: its name, how a measurement tells it, how it reads.
 type Quantity = (&'static str, fn(&Measurement) -> Option<f64>, fn(f64) -> String);
 
@@ -167,82 +166,74 @@ pub(crate) fn main(findings: &Findings<'_>) -> Table {
                     row
                 })
                 .collect();
-            Group { title: Some(f.setting.title()), rows }
+            Group { title: Some(capital(&findings.title(f))), rows }
         })
         .collect();
     Table { head, groups }
 }
 
-/// A setting in detail: each kind of operation, response, service and wait.
-pub(crate) fn operations(finding: &Finding<'_>, quick: bool) -> Table {
+/// Columns of the detailed table.
+const DETAILS: [(&str, &str); 10] = [
+    ("achieved_per_s", "throughput"),
+    ("response_us.p50", "p50"),
+    ("response_us.p90", "p90"),
+    ("response_us.p95", "p95"),
+    ("response_us.p99", "p99"),
+    ("response_us.p999", "p99.9"),
+    ("response_us.max", "max"),
+    ("service_us.p50", "service p50"),
+    ("service_us.p99", "service p99"),
+    ("wait_us.p99", "wait p99"),
+];
+
+/// A setting in detail: a group per kind of operation, a row per engine, and the ratios that were compared.
+pub(crate) fn operations(finding: &Finding<'_>) -> Table {
     let mut head = vec![words("")];
-    head.extend(finding.sides.iter().map(engine_head));
-    let compared = !finding.comparisons.is_empty();
-    if compared {
-        let (a, b) = finding.pair().unwrap_or(("first", "second"));
-        head.extend([
-            numbers(&format!("{a} ÷ {b}")),
-            numbers("95 % interval"),
-            numbers("A/A interval"),
-            words("verdict"),
-        ]);
-    }
+    head.extend(DETAILS.iter().map(|(_, title)| numbers(title)));
+    head.extend([numbers("answered"), numbers("failed"), numbers("wrong")]);
     let groups = finding
         .operations()
         .into_iter()
         .map(|operation| {
-            let mut metrics: Vec<String> = vec!["achieved_per_s".to_owned()];
-            for quantile in ["p50", "p90", "p95", "p99", "p999", "max"] {
-                metrics.push(format!("response_us.{quantile}"));
-            }
-            metrics.extend(["service_us.p50", "service_us.p99", "wait_us.p99"].map(str::to_owned));
-            for c in &finding.comparisons {
-                if c.operation == operation && !metrics.contains(&c.metric) {
-                    metrics.push(c.metric.clone());
-                }
-            }
-            let mut rows = Vec::new();
-            for metric in &metrics {
-                let comparison = finding.comparison(operation, metric);
-                if comparison.is_none() && finding.sides.iter().all(|s| s.value(operation, metric).is_none())
-                {
-                    continue;
-                }
-                let mut row: Vec<Cell> = vec![metric_name(metric).into()];
-                row.extend(finding.sides.iter().map(|s| value_cell(finding, s.engine, operation, metric)));
-                if compared {
-                    row.extend(comparison_cells(comparison, quick));
-                }
+            let mut rows: Vec<Vec<Cell>> = Vec::new();
+            for side in finding.sides.iter().filter(|s| s.of(operation).next().is_some()) {
+                let mut row = vec![Cell::toned(side.engine, Tone::Of(side.role))];
+                row.extend(DETAILS.iter().map(|(metric, _)| {
+                    // A few samples lack most percentiles; the reason once a row is enough.
+                    match side.value(operation, metric) {
+                        Some(v) => metric_text(metric, v).into(),
+                        None if *metric == "response_us.p50" => {
+                            value_cell(finding, side.engine, operation, metric)
+                        }
+                        None => NONE.into(),
+                    }
+                }));
+                let sum = |of: fn(&Measurement) -> u64| side.of(operation).map(of).sum::<u64>();
+                row.push(count(sum(|m| m.count)).into());
+                row.push(some_or_dash(sum(|m| m.errors), Tone::Plain));
+                row.push(some_or_dash(sum(|m| m.wrong_answers), Tone::Bad));
                 rows.push(row);
             }
-            let sum = |of: fn(&Measurement) -> u64| {
-                finding
-                    .sides
-                    .iter()
-                    .map(|s| count(s.of(operation).map(of).sum::<u64>()).into())
-                    .collect::<Vec<Cell>>()
-            };
-            let counters: [Counter; 4] = [
-                ("operations answered", |m| m.count),
-                ("operations failed", |m| m.errors),
-                ("not supported", |m| m.unsupported),
-                ("wrong answers", |m| m.wrong_answers),
-            ];
-            for (name, of) in counters {
-                let any = finding.sides.iter().any(|s| s.of(operation).any(|m| of(m) > 0));
-                if !any && name != "operations answered" {
-                    continue;
-                }
-                let mut row: Vec<Cell> = vec![name.into()];
-                row.extend(sum(of));
-                row.extend((0..if compared { 4 } else { 0 }).map(|_| Cell::toned("", Tone::Quiet)));
+            let ratios: Vec<Option<&Comparison>> =
+                DETAILS.iter().map(|(metric, _)| finding.comparison(operation, metric)).collect();
+            if let Some((a, b)) = finding.pair().filter(|_| ratios.iter().any(Option::is_some)) {
+                let mut row: Vec<Cell> = vec![format!("{a} ÷ {b}").into()];
+                row.extend(ratios.iter().map(|c| {
+                    let Some(c) = c else { return NONE.into() };
+                    Cell { text: or_dash(c.ratio, ratio), tone: verdict_cell(c, false).tone }
+                }));
+                row.extend((0..3).map(|_| Cell::from(NONE)));
                 rows.push(row);
             }
-            let title = if operation == "all" { "all operations".to_owned() } else { operation.to_owned() };
-            Group { title: Some(title), rows }
+            let title = if operation == "all" { "All operations" } else { operation };
+            Group { title: Some(title.to_owned()), rows }
         })
         .collect();
     Table { head, groups }
+}
+
+fn some_or_dash(n: u64, tone: Tone) -> Cell {
+    if n == 0 { NONE.into() } else { Cell::toned(count(n), tone) }
 }
 
 /// What it cost: a row per quantity, a group per setting.
@@ -268,8 +259,8 @@ pub(crate) fn resources(findings: &Findings<'_>) -> Table {
                     bytes,
                 ),
                 (
-                    "syncs per operation",
-                    |m| (m.count > 0).then_some(m.resources.syncs? as f64 / m.count as f64),
+                    "syncs per 1,000 operations",
+                    |m| (m.count > 0).then_some(m.resources.syncs? as f64 * 1e3 / m.count as f64),
                     number,
                 ),
                 (
@@ -302,7 +293,7 @@ pub(crate) fn resources(findings: &Findings<'_>) -> Table {
                     Some(row)
                 })
                 .collect();
-            Group { title: Some(f.setting.title()), rows }
+            Group { title: Some(capital(&findings.title(f))), rows }
         })
         .collect();
     Table { head, groups }
@@ -616,7 +607,5 @@ pub(crate) fn parameters(subject: &crate::report::record::Subject) -> Table {
 
 /// The title of a finding's section.
 pub(crate) fn section_title(finding: &Finding<'_>) -> String {
-    let title = format!("{}: {}", durability_name(&finding.setting.durability), finding.setting.load_words());
-    let mut letters = title.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    capital(&format!("{}: {}", durability_name(&finding.setting.durability), finding.setting.load_words()))
 }

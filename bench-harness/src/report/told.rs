@@ -1,11 +1,28 @@
 //! The report's prose: who is compared with whom, in words that need no knowledge of either.
 
-use crate::report::findings::{Findings, sentence};
-use crate::report::record::{ClaimVerdict, Run};
+use crate::report::findings::{Findings, Role, sentence};
+use crate::report::record::{ClaimVerdict, LoadKind, Run};
 
-pub(crate) const MAIN_TABLE_NOTE: &str = "p99 latency: 99 of 100 operations were answered at least this fast, counted from the moment they were due. \
-     Ratios are geometric means over pairs of runs. The A/A interval is what an engine shows against itself: nothing \
-     smaller can be told apart on this machine. The floor stores nothing; what it takes is the cost of measuring.";
+pub(crate) const QUICK: &str =
+    "This was a quick run: it shows a direction, it does not decide. The full run does.";
+
+/// How to read the main table.
+pub(crate) fn main_table_note(findings: &Findings<'_>) -> String {
+    let mut note = "p99 latency: 99 of 100 operations were answered at least this fast, counted from the moment they were \
+                    due. Figures and ratios are geometric means over runs and over pairs of runs."
+        .to_owned();
+    if findings.main.iter().any(|f| f.comparisons.iter().any(|c| c.aa_ci95.is_some())) {
+        note.push_str(
+            " The A/A interval is what an engine shows against itself: nothing smaller can be told apart on this machine.",
+        );
+    }
+    if findings.main.iter().any(|f| f.setting.load.kind == LoadKind::Open) {
+        note.push_str(
+            " Where the offered rate is fixed, throughput is equal unless an engine can't keep up.",
+        );
+    }
+    note
+}
 
 /// The page's title.
 pub(crate) fn title(findings: &Findings<'_>) -> String {
@@ -18,13 +35,38 @@ pub(crate) fn title(findings: &Findings<'_>) -> String {
     }
 }
 
-/// What was compared with what.
-pub(crate) fn introduction(findings: &Findings<'_>) -> Vec<String> {
+/// What was compared with what: the question, then each engine, then how it was asked.
+pub(crate) struct Introduction<'a> {
+    pub(crate) question: String,
+    /// Name, colour, what it is.
+    pub(crate) engines: Vec<(&'a str, Option<Role>, String)>,
+    pub(crate) asked: String,
+}
+
+/// Introduces the run to somebody who knows neither engine.
+pub(crate) fn introduction<'a>(findings: &Findings<'a>) -> Introduction<'a> {
     let run = findings.run;
-    let about = |name: &str| {
-        let text = run.engine_about(name).trim().trim_end_matches('.').to_owned();
-        if text.is_empty() { name.to_owned() } else { format!("{name} ({text})") }
+    let compared = findings.main.iter().any(|f| f.pair().is_some());
+    let names = findings.engines();
+    let question = match (compared, names.len()) {
+        (_, 0) => "Nothing was measured.".to_owned(),
+        (true, _) => {
+            "Two ways to keep the same data: which answers faster, which does more, and by how much?"
+                .to_owned()
+        }
+        (false, _) => "What was measured, without a comparison.".to_owned(),
     };
+    let engines = names
+        .iter()
+        .map(|name| {
+            let role = findings.main.iter().find_map(|f| f.side(name)).map(|s| s.role);
+            let mut about = sentence(run.engine_about(name));
+            if role == Some(Role::Floor) {
+                about.push_str(" What it takes is the cost of measuring: the floor under all figures.");
+            }
+            (*name, role, about.trim().to_owned())
+        })
+        .collect();
     let workloads: Vec<String> = findings
         .workloads()
         .into_iter()
@@ -33,34 +75,23 @@ pub(crate) fn introduction(findings: &Findings<'_>) -> Vec<String> {
             _ => w.to_owned(),
         })
         .collect();
-    let mut first = match findings.main.iter().find_map(|f| f.pair()) {
-        Some((a, b)) => format!(
-            "Which of two ways to keep data answers faster, and which does more: {} or {}? ",
-            about(a),
-            about(b)
-        ),
-        None => match findings.engines().as_slice() {
-            [] => String::new(),
-            names => format!("Measured: {}. ", names.iter().map(|n| about(n)).collect::<Vec<_>>().join("; ")),
-        },
-    };
+    let mut asked = String::new();
     if !workloads.is_empty() {
-        let same = if findings.engines().len() > 1 {
-            "All were asked the same operations"
+        let who = if names.len() > 1 {
+            "Each was asked the same operations"
         } else {
             "It was asked the operations"
         };
-        first.push_str(&format!(
-            "{same} of the workload {} on the same machine, one after the other, and each row of the table \
-             holds load and durability equal.",
+        asked = format!(
+            "{who} of the workload {} on one machine, in turn. A row never mixes loads or durabilities.",
             workloads.join(", ")
-        ));
+        );
     }
-    let verified: u64 = run.measurements.iter().filter_map(|m| m.verified_answers).sum();
-    if verified > 0 && findings.wrong().is_empty() {
-        first.push_str(" Every answer was checked; none was wrong.");
+    let verified = run.measurements.iter().any(|m| m.verified_answers.is_some_and(|n| n > 0));
+    if verified && findings.wrong().is_empty() {
+        asked.push_str(" Every answer was checked; none was wrong.");
     }
-    vec![first].into_iter().filter(|p| !p.is_empty()).collect()
+    Introduction { question, engines, asked }
 }
 
 /// What stands before the table of claims.
