@@ -20,6 +20,9 @@ pub(super) fn check_or_create<D: Disk>(disk: &mut D) -> Result<(), OpenError> {
             let len = usize::try_from(len.min(CONTENT_BYTES_MAX)).expect("at most 64");
             let found = String::from_utf8_lossy(&disk.read(&file, 0, len)?).trim_end().to_owned();
             if found == CONTENT {
+                // A killed process may have left the name in the cache alone; nothing is built on it before it is
+                // on the disk.
+                sync_dir(disk)?;
                 return Ok(());
             }
             Err(OpenError::Format { file: FORMAT.to_owned(), found, expected: CONTENT.to_owned() })

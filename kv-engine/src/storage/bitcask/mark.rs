@@ -4,7 +4,9 @@
 //! still true. At or past the mark the first bad record ends the active segment; below it, it is damage. The mark
 //! on the disk may be older than the last commits, so rot between it and the end can't be told from a torn tail.
 //!
-//! Two slots of one sector each are written by turns, so that one whole slot survives any torn write.
+//! Four slots of one sector each. Two *running* slots are written by turns after commits; a power cut may tear both,
+//! since neither was synced. Two *anchor* slots are written by turns when the store is opened and closed, each
+//! synced before anything is built on it: one of them is always whole. The newest whole slot counts.
 //! Documented in docs/formats/kv-mark.md.
 
 use engine_env::{Disk, DiskError, File, Op, OpenHow, WriteSync};
@@ -13,7 +15,9 @@ use super::segment::HEADER_LEN;
 
 const NAME: &str = "mark";
 const SLOT_BYTES: usize = 512;
-const FILE_BYTES: usize = 2 * SLOT_BYTES;
+const ANCHORS: u64 = 2;
+const SLOTS: u64 = 4;
+const FILE_BYTES: usize = SLOTS as usize * SLOT_BYTES;
 
 const MAGIC: [u8; 8] = *b"kv-mark\n";
 const VERSION: u32 = 1;
@@ -61,9 +65,17 @@ fn decode(bytes: &[u8]) -> Option<(DurableEnd, u64)> {
     })
 }
 
-/// The newer of the two slots; none if neither is whole.
-fn newest(bytes: &[u8]) -> Option<(DurableEnd, u64)> {
-    bytes.chunks(SLOT_BYTES).filter_map(decode).max_by_key(|(_, generation)| *generation)
+/// The newest whole slot's end and generation, and which slot it is.
+fn newest(bytes: &[u8]) -> Option<(DurableEnd, u64, u64)> {
+    let whole = (0..).zip(bytes.chunks(SLOT_BYTES)).filter_map(|(slot, b)| Some((slot, decode(b)?)));
+    let (slot, (end, generation)) = whole.max_by_key(|(_, (_, generation))| *generation)?;
+    Some((end, generation, slot))
+}
+
+/// The anchor slot to write next: the one that isn't the newest whole anchor.
+fn next_anchor(bytes: &[u8]) -> u64 {
+    let anchors = &bytes[..bytes.len().min(ANCHORS as usize * SLOT_BYTES)];
+    newest(anchors).map_or(0, |(_, _, slot)| ANCHORS - 1 - slot)
 }
 
 /// What opening found.
@@ -73,8 +85,8 @@ pub(super) enum Found {
     Mark(DurableEnd),
     /// Never written.
     Fresh,
-    /// Written, and neither slot is whole.
-    Damaged,
+    /// Written, and no slot is whole: damage, unless the power went while the first mark was written.
+    Unreadable,
 }
 
 /// The mark's open file.
@@ -82,6 +94,7 @@ pub(super) enum Found {
 pub(super) struct MarkFile<F> {
     file: F,
     generation: u64,
+    anchor: u64,
     last: DurableEnd,
 }
 
@@ -96,11 +109,12 @@ impl<F: File> MarkFile<F> {
         }
         let bytes = disk.read(&file, 0, FILE_BYTES)?;
         let (found, generation) = match newest(&bytes) {
-            Some((end, generation)) => (Found::Mark(end), generation),
+            Some((end, generation, _)) => (Found::Mark(end), generation),
             None if bytes.iter().all(|b| *b == 0) => (Found::Fresh, 0),
-            None => (Found::Damaged, 0),
+            None => (Found::Unreadable, 0),
         };
-        Ok((Self { file, generation, last: DurableEnd::NONE }, found))
+        let anchor = next_anchor(&bytes);
+        Ok((Self { file, generation, anchor, last: DurableEnd::NONE }, found))
     }
 
     /// Notes a later durable end, without a sync. A failure is of no consequence: the old mark is still true.
@@ -110,7 +124,7 @@ impl<F: File> MarkFile<F> {
         }
         self.last = end;
         self.generation += 1;
-        let slot = (self.generation % 2) * SLOT_BYTES as u64;
+        let slot = (ANCHORS + self.generation % (SLOTS - ANCHORS)) * SLOT_BYTES as u64;
         let _ = self.file.write_now(slot, &encode(end, self.generation), WriteSync::None);
     }
 
@@ -120,9 +134,12 @@ impl<F: File> MarkFile<F> {
         disk: &mut D,
         end: DurableEnd,
     ) -> Result<(), DiskError> {
+        // Another thread may have noted a later one meanwhile; the newest slot must hold the latest.
+        let end = end.max(self.last);
         self.last = end;
         self.generation += 1;
-        let at = (self.generation % 2) * SLOT_BYTES as u64;
+        let at = self.anchor * SLOT_BYTES as u64;
+        self.anchor = ANCHORS - 1 - self.anchor;
         let buf = encode(end, self.generation).to_vec();
         disk.run(Op::Write { file: self.file.clone(), at, buf, sync: WriteSync::None })?;
         disk.run(Op::Sync { file: self.file.clone() }).map(drop)
@@ -135,21 +152,23 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_newer_whole_slot_counts() {
+    fn the_newest_whole_slot_counts_and_the_newest_anchor_stays() {
         let mut file = vec![0; FILE_BYTES];
-        assert_eq!(newest(&file), None);
+        assert_eq!((newest(&file), next_anchor(&file)), (None, 0));
         let (old, new) = (DurableEnd { segment: 1, position: 50 }, DurableEnd { segment: 2, position: 40 });
-        file[..SLOT_LEN].copy_from_slice(&encode(new, 8));
-        file[SLOT_BYTES..SLOT_BYTES + SLOT_LEN].copy_from_slice(&encode(old, 7));
-        assert_eq!(newest(&file), Some((new, 8)));
-        file[20] ^= 1;
-        assert_eq!(newest(&file), Some((old, 7)));
+        let anchor = SLOT_BYTES..SLOT_BYTES + SLOT_LEN;
+        let running = 3 * SLOT_BYTES..3 * SLOT_BYTES + SLOT_LEN;
+        file[anchor].copy_from_slice(&encode(old, 7));
+        file[running.clone()].copy_from_slice(&encode(new, 8));
+        assert_eq!((newest(&file), next_anchor(&file)), (Some((new, 8, 3)), 0));
+        file[running.start + 20] ^= 1;
+        assert_eq!(newest(&file), Some((old, 7, 1)));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..1100)) {
-            let _ = newest(&bytes);
+        fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..2100)) {
+            let _ = (newest(&bytes), next_anchor(&bytes));
         }
     }
 }

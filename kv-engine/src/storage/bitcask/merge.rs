@@ -290,6 +290,9 @@ impl<F: File> Bitcask<F> {
         }
         // What killed the records that weren't copied must be as durable as their removal.
         self.sync_written(disk)?;
+        // The mark on the disk may be older than one of the inputs; without them it would point to nothing.
+        let end = self.writer().durable_end();
+        self.mark().note_synced(disk, end)?;
         let mut removed = false;
         for input in &run.inputs {
             if input.live() != 0 {

@@ -93,7 +93,7 @@ impl<F: File> Bitcask<F> {
         let (mut mark, found) = MarkFile::open(disk)?;
         let trusted = match found {
             Found::Mark(end) => end,
-            Found::Fresh | Found::Damaged => DurableEnd::NONE,
+            Found::Fresh | Found::Unreadable => DurableEnd::NONE,
         };
         let Files { segments: files, unfinished } = open_files(disk)?;
         let mut next_segment =
@@ -303,7 +303,11 @@ impl<F: File> Rebuild<F> {
     fn check_mark(&mut self, found: Found, files: &[Opened<F>]) {
         match found {
             Found::Fresh => {}
-            Found::Damaged => self.damage("mark".to_owned(), 0, 0, DamageKind::NoRecord),
+            Found::Unreadable => {
+                if files.iter().any(|f| f.has_records) {
+                    self.damage("mark".to_owned(), 0, 0, DamageKind::NoRecord);
+                }
+            }
             Found::Mark(end) => {
                 if !files.iter().any(|f| f.origin == Origin::Written && f.id == end.segment) {
                     let why = DamageKind::TooShort { len: 0, durable: end.position };

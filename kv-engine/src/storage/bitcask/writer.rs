@@ -240,6 +240,13 @@ impl<F: File> Writer<F> {
         sequence
     }
 
+    /// What may be noted as durable. The segments before the oldest unfinished one are, so the end is never in one
+    /// of them: they may be merged and gone.
+    pub(super) fn durable_end(&self) -> DurableEnd {
+        let oldest = self.sealed.front().unwrap_or(&self.active);
+        self.durable.max(DurableEnd { segment: oldest.id, position: HEADER_LEN as u64 })
+    }
+
     /// Ends all writing.
     pub(super) fn stop(&mut self, cause: DiskError) {
         self.stopped.get_or_insert(cause);
@@ -514,11 +521,18 @@ impl<F: File> Bitcask<F> {
         }
     }
 
+    /// Why the store takes no more writes, if it doesn't.
+    #[must_use]
+    pub fn stopped(&self) -> Option<DiskError> {
+        self.writer().stopped.clone()
+    }
+
     /// What a periodic sync should sync next (`interval` durability); none if everything is.
     #[must_use]
     pub fn sync_target(&self) -> Option<SyncTarget<F>> {
+        // In `synced` commits see to it, and what isn't durable yet is only staged: no sync would make it so.
         let writer = self.writer();
-        if writer.stopped.is_some() {
+        if self.config.zero_fills() || writer.stopped.is_some() {
             return None;
         }
         writer.sealed.iter().chain(std::iter::once(&writer.active)).find_map(|segment| {
