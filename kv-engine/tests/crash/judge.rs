@@ -36,7 +36,12 @@ fn apply(model: &MemoryStorage, write: &Write) -> Result<(), String> {
 ///
 /// # Errors
 /// It isn't: both states, in words.
-pub fn check_prefix(base: &Dump, history: &History, at_least: usize, found: &Dump) -> Result<(), String> {
+pub(crate) fn check_prefix(
+    base: &Dump,
+    history: &History,
+    at_least: usize,
+    found: &Dump,
+) -> Result<(), String> {
     let model = load(base);
     let mut reached = Vec::new();
     for n in 0..=history.taken.len() {
@@ -63,7 +68,7 @@ pub fn check_prefix(base: &Dump, history: &History, at_least: usize, found: &Dum
 ///
 /// # Errors
 /// One is.
-pub fn check_no_phantom(base: &Dump, history: &History, found: &Dump) -> Result<(), String> {
+pub(crate) fn check_no_phantom(base: &Dump, history: &History, found: &Dump) -> Result<(), String> {
     for (key, versions) in found {
         for version in versions {
             let known = base.get(key).is_some_and(|old| old.contains(version))
@@ -79,7 +84,7 @@ pub fn check_no_phantom(base: &Dump, history: &History, found: &Dump) -> Result<
     Ok(())
 }
 
-pub fn show(dump: &Dump) -> String {
+pub(crate) fn show(dump: &Dump) -> String {
     let keys = dump.iter().map(|(key, versions)| {
         let versions = versions.iter().map(|v| format!("{}={}B", v.clock, v.value.len()));
         format!("{}:[{}]", key[1], versions.collect::<Vec<_>>().join(" "))

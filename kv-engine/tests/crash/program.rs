@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 /// One step of a program.
 #[derive(Debug, Clone, Copy)]
-pub enum Step {
+pub(crate) enum Step {
     /// Puts a descendant of the versions picked by the bits of `seen` (none: a blind put), by `node`.
     Put { key: u8, node: u16, seen: u8, len: u16 },
     /// Deletes what the versions picked by the bits of `seen` descend from.
@@ -27,7 +27,7 @@ pub enum Step {
     Reopen,
 }
 
-pub fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         10 => (0u8..4, 0u16..2, any::<u8>(), prop_oneof![0u16..40, 300u16..1500])
             .prop_map(|(key, node, seen, len)| Step::Put { key, node, seen, len }),
@@ -42,46 +42,46 @@ pub fn step() -> impl Strategy<Value = Step> {
 
 /// A write that the store took.
 #[derive(Debug, Clone)]
-pub enum Write {
+pub(crate) enum Write {
     Put { key: Vec<u8>, version: Versioned },
     Delete { key: Vec<u8>, version: VectorClock },
 }
 
 /// Everything readable, by key.
-pub type Dump = BTreeMap<Vec<u8>, Vec<Versioned>>;
+pub(crate) type Dump = BTreeMap<Vec<u8>, Vec<Versioned>>;
 
 /// What a program got done before the power went.
 #[derive(Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     /// In the order in which the store took them.
-    pub taken: Vec<Write>,
+    pub(crate) taken: Vec<Write>,
     /// How many of them were acknowledged: the first ones.
-    pub acknowledged: usize,
+    pub(crate) acknowledged: usize,
     /// How many were synced, whatever the durability promises.
-    pub synced: usize,
+    pub(crate) synced: usize,
 }
 
-pub fn config(durability: Durability) -> KvConfig {
+pub(crate) fn config(durability: Durability) -> KvConfig {
     KvConfig { durability, segment_bytes: 4096, shards: 2, ..KvConfig::default() }
 }
 
 /// An open store on a simulated machine.
-pub struct Running {
-    pub disk: SimDisk,
-    pub core: Bitcask<SimFile>,
+pub(crate) struct Running {
+    pub(crate) disk: SimDisk,
+    pub(crate) core: Bitcask<SimFile>,
     answers: Arc<CompletionQueue<KvDone>>,
 }
 
 impl Running {
     /// # Errors
     /// The power went, or a fault struck; or there is damage where none was done.
-    pub fn open(home: &SimHome, config: &KvConfig) -> Result<(Self, RecoveryReport), String> {
+    pub(crate) fn open(home: &SimHome, config: &KvConfig) -> Result<(Self, RecoveryReport), String> {
         let mut disk = home.disk().map_err(|e| e.to_string())?;
         let (core, report) = Bitcask::open(&mut disk, config.clone()).map_err(|e| e.to_string())?;
         Ok((Self { disk, core, answers: Arc::default() }, report))
     }
 
-    pub fn dump(&self) -> Result<Dump, String> {
+    pub(crate) fn dump(&self) -> Result<Dump, String> {
         let mut dump = Dump::new();
         let mut failed = None;
         self.core.for_each(|key, versions| match versions {
@@ -114,7 +114,7 @@ impl Running {
     ///
     /// # Errors
     /// The store broke its own rules: answers out of order, or a refusal that nothing explains.
-    pub fn run(
+    pub(crate) fn run(
         mut self,
         home: &SimHome,
         config: &KvConfig,
