@@ -45,6 +45,7 @@ struct Run {
 impl Run {
     fn start(durability: Durability) -> Self {
         let home = SimHome::new(Seed(7));
+        #[allow(clippy::needless_update, reason = "the feature planted-bugs adds a field")]
         let config = LogConfig {
             durability,
             segment_bytes: 8192,

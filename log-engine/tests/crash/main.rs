@@ -1,0 +1,122 @@
+//! Crashes of the log in the simulated machine: at every step of short programs, at random steps of long ones, and
+//! in the middle of recovery. What was acknowledged is there, in order, byte for byte; nothing else is.
+//!
+//! `PROPTEST_CASES` scales the random part (default 256).
+
+mod program;
+mod stale;
+#[cfg(feature = "planted-bugs")]
+mod teeth;
+
+use engine_env::rng::Seed;
+use log_engine::Durability;
+use program::{Step, World, config, crash, random_run};
+
+const ALL: [Durability; 3] = [Durability::Os, Durability::IntervalMs(5), Durability::Synced];
+
+fn cases() -> u64 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(256)
+}
+
+#[test]
+fn every_step_of_short_programs_may_be_the_last() {
+    let small = Step::Append { records: 2, bytes: 300 };
+    let large = Step::Append { records: 1, bytes: 2500 };
+    let middle = Step::Append { records: 1, bytes: 1100 };
+    let commit = [Step::Start, Step::Reap];
+    let appends = [small, middle, large];
+    let mut programs: Vec<Vec<Step>> = Vec::new();
+    for a in appends {
+        for b in appends {
+            for between in [Step::Start, Step::Upkeep, Step::Interval, Step::Reopen] {
+                // The first try only asks for space.
+                let mut program = vec![a, a, between, b];
+                program.extend(commit);
+                program.extend([b, Step::Upkeep]);
+                program.extend(commit);
+                programs.push(program);
+            }
+        }
+    }
+    // Through a roll, with upkeep at every place.
+    let mut rolling = Vec::new();
+    for _ in 0..5 {
+        rolling.extend([large, Step::Upkeep, large, Step::Start, Step::Upkeep, Step::Reap, Step::Upkeep]);
+    }
+    programs.push(rolling);
+    let mut points = 0u64;
+    for durability in ALL {
+        for (i, program) in programs.iter().enumerate() {
+            let mut whole = World::new(Seed(1), config(durability));
+            whole.run(program).expect("nothing fails here");
+            let steps = whole.home.steps();
+            for step in 0..=steps {
+                let kind = step + i as u64;
+                let mut world = World::new(Seed(1), config(durability));
+                world.home.crash_at_step(step);
+                let verdict =
+                    world.run(program).and_then(|()| world.crash_and_judge(crash(kind, Seed(step)), None));
+                if let Err(why) = verdict {
+                    panic!(
+                        "{durability}, crash {:?} at step {step} of {program:?}: {why}",
+                        crash(kind, Seed(step))
+                    );
+                }
+                points += 1;
+            }
+        }
+    }
+    assert!(points > 2000, "only {points} crash points");
+}
+
+#[test]
+fn every_step_of_a_recovery_may_be_the_last() {
+    let large = Step::Append { records: 1, bytes: 2500 };
+    let mut program = Vec::new();
+    for _ in 0..4 {
+        program.extend([large, Step::Upkeep, large, Step::Start, Step::Reap]);
+    }
+    for durability in ALL {
+        for at in (5..60).step_by(3) {
+            for recovery_step in 0..20 {
+                for kind in [0, 4] {
+                    let mut world = World::new(Seed(2), config(durability));
+                    world.home.crash_at_step(at);
+                    let again = (recovery_step, crash(kind + 1, Seed(at)));
+                    let verdict = world.run(&program).and_then(|()| {
+                        world.crash_and_judge(crash(kind, Seed(at + recovery_step)), Some(again))
+                    });
+                    verdict.unwrap_or_else(|why| {
+                        panic!("{durability}, step {at}, recovery {recovery_step}: {why}")
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn random_programs_lose_nothing_that_was_acknowledged() {
+    let (mut torn, mut lost) = (0, 0);
+    for durability in ALL {
+        for seed in 0..cases() * 4 {
+            let counts = random_run(Seed(seed), &config(durability))
+                .unwrap_or_else(|why| panic!("{durability}: {why}"));
+            torn += counts.sectors_torn;
+            lost += counts.sectors_lost;
+        }
+    }
+    assert!(torn > cases() && lost > cases() * 4, "the crashes were harmless: {torn} torn, {lost} lost");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let run = |seed| {
+        let mut world = World::new(Seed(seed), config(Durability::Synced));
+        let program = program::random_program(&mut program::Dice::new(Seed(seed)), 40);
+        world.run(&program).expect("nothing fails here");
+        world.home.trace_hash()
+    };
+    assert_eq!(run(5), run(5));
+    assert_ne!(run(5), run(6));
+}
