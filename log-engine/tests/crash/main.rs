@@ -99,7 +99,7 @@ fn every_step_of_a_recovery_may_be_the_last() {
 fn random_programs_lose_nothing_that_was_acknowledged() {
     let (mut torn, mut lost) = (0, 0);
     for durability in ALL {
-        for seed in 0..cases() * 4 {
+        for seed in 0..cases() * 5 {
             let counts = random_run(Seed(seed), &config(durability))
                 .unwrap_or_else(|why| panic!("{durability}: {why}"));
             torn += counts.sectors_torn;
