@@ -224,11 +224,7 @@ impl Campaign {
             series: Some(format!("{stem}.csv")),
             settings: settings.clone(),
             seed: Some(task.seed.0),
-            io: task
-                .engine
-                .capabilities()
-                .durable
-                .then(|| settings.get("io").map_or("auto", String::as_str).to_owned()),
+            io: known.contains(&"io").then(|| self.io_of(&settings)),
             ..Measurement::default()
         };
         let comment = format!(
@@ -270,6 +266,16 @@ impl Campaign {
         self.run.measurements.extend(measurements);
         self.save()?;
         Ok(Some(outcome))
+    }
+
+    /// What `--set io` turns out to be on this machine.
+    fn io_of(&self, settings: &BTreeMap<String, String>) -> String {
+        let blocking = match settings.get("io").map(String::as_str) {
+            Some("blocking") => true,
+            Some("uring") => false,
+            _ => self.run.environment.io_uring_permitted == Some(false),
+        };
+        if blocking { "blocking" } else { "io_uring" }.to_owned()
     }
 
     /// Writes the record.

@@ -1,0 +1,184 @@
+//! [`KvStoreEngine`]: one node of the key-value store.
+
+use std::sync::Arc;
+
+use engine_env::{CompletionQueue, OsHome, Wait, clock};
+use kv_engine::{KvConfig, KvDone, KvStore, Storage as _, VectorClock, Versioned, resolve_by_time};
+use workloads::{Access, Op};
+
+use super::io::{io_backend, io_setting};
+use crate::durability::Durability;
+use crate::engine::{
+    Answer, Completion, Engine, EngineError, EngineStats, OpError, Place, Session, Setting, Submit, Token,
+};
+
+/// The key-value store, adapted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KvStoreEngine;
+
+/// One node writes; its id in every clock.
+const NODE: u16 = 0;
+
+impl Engine for KvStoreEngine {
+    fn name(&self) -> &'static str {
+        "kv-store"
+    }
+
+    fn about(&self) -> &'static str {
+        "One node of the key-value store (Voldemort's versions over append-only segments with a key directory in \
+         memory). An update looks the key's version up in memory, counts its vector clock up and puts the whole \
+         value; with synced durability, puts that wait at the same time go to the disk together. A read finds the \
+         position in memory and reads the value from its segment. A delete writes a tombstone."
+    }
+
+    fn settings(&self) -> Vec<Setting> {
+        let default = KvConfig::default();
+        vec![
+            io_setting(),
+            Setting {
+                name: "segment-bytes",
+                default: default.segment_bytes.to_string(),
+                meaning: "size at which a segment is left for the next one, bytes",
+            },
+            Setting {
+                name: "merge-bytes-per-s",
+                default: default.merge_bytes_per_s.to_string(),
+                meaning: "how fast a merge may read and write, bytes per second",
+            },
+            Setting {
+                name: "merge-garbage-ratio",
+                default: default.merge_garbage_ratio.to_string(),
+                meaning: "share of garbage at which a segment is merged, above 0 to 1",
+            },
+            Setting {
+                name: "shards",
+                default: default.shards.to_string(),
+                meaning: "parts of the key directory, a power of two up to 4096",
+            },
+        ]
+    }
+
+    fn open(&self, place: &Place) -> Result<Box<dyn Session>, EngineError> {
+        let durability = match place.durability {
+            Durability::Os => kv_engine::Durability::Os,
+            Durability::IntervalMs(ms) => kv_engine::Durability::IntervalMs(ms),
+            Durability::Synced => kv_engine::Durability::Synced,
+        };
+        let mut config = KvConfig { durability, ..KvConfig::default() };
+        config.segment_bytes = place.setting("segment-bytes", config.segment_bytes, "a number of bytes")?;
+        config.merge_bytes_per_s =
+            place.setting("merge-bytes-per-s", config.merge_bytes_per_s, "bytes per second")?;
+        config.merge_garbage_ratio =
+            place.setting("merge-garbage-ratio", config.merge_garbage_ratio, "a share above 0 to 1")?;
+        config.shards = place.setting("shards", config.shards, "a power of two")?;
+        let home = OsHome::open(&place.dir, io_backend(place)?).map_err(EngineError::engine)?;
+        let (store, _) = KvStore::open(home, config).map_err(EngineError::engine)?;
+        Ok(Box::new(KvSession {
+            store,
+            waits: place.durability == Durability::Synced,
+            queue: Arc::new(CompletionQueue::new()),
+            done: Vec::new(),
+            deletes: Vec::new(),
+        }))
+    }
+}
+
+struct KvSession {
+    store: KvStore<OsHome>,
+    /// Whether a write has to wait for the disk; otherwise it is done when the call returns.
+    waits: bool,
+    queue: Arc<CompletionQueue<KvDone>>,
+    done: Vec<KvDone>,
+    /// By token: whether the operation in flight is a delete.
+    deletes: Vec<bool>,
+}
+
+impl KvSession {
+    fn put(&mut self, token: Token, key: &[u8], value: &[u8]) -> Result<Option<Answer>, OpError> {
+        let mut clock = self.version(key)?.unwrap_or_else(|| VectorClock::empty(0));
+        clock.increment(NODE, clock::wall_ms()).map_err(OpError::engine)?;
+        let value = Versioned::new(clock, value);
+        if self.waits {
+            self.store.put_async(key, &value, token.0, &self.queue).map_err(OpError::engine)?;
+            self.remember(token, false);
+            Ok(None)
+        } else {
+            self.store.put(key, &value).map_err(OpError::engine)?;
+            Ok(Some(Answer::Written))
+        }
+    }
+
+    fn delete(&mut self, token: Token, key: &[u8]) -> Result<Option<Answer>, OpError> {
+        let Some(version) = self.version(key)? else { return Ok(Some(Answer::Deleted(false))) };
+        if self.waits {
+            self.store.delete_async(key, &version, token.0, &self.queue).map_err(OpError::engine)?;
+            self.remember(token, true);
+            Ok(None)
+        } else {
+            let removed = self.store.delete(key, &version).map_err(OpError::engine)?;
+            Ok(Some(Answer::Deleted(removed)))
+        }
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Answer, OpError> {
+        let mut versions = self.store.get(key).map_err(OpError::engine)?;
+        let newest = match versions.len() {
+            0 | 1 => versions.pop(),
+            _ => resolve_by_time(versions, clock::wall_ms()),
+        };
+        Ok(Answer::Value(newest.map(|v| v.value)))
+    }
+
+    /// The clock that descends from all versions of a key; `None` if there is none. No disk is read.
+    fn version(&self, key: &[u8]) -> Result<Option<VectorClock>, OpError> {
+        let clocks = self.store.get_versions(key).map_err(OpError::engine)?;
+        Ok(clocks.into_iter().reduce(|a, b| a.merge(&b, clock::wall_ms())))
+    }
+
+    fn remember(&mut self, token: Token, delete: bool) {
+        let at = token.0 as usize;
+        if at >= self.deletes.len() {
+            self.deletes.resize((at + 1).next_power_of_two(), false);
+        }
+        self.deletes[at] = delete;
+    }
+}
+
+impl Session for KvSession {
+    fn submit(&mut self, token: Token, op: &Op) -> Submit {
+        let answer = match (op.access(), &op.value) {
+            (Access::Read, _) => self.get(&op.key).map(Some),
+            (Access::Delete, _) => self.delete(token, &op.key),
+            (Access::Write, Some(value)) => self.put(token, &op.key, value.as_bytes()),
+            (Access::Write, None) => return Submit::Unsupported,
+        };
+        answer.transpose().map_or(Submit::Accepted, Submit::Answered)
+    }
+
+    fn poll(&mut self, wait: Wait, out: &mut Vec<Completion>) {
+        self.queue.drain(wait, &mut self.done);
+        out.extend(self.done.drain(..).map(|done| Completion {
+            token: Token(done.token),
+            result: match done.result {
+                Ok(()) if self.deletes[done.token as usize] => Ok(Answer::Deleted(done.removed)),
+                Ok(()) => Ok(Answer::Written),
+                Err(error) => Err(OpError::engine(error)),
+            },
+        }));
+    }
+
+    fn stats(&self) -> EngineStats {
+        let stats = self.store.stats();
+        EngineStats {
+            written_bytes: stats.written_bytes,
+            syncs: stats.syncs,
+            tail_events: stats.rolls + stats.merges,
+        }
+    }
+
+    fn close(self: Box<Self>) -> Result<EngineStats, EngineError> {
+        let stats = self.stats();
+        self.store.close().map_err(EngineError::engine)?;
+        Ok(stats)
+    }
+}
