@@ -67,7 +67,7 @@ pub(super) fn measure(
     let file = new_file(&mut disk, "growing-handed-over")?;
     limits.write_sync_growing_handed_over = keep(
         "durable append to a growing file, handed over",
-        handed_over(&file, plan.step / 2, plan.samples_max, growing),
+        handed_over(&file, plan.step / 3, plan.samples_max, growing),
     );
     progress("io_uring against blocking calls");
     match backends(&scratch.0, plan) {
@@ -179,7 +179,7 @@ fn append(file: &OsFile, plan: &LimitsPlan) -> Result<AppendLimit, DiskError> {
         Ok((written, started.elapsed()))
     };
     let (_, probe_took) = write(0, probe, &mut Samples::new())?;
-    let affordable = probe as f64 / probe_took.as_secs_f64().max(1e-6) * plan.step.as_secs_f64();
+    let affordable = probe as f64 / probe_took.as_secs_f64().max(1e-6) * plan.step.as_secs_f64() * 0.7;
     let calls = (affordable as u64).clamp(probe, plan.append_bytes_max) / APPEND_CALL as u64;
     let bytes = calls * APPEND_CALL as u64;
     let mut samples = Samples::new();
@@ -238,7 +238,8 @@ struct Contender {
 /// io_uring and blocking calls under the same design, in the order ABBA ABBA, so that a disk that changes its mood
 /// changes it for both. Gives the sentence to show where io_uring isn't to be had.
 fn backends(folder: &Path, plan: &LimitsPlan) -> Result<(Vec<BackendLimit>, Option<String>), DiskError> {
-    const DEPTHS: [u32; 2] = [1, 16];
+    // One at a time yields few samples, so it gets most of the time.
+    const DEPTHS: [(u32, u32); 2] = [(1, 5), (16, 15)];
     const ROUNDS: u32 = 4;
     let mut contenders = Vec::new();
     let mut refused = None;
@@ -247,20 +248,19 @@ fn backends(folder: &Path, plan: &LimitsPlan) -> Result<(Vec<BackendLimit>, Opti
         match opened {
             Ok(mut disk) if backend == Backend::Blocking || disk.backend() != "blocking" => {
                 let file = prepared_file(&mut disk, "prepared")?;
-                let by_depth = DEPTHS.iter().map(|d| (*d, Samples::new())).collect();
+                let by_depth = DEPTHS.iter().map(|(depth, _)| (*depth, Samples::new())).collect();
                 contenders.push(Contender { name, disk, file, position: 0, by_depth });
             }
             Ok(_) => refused = Some("io_uring: this build has no such backend".to_owned()),
             Err(e) => refused = Some(format!("io_uring: {e}")),
         }
     }
-    let slice = plan.step / (2 * ROUNDS);
     for round in 0..ROUNDS {
-        for depth in 0..DEPTHS.len() {
+        for (depth, (_, share)) in DEPTHS.iter().enumerate() {
             // Forward in even rounds, backward in odd ones.
             for turn in 0..contenders.len() {
                 let index = if round % 2 == 0 { turn } else { contenders.len() - 1 - turn };
-                contenders[index].write_for(slice, depth)?;
+                contenders[index].write_for(plan.step / *share, depth)?;
             }
         }
     }

@@ -96,7 +96,7 @@ pub struct LimitsPlan {
 impl Default for LimitsPlan {
     /// All of it in less than 15 s.
     fn default() -> Self {
-        Self { step: Duration::from_millis(1_700), samples_max: 12_000, append_bytes_max: 1 << 30 }
+        Self { step: Duration::from_millis(1_500), samples_max: 12_000, append_bytes_max: 1 << 30 }
     }
 }
 

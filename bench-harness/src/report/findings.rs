@@ -13,6 +13,9 @@ const FLOOR: &str = "memory";
 pub(crate) const MAIN_METRICS: [&str; 4] =
     ["achieved_per_s", "response_us.p50", "response_us.p95", "response_us.p99"];
 
+/// What an operation costs; shown where it was compared.
+const CPU_METRIC: &str = "resources.cpu_s_per_op";
+
 /// What is held equal within a table.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Setting {
@@ -121,7 +124,7 @@ pub(crate) fn metric_name(metric: &str) -> String {
     if metric == "achieved_per_s" {
         return "throughput".to_owned();
     }
-    if metric == "resources.cpu_s_per_op" {
+    if metric == CPU_METRIC {
         return "processor time per operation".to_owned();
     }
     let (times, quantile) = metric.split_once('.').unwrap_or(("", metric));
@@ -141,7 +144,7 @@ pub(crate) fn metric_name(metric: &str) -> String {
 pub(crate) fn metric_text(metric: &str, value: f64) -> String {
     if metric == "achieved_per_s" {
         quantity::per_second(value)
-    } else if metric == "resources.cpu_s_per_op" {
+    } else if metric == CPU_METRIC {
         quantity::micros(value * 1e6)
     } else if metric.contains("_us") {
         quantity::micros(value)
@@ -155,7 +158,7 @@ pub(crate) fn metric_value(m: &Measurement, metric: &str) -> Option<f64> {
     if metric == "achieved_per_s" {
         return (m.wrong_answers == 0 && m.rejected.is_none()).then_some(m.achieved_per_s);
     }
-    if metric == "resources.cpu_s_per_op" {
+    if metric == CPU_METRIC {
         return (m.wrong_answers == 0 && m.count > 0).then(|| Some(m.resources.cpu_s? / m.count as f64))?;
     }
     if !m.counts() {
@@ -305,6 +308,19 @@ impl<'a> Finding<'a> {
             .or_else(|| decided("achieved_per_s"))
             .or_else(|| decided("response_us.p50"))
             .or_else(|| self.comparisons.first().copied())
+    }
+
+    /// The metrics that this setting's part of the main table shows: all of them where nothing was compared, else
+    /// throughput and what was compared.
+    pub(crate) fn main_metrics(&self) -> Vec<&'static str> {
+        let main = self.main_operation();
+        let compared = |metric: &str| self.comparison(main, metric).is_some();
+        let mut metrics: Vec<&str> = MAIN_METRICS
+            .into_iter()
+            .filter(|m| self.comparisons.is_empty() || *m == MAIN_METRICS[0] || compared(m))
+            .collect();
+        metrics.extend(Some(CPU_METRIC).filter(|m| compared(m)));
+        metrics
     }
 
     /// The side of an engine.

@@ -2,8 +2,8 @@
 
 use crate::limits::Limits;
 use crate::report::findings::{
-    Finding, Findings, MAIN_METRICS, Role, Side, capital, durability_name, load_words, metric_name,
-    metric_text, verdict_words,
+    Finding, Findings, Role, Side, capital, durability_name, load_words, metric_name, metric_text,
+    verdict_words,
 };
 use crate::report::quantity::{NONE, bytes, count, interval, micros, number, or_dash, per_second, ratio};
 use crate::report::record::{ClaimVerdict, Comparison, ComparisonVerdict, Measurement, Run};
@@ -155,8 +155,9 @@ pub(crate) fn main(findings: &Findings<'_>) -> Table {
         .iter()
         .map(|f| {
             let operation = f.main_operation();
-            let rows = MAIN_METRICS
-                .iter()
+            let rows = f
+                .main_metrics()
+                .into_iter()
                 .map(|metric| {
                     let mut row: Vec<Cell> = vec![metric_name(metric).into()];
                     row.extend(sides.iter().map(|s| value_cell(f, s.engine, operation, metric)));
