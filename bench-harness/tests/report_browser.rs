@@ -18,7 +18,7 @@ use hdrhistogram::Histogram;
 
 const PAIRS: u32 = 6;
 const SECONDS: u32 = 9;
-const RATE: u64 = 8_000;
+const RATE: u64 = 4_000;
 
 /// A small seeded generator: the fixture must be the same on every machine.
 struct Dice(u64);
@@ -457,7 +457,7 @@ fn a_narrow_screen_is_never_wider_than_itself() {
                  function(t){return t.getBoundingClientRect().right})))+' of '+innerWidth});</script></body>";
     let copy = dir.path().join("probe.html");
     std::fs::write(&copy, page.replace("</body>", probe)).expect("written");
-    for width in [500, 800, 1_280] {
+    for width in [500, 900] {
         let (dom, console) = opened(&browser, &copy, width);
         let title = dom.split("<title>").nth(1).and_then(|t| t.split("</title>").next()).unwrap_or_default();
         let mut numbers = title.split(' ').filter_map(|w| w.parse::<f64>().ok());
