@@ -92,8 +92,11 @@ impl<F> Shard<F> {
         }
     }
 
-    /// Takes a put that recovery found. Records come in any order, so the rule looks at sequences: a put is dead if
-    /// a later put descends from its clock (or equals it); whether a tombstone covers it was asked before.
+    /// Takes a put that recovery found; whether it lives. Whether a tombstone covers it was asked before.
+    ///
+    /// Records come in any order, so the rule looks at sequences: of two versions that aren't concurrent the later
+    /// record stands. It descends from the earlier one, or the earlier one was deleted before it was taken: then the
+    /// tombstone may be gone, in a merge or with a power cut in `os`.
     pub(super) fn recover_put(&mut self, key: &[u8], place: Place) -> bool {
         let Self { keys, segments } = self;
         let siblings = match keys.get_mut(key) {
@@ -101,17 +104,14 @@ impl<F> Shard<F> {
             None => keys.entry(key.into()).or_default(),
         };
         // An equal sequence is the same record, copied by a merge that didn't get to remove its input.
+        let related = |other: &Place| other.clock.compare(&place.clock) != Occurred::Concurrently;
         let dead = siblings.as_slice().iter().any(|other| {
-            other.sequence == place.sequence
-                || (other.sequence > place.sequence && place.clock.compare(&other.clock) == Occurred::Before)
+            other.sequence == place.sequence || (other.sequence > place.sequence && related(other))
         });
         if dead {
             return false;
         }
-        siblings.remove_where(
-            |old| old.sequence < place.sequence && old.clock.compare(&place.clock) == Occurred::Before,
-            |old| forget(segments, &old),
-        );
+        siblings.remove_where(related, |old| forget(segments, &old));
         // Order of arrival is the order of sequences, whatever order recovery reads in.
         let mut all: Vec<Place> = siblings.as_slice().to_vec();
         if all.is_empty() {

@@ -146,6 +146,7 @@ impl<F: File> Bitcask<F> {
 
     /// Makes everything written so far durable.
     pub(super) fn sync_written<D: Disk<File = F>>(&self, disk: &mut D) -> Result<(), DiskError> {
+        while self.finish_sealed(disk)? {}
         while let Some(target) = self.sync_target() {
             let result = disk.run(Op::Sync { file: target.file.clone() }).map(drop);
             self.sync_done(&target, result.clone());
@@ -209,6 +210,7 @@ pub(super) fn create_segment<D: Disk>(
         Ok(file) => Ok(Arc::new(Segment::new(header, file, end, allocated))),
         Err(error) => {
             // Best effort: what is left over holds no record, and the next open removes it.
+            let _ = disk.run(Op::Remove { path: segment::unfinished_name(header.origin, id) });
             let _ = disk.run(Op::Remove { path: segment::name(header.origin, id) });
             Err(error)
         }
@@ -216,11 +218,13 @@ pub(super) fn create_segment<D: Disk>(
 }
 
 fn create_file<D: Disk>(disk: &mut D, header: Header, zero_to: u64) -> Result<D::File, DiskError> {
-    let (file, _) = disk.open(&segment::name(header.origin, header.id), OpenHow::CreateNew)?;
+    let unfinished = segment::unfinished_name(header.origin, header.id);
+    let (file, _) = disk.open(&unfinished, OpenHow::CreateNew)?;
     let buf = header.encode().to_vec();
     disk.run(Op::Write { file: file.clone(), at: 0, buf, sync: WriteSync::None })?;
     zero_fill(disk, &file, HEADER_LEN as u64, zero_to)?;
     disk.run(Op::Sync { file: file.clone() })?;
+    disk.run(Op::Rename { from: unfinished, to: segment::name(header.origin, header.id) })?;
     Ok(file)
 }
 

@@ -43,7 +43,7 @@ struct Output<F> {
 
 impl<F: File> Output<F> {
     fn create<D: Disk<File = F>>(disk: &mut D, header: Header) -> Result<Self, DiskError> {
-        let (file, _) = disk.open(&segment::unfinished_name(header.id), OpenHow::CreateNew)?;
+        let (file, _) = disk.open(&segment::unfinished_name(header.origin, header.id), OpenHow::CreateNew)?;
         Ok(Self { header, file, written: 0, buf: header.encode().to_vec() })
     }
 
@@ -81,7 +81,8 @@ impl<F: File> MergeRun<F> {
     pub(super) fn abandon<D: Disk<File = F>>(self, disk: &mut D) {
         if let Some(output) = self.output {
             // If it can't be removed now, the next open does it.
-            let _ = disk.run(Op::Remove { path: segment::unfinished_name(output.header.id) });
+            let _ = disk
+                .run(Op::Remove { path: segment::unfinished_name(output.header.origin, output.header.id) });
         }
     }
 }
@@ -291,7 +292,7 @@ impl<F: File> Bitcask<F> {
         // What killed the records that weren't copied must be as durable as their removal.
         self.sync_written(disk)?;
         // The mark on the disk may be older than one of the inputs; without them it would point to nothing.
-        let end = self.writer().durable_end();
+        let end = self.writer().end_to_note();
         self.mark().note_synced(disk, end)?;
         let mut removed = false;
         for input in &run.inputs {
@@ -317,8 +318,10 @@ impl<F: File> Bitcask<F> {
         if !planted!(self, MergeUnsynced) {
             disk.run(Op::Sync { file: output.file.clone() })?;
         }
-        let (from, to) =
-            (segment::unfinished_name(output.header.id), segment::name(Origin::Merged, output.header.id));
+        let (from, to) = (
+            segment::unfinished_name(output.header.origin, output.header.id),
+            segment::name(Origin::Merged, output.header.id),
+        );
         disk.run(Op::Rename { from, to })?;
         count(&self.counters.syncs, 2);
         if planted!(self, DirSyncSkipped) { Ok(()) } else { folder::sync_dir(disk) }

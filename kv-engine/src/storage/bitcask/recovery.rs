@@ -95,9 +95,7 @@ impl<F: File> Bitcask<F> {
             Found::Mark(end) => end,
             Found::Fresh | Found::Unreadable => DurableEnd::NONE,
         };
-        let Files { segments: files, unfinished } = open_files(disk)?;
-        let mut next_segment =
-            files.iter().map(|f| f.id).chain(unfinished.iter().copied()).max().unwrap_or(0) + 1;
+        let Files { segments: files, unfinished, mut next_segment } = open_files(disk)?;
         let mut rebuild = Rebuild::new(&config);
         rebuild.check_mark(found, &files);
 
@@ -106,7 +104,7 @@ impl<F: File> Bitcask<F> {
         let written = files.iter().filter(|f| f.origin == Origin::Written);
         let last = written.filter(|f| f.has_records).map(|f| f.id).max().unwrap_or(0).max(trusted.segment);
         let mut kept = Vec::new();
-        let mut gone: Vec<String> = unfinished.into_iter().map(segment::unfinished_name).collect();
+        let mut gone = unfinished;
         for file in files {
             if let Ok(header) = &file.header {
                 rebuild.next_sequence = rebuild.next_sequence.max(header.live_as_of);
@@ -167,34 +165,34 @@ impl<F: File> Bitcask<F> {
 struct Files<F> {
     /// In the order of their ids.
     segments: Vec<Opened<F>>,
-    /// Merges that weren't finished.
-    unfinished: Vec<u32>,
+    /// Names of segments that weren't finished.
+    unfinished: Vec<String>,
+    /// The first id that no file has.
+    next_segment: u32,
 }
 
 fn open_files<D: Disk>(disk: &mut D) -> Result<Files<D::File>, DiskError> {
-    let mut segments = Vec::new();
-    let mut unfinished = Vec::new();
+    let mut files = Files { segments: Vec::new(), unfinished: Vec::new(), next_segment: 1 };
     for entry in disk.list("")? {
-        match segment::parse_name(&entry.name) {
-            Some(Named::Unfinished(id)) => unfinished.push(id),
-            Some(Named::Segment(origin, id)) => {
-                let (file, len) = disk.open(&entry.name, OpenHow::Existing)?;
-                let first = disk.read(&file, 0, HEADER_LEN)?;
-                let header = Header::decode(&first).and_then(|header| match header.id {
-                    found if found == id => Ok(header),
-                    found => Err(SegmentHeaderError::OtherSegment { found, expected: id }),
-                });
-                let mut window = Window::new(disk, file.clone(), len);
-                let at = At { segment: id, position: HEADER_LEN as u64 };
-                let has_records =
-                    matches!(parse_at(&mut window, at)?, Parsed::Record(r) if r.damage.is_none());
-                segments.push(Opened { origin, id, file, len, header, has_records });
-            }
-            None => {}
+        let Some(Named { origin, id, finished }) = segment::parse_name(&entry.name) else { continue };
+        files.next_segment = files.next_segment.max(id.saturating_add(1));
+        if !finished {
+            files.unfinished.push(entry.name);
+            continue;
         }
+        let (file, len) = disk.open(&entry.name, OpenHow::Existing)?;
+        let first = disk.read(&file, 0, HEADER_LEN)?;
+        let header = Header::decode(&first).and_then(|header| match header.id {
+            found if found == id => Ok(header),
+            found => Err(SegmentHeaderError::OtherSegment { found, expected: id }),
+        });
+        let mut window = Window::new(disk, file.clone(), len);
+        let at = At { segment: id, position: HEADER_LEN as u64 };
+        let has_records = matches!(parse_at(&mut window, at)?, Parsed::Record(r) if r.damage.is_none());
+        files.segments.push(Opened { origin, id, file, len, header, has_records });
     }
-    segments.sort_by_key(|f| f.id);
-    Ok(Files { segments, unfinished })
+    files.segments.sort_by_key(|f| f.id);
+    Ok(files)
 }
 
 /// Zeros ahead of the active segment's end. A full disk is no reason not to open: reads go on.

@@ -129,31 +129,32 @@ pub(super) fn name(origin: Origin, id: u32) -> String {
     }
 }
 
-/// The name of a merge's output while it is incomplete.
-pub(super) fn unfinished_name(id: u32) -> String {
-    format!("merged-{id:010}.kv.tmp")
+/// The name of a segment's file until it is complete and durable: a file with a segment's name always has a header.
+pub(super) fn unfinished_name(origin: Origin, id: u32) -> String {
+    name(origin, id) + UNFINISHED
 }
+
+const UNFINISHED: &str = ".tmp";
 
 /// What a file's name says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Named {
-    Segment(Origin, u32),
-    Unfinished(u32),
+pub(super) struct Named {
+    pub(super) origin: Origin,
+    pub(super) id: u32,
+    pub(super) finished: bool,
 }
 
 /// Reads what [`name`] and [`unfinished_name`] write.
 pub(super) fn parse_name(name: &str) -> Option<Named> {
-    let id_of = |digits: &str| {
-        (digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
+    let (whole, finished) = name.strip_suffix(UNFINISHED).map_or((name, true), |whole| (whole, false));
+    let stem = whole.strip_suffix(".kv")?;
+    let (origin, digits) = match stem.strip_prefix("data-") {
+        Some(digits) => (Origin::Written, digits),
+        None => (Origin::Merged, stem.strip_prefix("merged-")?),
     };
-    if let Some(digits) = name.strip_prefix("data-").and_then(|n| n.strip_suffix(".kv")) {
-        return Some(Named::Segment(Origin::Written, id_of(digits)?));
-    }
-    let rest = name.strip_prefix("merged-")?;
-    if let Some(digits) = rest.strip_suffix(".kv") {
-        return Some(Named::Segment(Origin::Merged, id_of(digits)?));
-    }
-    Some(Named::Unfinished(id_of(rest.strip_suffix(".kv.tmp")?)?))
+    let well_formed = digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit());
+    let id = if well_formed { digits.parse().ok()? } else { return None };
+    Some(Named { origin, id, finished })
 }
 
 /// An open segment and the account of its bytes. Shared by the key directory's shards, the writer and merges.
@@ -269,15 +270,13 @@ mod tests {
 
     #[test]
     fn names_come_back() {
-        for (text, named) in [
-            (name(Origin::Written, 7), Named::Segment(Origin::Written, 7)),
-            (name(Origin::Merged, u32::MAX), Named::Segment(Origin::Merged, u32::MAX)),
-            (unfinished_name(3), Named::Unfinished(3)),
-        ] {
-            assert_eq!(parse_name(&text), Some(named));
+        for (origin, id) in [(Origin::Written, 7), (Origin::Merged, u32::MAX)] {
+            let named = Named { origin, id, finished: true };
+            assert_eq!(parse_name(&name(origin, id)), Some(named));
+            assert_eq!(parse_name(&unfinished_name(origin, id)), Some(Named { finished: false, ..named }));
         }
         for other in
-            ["data-7.kv", "data-99999999999.kv", "data-0000000007.kv.tmp", "mark", "data-+000000007.kv"]
+            ["data-7.kv", "data-99999999999.kv", "data-0000000007.kv.old", "mark", "data-+000000007.kv"]
         {
             assert_eq!(parse_name(other), None, "{other}");
         }

@@ -240,11 +240,13 @@ impl<F: File> Writer<F> {
         sequence
     }
 
-    /// What may be noted as durable. The segments before the oldest unfinished one are, so the end is never in one
-    /// of them: they may be merged and gone.
-    pub(super) fn durable_end(&self) -> DurableEnd {
+    /// What may be noted as durable. Never in a segment before the oldest unfinished one: those may be merged and
+    /// gone. Never past that one while it is unfinished: a refused write may have left bytes behind its end.
+    pub(super) fn end_to_note(&self) -> DurableEnd {
         let oldest = self.sealed.front().unwrap_or(&self.active);
-        self.durable.max(DurableEnd { segment: oldest.id, position: HEADER_LEN as u64 })
+        let from = DurableEnd { segment: oldest.id, position: HEADER_LEN as u64 };
+        let to = DurableEnd { segment: oldest.id, position: oldest.end() };
+        self.durable.clamp(from, to)
     }
 
     /// Ends all writing.
@@ -295,8 +297,12 @@ impl<F: File> Bitcask<F> {
                 count(&self.counters.written_bytes, len);
                 Ok(removed)
             }
-            // What was written of it lies past the end: the next record overwrites it, and so does recovery.
-            Err(cause) if cause.kind == DiskErrorKind::NoSpace => Err(PutError::DiskFull { cause }),
+            // What was written of it lies past the end: the next record overwrites it, or the segment is cut when
+            // it is sealed.
+            Err(cause) if cause.kind == DiskErrorKind::NoSpace => {
+                writer.active.set_allocated(writer.active.allocated().max(at.position + len));
+                Err(PutError::DiskFull { cause })
+            }
             Err(cause) => {
                 writer.stop(cause.clone());
                 Err(PutError::WriteFailed { cause })
@@ -549,12 +555,10 @@ impl<F: File> Bitcask<F> {
             return;
         }
         count(&self.counters.syncs, 1);
-        if writer.sealed.front().is_some_and(|s| s.id == target.end.segment) {
-            writer.sealed.pop_front();
-        }
         writer.durable = writer.durable.max(target.end);
+        let end = writer.end_to_note();
         drop(writer);
-        self.mark().note(target.end);
+        self.mark().note(end);
     }
 
     pub(super) fn ring_maintenance(&self) {
