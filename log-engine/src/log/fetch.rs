@@ -195,7 +195,8 @@ pub(crate) enum Spot<F> {
     End,
     Recent(Arc<RecentChunk>),
     Segment(Arc<Segment<F>>),
-    Active(Place<F>),
+    /// Of the active segment, or of a rolled one that isn't durable to its end, what may be read.
+    Part(Place<F>),
 }
 
 impl<F: File> PartitionLog<F> {
@@ -214,12 +215,20 @@ impl<F: File> PartitionLog<F> {
         if from < self.active.base {
             let after = self.segments.partition_point(|s| s.base <= from);
             let segment = &self.segments[after.checked_sub(1).expect("the first segment starts the log")];
-            return Ok(Spot::Segment(Arc::clone(segment)));
+            if segment.end <= end {
+                return Ok(Spot::Segment(Arc::clone(segment)));
+            }
+            // Rolled before all of it was durable.
+            let mut place = segment
+                .place(from)
+                .map_err(|cause| FetchError::Disk { partition: self.name.clone(), cause })?;
+            (place.end, place.limit) = (end, self.readable_position_in(segment.base));
+            return Ok(Spot::Part(place));
         }
         let relative = from.0 - self.active.base.0;
         let entries = &self.active.index.entries;
         let after = entries.partition_point(|e| u64::from(e.relative_offset) <= relative);
-        Ok(Spot::Active(Place {
+        Ok(Spot::Part(Place {
             source: Source::File(self.active.file.clone()),
             path: self.active_path(),
             base: self.active.base,
@@ -234,7 +243,12 @@ impl<F: File> PartitionLog<F> {
         if self.readable_end() == self.end {
             return self.active.position;
         }
-        if self.durable_place.segment == self.active.base { self.durable_place.position } else { 0 }
+        self.readable_position_in(self.active.base)
+    }
+
+    /// Position behind the last durable byte of the segment in which the durable end lies.
+    fn readable_position_in(&self, base: Offset) -> u64 {
+        if self.durable_place.segment == base { self.durable_place.position } else { 0 }
     }
 }
 
@@ -284,7 +298,7 @@ fn read_spot<F: File>(
             return Ok(Some((Slice::Recent(chunk, range), next)));
         }
         Spot::Segment(segment) => segment.place(from).map_err(ReadError::Disk),
-        Spot::Active(place) => Ok(place),
+        Spot::Part(place) => Ok(place),
     };
     match place.and_then(|p| p.read(from, max_bytes)) {
         Ok(Found { held, range, next }) => Ok(Some((Slice::Segment(held, range), next))),

@@ -86,7 +86,8 @@ impl<F: File> MarkFile<F> {
 
     /// Writes a later mark into the slot that doesn't hold the latest one.
     pub(crate) fn advance(&mut self, mark: Mark, sync: WriteSync) -> Result<(), DiskError> {
-        if self.given_up || mark == self.mark {
+        // Asked for a synced one, the mark that is there already may still be one that no sync covered.
+        if self.given_up || (mark == self.mark && sync == WriteSync::None) {
             return Ok(());
         }
         let sequence = self.sequence + 1;
