@@ -81,6 +81,36 @@ impl Clock {
         self.0.binary_search_by_key(&node, |&(n, _)| n).map_or(0, |i| self.0[i].1)
     }
 
+    /// Raises `node` to at least `version`.
+    ///
+    /// # Panics
+    /// If the node is above [`NODE_MAX`] or the version 0.
+    pub fn raise(&mut self, node: u16, version: u64) {
+        assert!(node <= NODE_MAX && version > 0, "{node}:{version} is no entry of a clock");
+        match self.0.binary_search_by_key(&node, |&(n, _)| n) {
+            Ok(i) => self.0[i].1 = self.0[i].1.max(version),
+            Err(i) => self.0.insert(i, (node, version)),
+        }
+    }
+
+    /// This clock with everything that `other` has seen.
+    pub fn merge(&mut self, other: &Self) {
+        for &(node, version) in &other.0 {
+            self.raise(node, version);
+        }
+    }
+
+    /// This clock after one more event on `node`.
+    ///
+    /// # Panics
+    /// If the node is above [`NODE_MAX`].
+    #[must_use]
+    pub fn incremented(mut self, node: u16) -> Self {
+        let next = self.version_of(node) + 1;
+        self.raise(node, next);
+        self
+    }
+
     /// Whether this clock has seen everything that `other` has: the same or newer.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {

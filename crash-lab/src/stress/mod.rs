@@ -6,10 +6,20 @@
 
 mod check;
 mod clock;
+pub(crate) mod dump_kv;
 mod dump_line;
+pub(crate) mod dump_log;
+mod folder;
+pub(crate) mod kv_plan;
+mod line_sink;
+mod pace;
+mod run_number;
 mod token;
 mod token_file;
 mod violation;
+mod write;
+mod write_kv;
+mod write_log;
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,9 +27,15 @@ use std::str::FromStr;
 pub use check::{ForeignToken, judge, judge_repeated};
 pub use clock::{Clock, ClockError, NODE_MAX, Order};
 pub use dump_line::{Dump, DumpLine, DumpTextError};
+pub use folder::{CheckError, DumpError, Verdict, check, dump};
+pub use line_sink::{FdLines, LineSink};
+pub use pace::{FOLDER_BYTES_MAX, OPS_PER_SECOND_MAX};
+pub use run_number::RunNumberError;
 pub use token::{Key, Partition, RecordId, Token, TokenError, ValueCrc};
 pub use token_file::{Role, TokenFile, TokenFileError, Transcript, TranscriptError};
 pub use violation::{Cited, EndsFault, Found, FoundRecord, Violation};
+pub use write::{Durability, UnknownDurability, WriteError, WriteOptions, Written, write};
+pub(crate) use write_kv::{clock_of, version_of};
 
 /// An engine that can be stressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

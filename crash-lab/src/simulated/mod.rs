@@ -1,0 +1,14 @@
+//! Both engines on a simulated machine whose power fails, whose syncs fail, whose disk fills and rots, judged from
+//! outside by what was acknowledged.
+//!
+//! Everything follows from one seed and one thread: an engine is moved by single steps (begin an operation, submit a
+//! commit, complete some of what is in flight, a piece of upkeep), in an order that the seed chooses. The same seed gives
+//! the same trace. The tokens and the judge are those of the stress writer.
+
+mod kv;
+mod life;
+mod log;
+mod scenario;
+mod subject;
+
+pub use scenario::{Failure, Scenario, Setup, Summary, UnknownScenario, simulate};

@@ -1,0 +1,52 @@
+//! [`Subject`]: an engine that can be moved by single steps, and the [`Notes`] that are taken of it.
+
+use engine_env::rng::Rng;
+use engine_env::sim::SimHome;
+
+use super::scenario::Setup;
+use crate::stress::{Dump, Durability, Engine, Token};
+
+/// What was attempted and acknowledged, and whether an operation has failed in this life.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    pub(super) attempted: Vec<Token>,
+    pub(super) acked: Vec<Token>,
+    pub(super) failures: u64,
+}
+
+/// An engine on a simulated machine, from one opening to the next crash.
+pub(super) trait Subject: Sized {
+    const ENGINE: Engine;
+
+    /// Recovers what the machine holds. `run` is the number of this life: IDs and clocks never repeat.
+    fn open(
+        home: &SimHome,
+        setup: &Setup,
+        durability: Durability,
+        seed: u64,
+        run: u64,
+    ) -> Result<Self, String>;
+
+    /// One step of the seed's choice. `Err` is a wrong answer: something no fault excuses.
+    fn step(&mut self, rng: &mut Rng, notes: &mut Notes) -> Result<(), String>;
+
+    /// Everything that can be read now. What is in flight needn't be finished.
+    fn dump(&self) -> Dump;
+
+    /// Whether `path` holds records: what may cost a record when it rots.
+    fn holds_records(path: &str) -> bool;
+
+    /// Finishes what is in flight and closes.
+    fn close(self, notes: &mut Notes) -> Result<(), String>;
+}
+
+/// The text of an error with its causes.
+pub(super) fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    text
+}
