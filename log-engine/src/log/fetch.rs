@@ -176,7 +176,10 @@ impl<'a> Iterator for FetchedRecords<'a> {
             self.rest = &self.rest[batch.len()..];
             self.batch_offset = batch.base_offset();
             match batch.records() {
-                Ok(records) => self.records = Some(records),
+                Ok(mut records) => {
+                    records.skip_to(self.of.from);
+                    self.records = Some(records);
+                }
                 Err(cause) => return Some(Err(self.error(cause))),
             }
         }

@@ -6,6 +6,7 @@
 //! (stale data).
 
 use super::record::{NO_TIMESTAMP, Record, RecordView};
+use super::varint;
 use crate::Offset;
 
 // Offsets of the fields, each built from the one before it.
@@ -280,11 +281,18 @@ impl<'a> Batch<'a> {
     /// Checks that this is the batch that comes next, whole and unharmed.
     #[inline]
     pub(crate) fn check_next(&self, expected: Offset) -> Result<(), BatchError> {
+        self.check_base_offset(expected)?;
+        self.check_crc()
+    }
+
+    /// Checks that this batch starts at the offset that comes next.
+    #[inline]
+    pub(crate) fn check_base_offset(&self, expected: Offset) -> Result<(), BatchError> {
         let found = self.base_offset_field();
         if u64::try_from(found) != Ok(expected.0) {
             return Err(BatchError::BaseOffset { expected: expected.0, found });
         }
-        self.check_crc()
+        Ok(())
     }
 
     /// The records.
@@ -315,6 +323,23 @@ pub struct Records<'a> {
     span: i32,
     count: i32,
     index: i32,
+}
+
+impl Records<'_> {
+    /// Leaves out the records before `from`, by their lengths alone where each offset has its record.
+    pub(crate) fn skip_to(&mut self, from: Offset) {
+        while self.span == self.count
+            && self.index < self.count
+            && self.base_offset.plus(u64::from(self.index.unsigned_abs())) < from
+        {
+            let mut rest = self.rest;
+            let body = varint::take_int(&mut rest).and_then(|n| rest.get(usize::try_from(n).ok()?..));
+            // A length that can't be true is next()'s to report.
+            let Some(behind) = body else { return };
+            self.rest = behind;
+            self.index += 1;
+        }
+    }
 }
 
 impl<'a> Iterator for Records<'a> {

@@ -133,47 +133,25 @@ impl From<DiskError> for ReadError {
     }
 }
 
+/// How closely the batches in front of the wanted one are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Skipping {
+    /// Only that each continues the one before.
+    Headers,
+    /// Their checksums too.
+    Checked,
+}
+
 impl<F: File> Place<F> {
     /// The batches from the one that holds `from` on: at least one, and no more than `max_bytes` otherwise. Every
     /// one is checked: checksum, and that its base offset continues the one before.
     pub(crate) fn read(self, from: Offset, max_bytes: usize) -> Result<Found, ReadError> {
-        let mut window = Window::new(self.source, self.limit, max_bytes.clamp(64 << 10, 1 << 20));
-        let (mut at, mut expected) = (0, self.base);
-        if let Some(hint) = self.hint {
-            // The index has no checksum: the batch has to confirm what the entry says.
-            let position = u64::from(hint.position);
-            let last = self.base.plus(u64::from(hint.relative_offset));
-            if let Ok(batch) = window.batch_at(position)?
-                && batch.last_offset() == last
-                && batch.base_offset() >= self.base
-                && batch.check_crc().is_ok()
-            {
-                (at, expected) = (position, batch.base_offset());
-            }
-        }
-        let first_len = loop {
-            let why = match window.batch_at(at)?.and_then(|b| b.check_next(expected).map(|()| b)) {
-                Ok(batch) if batch.last_offset() >= from => break batch.len(),
-                Ok(batch) => {
-                    at += batch.len() as u64;
-                    expected = batch.next_offset();
-                    continue;
-                }
-                Err(why) => why,
-            };
-            let hint = declared_end(&mut window, at)?;
-            let resumed = window.resume_after(at, expected.plus(1), self.end, hint)?;
-            let until = resumed.map_or(self.end, |(_, offset)| offset);
-            if from < until || resumed.is_none() {
-                return Err(ReadError::Damaged(Damage {
-                    segment: self.path,
-                    position: at,
-                    offset: expected,
-                    until,
-                    why,
-                }));
-            }
-            (at, expected) = resumed.expect("checked above");
+        let mut window = Window::new(self.source.clone(), self.limit, max_bytes.clamp(64 << 10, 1 << 20));
+        // Batches in front of the wanted one only lead there. If they lead astray, they are looked at closely.
+        let (at, first_len) = match self.find(&mut window, from, Skipping::Headers) {
+            Ok(found) => found,
+            Err(ReadError::Damaged(_)) => self.find(&mut window, from, Skipping::Checked)?,
+            Err(error) => return Err(error),
         };
         let bytes = window.bytes_at(at, max_bytes.max(first_len))?;
         let mut len = first_len;
@@ -189,6 +167,58 @@ impl<F: File> Place<F> {
         }
         let (held, range) = window.hold(at, len);
         Ok(Found { held, range, next })
+    }
+
+    /// Position and length of the batch that holds `from`, which is whole.
+    fn find(
+        &self,
+        window: &mut Window<F>,
+        from: Offset,
+        skipping: Skipping,
+    ) -> Result<(u64, usize), ReadError> {
+        let checked = |batch: &Batch<'_>, expected: Offset| match skipping {
+            Skipping::Headers if batch.last_offset() < from => batch.check_base_offset(expected),
+            Skipping::Headers | Skipping::Checked => batch.check_next(expected),
+        };
+        let (mut at, mut expected) = (0, self.base);
+        if let Some(hint) = self.hint {
+            // The index has no checksum: the batch has to confirm what the entry says.
+            let position = u64::from(hint.position);
+            let last = self.base.plus(u64::from(hint.relative_offset));
+            if let Ok(batch) = window.batch_at(position)?
+                && batch.last_offset() == last
+                && batch.base_offset() >= self.base
+                && checked(&batch, batch.base_offset()).is_ok()
+            {
+                (at, expected) = (position, batch.base_offset());
+            }
+        }
+        loop {
+            let why = match window.batch_at(at)?.and_then(|b| checked(&b, expected).map(|()| b)) {
+                Ok(batch) if batch.last_offset() >= from => return Ok((at, batch.len())),
+                Ok(batch) => {
+                    at += batch.len() as u64;
+                    expected = batch.next_offset();
+                    continue;
+                }
+                Err(why) => why,
+            };
+            let resumed = match skipping {
+                Skipping::Headers => None,
+                Skipping::Checked => {
+                    let hint = declared_end(window, at)?;
+                    window.resume_after(at, expected.plus(1), self.end, hint)?
+                }
+            };
+            let until = resumed.map_or(self.end, |(_, offset)| offset);
+            match resumed {
+                Some(resumed) if from >= until => (at, expected) = resumed,
+                _ => {
+                    let (segment, position, offset) = (self.path.clone(), at, expected);
+                    return Err(ReadError::Damaged(Damage { segment, position, offset, until, why }));
+                }
+            }
+        }
     }
 }
 
