@@ -234,10 +234,9 @@ impl<F: File> Machine<F> for PeriodicSync<F> {
     fn on_done(&self, done: Done<F>) {
         let target = self.state().in_flight.take().expect("one sync is in flight");
         self.core.sync_done(&target, done.result.map(drop));
-        // A segment that a roll left behind comes first; the active one follows at once, then it is quiet.
-        let mut state = self.state();
-        if self.core.sync_target().is_none() || state.due + self.every < Instant::now() {
-            state.due = Instant::now() + self.every;
+        // Segments that a roll left behind come first, at once one after the other.
+        if target.is_last {
+            self.state().due = Instant::now() + self.every;
         }
     }
 

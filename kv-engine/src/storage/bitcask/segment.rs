@@ -104,12 +104,13 @@ impl Header {
         if bytes[..VERSION_AT] != MAGIC {
             return Err(SegmentHeaderError::Magic);
         }
+        // Before the checksum: another version's header may be of another length.
+        if u32_at(VERSION_AT) != VERSION {
+            return Err(SegmentHeaderError::Version { found: u32_at(VERSION_AT) });
+        }
         let (stored, computed) = (u32_at(CRC_AT), crc32fast::hash(&bytes[..CRC_AT]));
         if stored != computed {
             return Err(SegmentHeaderError::Checksum { stored, computed });
-        }
-        if u32_at(VERSION_AT) != VERSION {
-            return Err(SegmentHeaderError::Version { found: u32_at(VERSION_AT) });
         }
         let flags = u32_at(FLAGS_AT);
         Ok(Self {

@@ -543,7 +543,8 @@ impl<F: File> Bitcask<F> {
         }
         writer.sealed.iter().chain(std::iter::once(&writer.active)).find_map(|segment| {
             let end = DurableEnd { segment: segment.id, position: segment.end() };
-            (end > writer.durable).then(|| SyncTarget { file: segment.file.clone(), end })
+            let is_last = segment.id == writer.active.id;
+            (end > writer.durable).then(|| SyncTarget { file: segment.file.clone(), end, is_last })
         })
     }
 
@@ -573,6 +574,8 @@ impl<F: File> Bitcask<F> {
 pub struct SyncTarget<F> {
     /// The file.
     pub file: F,
+    /// With it, everything that was written when it was asked for is durable; else there is more to sync.
+    pub is_last: bool,
     end: DurableEnd,
 }
 
