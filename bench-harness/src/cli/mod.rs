@@ -4,6 +4,7 @@ mod bench;
 mod choice;
 mod compare;
 mod describe;
+mod inspect;
 mod limits;
 mod list;
 mod report;
@@ -73,6 +74,8 @@ enum Command {
     Limits(limits::LimitsArgs),
     /// Make the report of a result folder again from its raw data.
     Report(report::ReportArgs),
+    /// Look into a segment, an index or a result folder; damage is located.
+    Inspect(inspect::InspectArgs),
 }
 
 /// Why a command ended badly.
@@ -108,6 +111,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
         Command::Describe(args) => describe::describe(&args, workbench),
         Command::Limits(args) => limits::limits(&args),
         Command::Report(args) => report::report(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
     };
     let (message, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,
