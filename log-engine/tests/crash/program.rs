@@ -192,7 +192,26 @@ impl World {
             Step::Interval => self.upkeep(Interval::Passed),
             Step::Reopen => self.reopen()?,
         }
-        self.take_acks()
+        self.take_acks()?;
+        self.read_along()
+    }
+
+    /// A reader that follows the log, from the start each time, sees nothing that may vanish.
+    fn read_along(&self) -> Verdict {
+        let Some((log, ends)) = self.log.as_ref().and_then(|l| Some((l, l.ends(&self.partition)?))) else {
+            return Ok(());
+        };
+        let readable = if self.config.durability == Durability::Synced { ends.durable } else { ends.end };
+        let mut at = ends.start;
+        while at < readable {
+            // Without the power nothing can be read.
+            let Ok(fetched) = log.fetch(&self.partition, at, 2000) else { return Ok(()) };
+            at = fetched.next_offset();
+            if fetched.is_empty() || at > readable {
+                return Err(format!("a reader was shown offsets up to {at}, with {ends:?}"));
+            }
+        }
+        Ok(())
     }
 
     fn append(&mut self, records: u8, bytes: u16) -> Verdict {
