@@ -205,7 +205,7 @@ impl World {
         let mut at = ends.start;
         while at < readable {
             // Without the power nothing can be read.
-            let Ok(fetched) = log.fetch(&self.partition, at, 2000) else { return Ok(()) };
+            let Ok(fetched) = log.fetch(&self.partition, at, 20_000) else { return Ok(()) };
             at = fetched.next_offset();
             if fetched.is_empty() || at > readable {
                 return Err(format!("a reader was shown offsets up to {at}, with {ends:?}"));
