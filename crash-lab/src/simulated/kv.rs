@@ -14,7 +14,7 @@ use super::subject::{Notes, Subject, told};
 use crate::stress::kv_plan::{OwnKeys, RaceKeys, Shape, Step};
 use crate::stress::{Clock, Dump, Durability, Engine, Key, Token, ValueCrc, clock_of, dump_kv, version_of};
 
-const SHAPE: Shape = Shape { own_keys: 16, race_keys: 2, value_bytes_max: 1_500 };
+const SHAPE: Shape = Shape { own_keys: 16, race_keys: 2, value_bytes_max: 15_000 };
 const IN_FLIGHT_MAX: usize = 6;
 const NOW_MS: i64 = 1_700_000_000_000;
 

@@ -104,7 +104,7 @@ impl<'a> History<'a> {
         loop {
             self.run += 1;
             if recovery == Recovery::CutShort && self.rng.random_bool(0.3) {
-                self.home.crash_at_step(self.rng.random_range(0..40));
+                self.home.crash_at_step(self.rng.random_range(0..16));
             }
             let opened = S::open(&self.home, self.setup, self.durability, self.seed, self.run);
             if self.home.is_powered() {

@@ -61,7 +61,8 @@ impl Subject for LogSubject {
                 Readers::SeeAll
             },
             run,
-            seq: 0,
+            // Four digits from the start: IDs, and so batches, of equal length.
+            seq: 1_000,
             in_flight: HashMap::new(),
             next_token: 0,
             failed_at: HashMap::new(),
@@ -100,13 +101,13 @@ impl LogSubject {
     fn append(&mut self, rng: &mut Rng, notes: &mut Notes) {
         let to = TopicPartition::new(TOPIC, rng.random_range(0..PARTITIONS));
         let partition = Partition { topic: to.topic.clone(), partition: to.partition };
-        let records = if rng.random_bool(0.6) { 1 } else { rng.random_range(2..8) };
+        let records = if rng.random_bool(0.7) { 1 } else { rng.random_range(2..8) };
         let (mut tokens, mut drafts) = (Vec::new(), Vec::new());
         for _ in 0..records {
             self.seq += 1;
             let id = RecordId { run: self.run, thread: 0, seq: self.seq };
             // Some batches of equal length, some across sectors: stale bytes would fit, or not.
-            let len = if rng.random_bool(0.5) { 200 } else { rng.random_range(0..700) };
+            let len = if rng.random_bool(0.7) { 200 } else { rng.random_range(0..700) };
             let mut value = vec![0; len];
             rng.fill_bytes(&mut value);
             let crc = ValueCrc::of(&value);
