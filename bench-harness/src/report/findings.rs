@@ -59,15 +59,6 @@ impl Setting {
     pub(crate) fn load_words(&self) -> String {
         load_words(&self.load)
     }
-
-    /// One line that tells this setting from the others.
-    pub(crate) fn title(&self) -> String {
-        let world = match &self.world {
-            World::Native => String::new(),
-            World::Simulated(profile) => format!(", simulated {profile}"),
-        };
-        format!("{}, {}, {}{world}", durability_name(&self.durability), self.load_words(), self.workload)
-    }
 }
 
 /// A load in words.
@@ -84,6 +75,8 @@ pub(crate) fn load_words(load: &Load) -> String {
         },
     };
     match &load.label {
+        // A closed loop's label tells how many are in flight.
+        Some(label) if !label.is_empty() && load.kind == LoadKind::Closed => label.clone(),
         Some(label) if !label.is_empty() => format!("{amount} ({label})"),
         _ => amount,
     }

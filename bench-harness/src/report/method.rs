@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::report::findings::{Findings, durability_promise, sentence};
-use crate::report::quantity::{count, micros, number};
+use crate::report::findings::{Findings, capital, durability_promise, sentence};
+use crate::report::quantity::{count, exact, micros, number};
 use crate::report::record::{LoadKind, Measurement, Run};
 
 /// A heading and its sentences.
@@ -77,14 +77,14 @@ fn order(findings: &Findings<'_>) -> Vec<String> {
         let pairs: BTreeSet<u32> = runs.iter().filter_map(|m| m.pair).collect();
         let mut text = format!(
             "{}: {} pairs of runs in the order {letters} (A = {a}, B = {b})",
-            finding.setting.title(),
+            capital(&findings.title(finding)),
             pairs.len()
         );
         if let Some(seconds) = same(runs.iter().map(|m| m.measured_s)) {
-            text.push_str(&format!(", {} s measured each", number(seconds)));
+            text.push_str(&format!(", {} s measured each", exact(seconds)));
         }
         if let Some(seconds) = same(runs.iter().map(|m| m.warmup_s)).filter(|w| *w > 0.0) {
-            text.push_str(&format!(" after {} s of warm-up", number(seconds)));
+            text.push_str(&format!(" after {} s of warm-up", exact(seconds)));
         }
         text.push('.');
         s.push(text);

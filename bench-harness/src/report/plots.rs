@@ -157,7 +157,7 @@ pub(crate) fn latency_over_time(
         y_axis,
         format!("{id}-latency-over-time"),
         "Latency over time",
-        "Lower is better. One line per run; seconds count from the start of the measured time. Spikes that come back are the engine's own work: segment rolls, merges, syncs.",
+        "Lower is better. One line per run; seconds count from the start of the measured time. Spikes that come back at equal distances are usually the engine's own work: segment rolls, merges, syncs.",
     )
 }
 
@@ -183,7 +183,7 @@ pub(crate) fn throughput_over_time(
         y_axis,
         format!("{id}-throughput-over-time"),
         "Throughput over time",
-        "One line per run. Under a fixed offered rate a flat line is an engine that keeps up; dips followed by peaks are stalls and their backlog.",
+        "One line per run. Where operations arrive evenly, a flat line is an engine that keeps up; dips followed by peaks are stalls and their backlog. Where they arrive in batches, both engines follow the same batches.",
     )
 }
 

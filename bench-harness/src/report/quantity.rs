@@ -39,6 +39,11 @@ pub(crate) fn thousands(v: f64) -> String {
     text
 }
 
+/// A number as it was given, for figures that others published: rounding 99.99 % to 100 % would change the claim.
+pub(crate) fn exact(v: f64) -> String {
+    if v.fract() == 0.0 && v.abs() < 1e15 { thousands(v) } else { v.to_string() }
+}
+
 /// A count, all digits kept.
 pub(crate) fn count(v: u64) -> String {
     thousands(v as f64)
@@ -108,6 +113,7 @@ mod tests {
         assert_eq!(number(1_999.6), "2,000");
         assert_eq!(number(0.000_12), "1.2e-4");
         assert_eq!(number(f64::NAN), NONE);
+        assert_eq!((exact(99.999), exact(340_000.0)), ("99.999".to_owned(), "340,000".to_owned()));
         assert_eq!(interval([0.5, 1234.0]), "0.50 to 1,230");
         assert_eq!(bytes(2_500_000_000.0), "2.50 GB");
     }

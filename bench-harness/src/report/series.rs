@@ -1,7 +1,7 @@
 //! `*.csv` beside a run: what happened second by second, for the plots over time.
 //!
 //! Columns: `second,operation,count,errors,p50_us,p99_us,max_us,lag_us`. A second is counted from the start of the measured
-//! time by when the operations were *due*; an empty cell means that nothing was answered, or too little to say.
+//! time by when the operations were answered; an empty cell means that nothing was answered, or too little to say.
 
 use std::path::{Path, PathBuf};
 

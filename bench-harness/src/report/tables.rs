@@ -5,7 +5,9 @@ use crate::report::findings::{
     Finding, Findings, Role, Side, capital, durability_name, load_words, metric_name, metric_text,
     verdict_words,
 };
-use crate::report::quantity::{NONE, bytes, count, interval, micros, number, or_dash, per_second, ratio};
+use crate::report::quantity::{
+    NONE, bytes, count, exact, interval, micros, number, or_dash, per_second, ratio,
+};
 use crate::report::record::{ClaimVerdict, Comparison, ComparisonVerdict, Measurement, Run};
 
 /// A cost: its name, how a measurement tells it, how it reads.
@@ -388,14 +390,18 @@ pub(crate) fn against_limits(findings: &Findings<'_>) -> Option<Table> {
 
 /// The claims with their verdicts.
 pub(crate) fn claims(run: &Run) -> Table {
-    let figure = |before: Option<f64>, after: Option<f64>, unit: &str, ratio_: Option<f64>| {
+    let figure = |before: Option<f64>,
+                  after: Option<f64>,
+                  unit: &str,
+                  times: Option<f64>,
+                  text_of: fn(f64) -> String| {
         let mut text = match (before, after) {
-            (Some(b), Some(a)) => format!("{} to {} {unit}", number(b), number(a)),
-            (Some(one), None) | (None, Some(one)) => format!("{} {unit}", number(one)),
+            (Some(b), Some(a)) => format!("{} to {} {unit}", text_of(b), text_of(a)),
+            (Some(one), None) | (None, Some(one)) => format!("{} {unit}", text_of(one)),
             (None, None) => String::new(),
         };
-        if let Some(r) = ratio_ {
-            let times = ratio(r);
+        if let Some(times) = times {
+            let times = format!("{}×", text_of(times));
             text = if text.is_empty() { times } else { format!("{} ({times})", text.trim_end()) };
         }
         if text.is_empty() { NONE.to_owned() } else { text }
@@ -407,7 +413,7 @@ pub(crate) fn claims(run: &Run) -> Table {
             let measured = c.measured.as_ref().map_or_else(
                 || NONE.to_owned(),
                 |m| {
-                    let mut text = figure(m.before, m.after, &m.unit, m.ratio);
+                    let mut text = figure(m.before, m.after, &m.unit, m.ratio, number);
                     if let Some(ci) = m.ci95 {
                         text.push_str(&format!(", 95 %: {}", interval(ci)));
                     }
@@ -423,7 +429,7 @@ pub(crate) fn claims(run: &Run) -> Table {
             vec![
                 c.id.as_str().into(),
                 c.statement.as_str().into(),
-                figure(c.claimed.before, c.claimed.after, &c.claimed.unit, c.claimed.ratio).into(),
+                figure(c.claimed.before, c.claimed.after, &c.claimed.unit, c.claimed.ratio, exact).into(),
                 measured.into(),
                 Cell::toned(c.verdict.to_string(), tone),
                 c.why.as_str().into(),

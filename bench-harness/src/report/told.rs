@@ -60,7 +60,9 @@ pub(crate) fn introduction<'a>(findings: &Findings<'a>) -> Introduction<'a> {
         .iter()
         .map(|name| {
             let role = findings.main.iter().find_map(|f| f.side(name)).map(|s| s.role);
-            let mut about = sentence(run.engine_about(name));
+            // The first sentence here; the whole stands with the method.
+            let about = run.engine_about(name);
+            let mut about = sentence(about.split_once(". ").map_or(about, |(first, _)| first));
             if role == Some(Role::Floor) {
                 about.push_str(" What it takes is the cost of measuring: the floor under all figures.");
             }
