@@ -107,3 +107,71 @@ fn what_a_program_reads_is_json() {
         assert!(json.is_array() || json.is_object());
     }
 }
+
+#[test]
+fn stress_writes_dumps_and_judges_and_a_lost_operation_is_exit_code_1() {
+    for engine in ["kv", "log"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let write = ["stress", "write", "--engine", engine, "--dir", "data", "--seed", "1", "--ops", "200"];
+        let written = workbench(&[&write[..], &["--durability", "os"]].concat(), dir.path());
+        assert_eq!(written.status.code(), Some(0), "{}", said(&written));
+        std::fs::write(dir.path().join("lines"), &written.stdout).expect("written");
+        let check = ["stress", "check", "--engine", engine, "--dir", "data", "--acked", "lines"];
+        let judged = workbench(&[&check[..], &["--attempted", "lines"]].concat(), dir.path());
+        assert_eq!(judged.status.code(), Some(0), "{}", String::from_utf8_lossy(&judged.stdout));
+        let dump = ["stress", "dump", "--engine", engine, "--dir", "data"];
+        let (first, second) = (workbench(&dump, dir.path()), workbench(&dump, dir.path()));
+        assert!(
+            !first.stdout.is_empty() && first.stdout == second.stdout,
+            "two dumps in a row are identical"
+        );
+        // An empty folder holds nothing of what was acknowledged.
+        let empty = ["stress", "write", "--engine", engine, "--dir", "other", "--seed", "2", "--ops", "1"];
+        assert_eq!(workbench(&empty, dir.path()).status.code(), Some(0));
+        let check = ["stress", "check", "--engine", engine, "--dir", "other", "--acked", "lines"];
+        let judged = workbench(&check, dir.path());
+        assert_eq!(judged.status.code(), Some(1), "{}", said(&judged));
+        assert!(!judged.stdout.is_empty(), "each violation is printed");
+    }
+}
+
+#[test]
+fn inspect_locates_damage_in_segments_of_both_engines() {
+    for (engine, ending) in [("kv", ""), ("log", ".log")] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let write = ["stress", "write", "--engine", engine, "--dir", "data", "--seed", "1", "--ops", "500"];
+        assert_eq!(workbench(&write, dir.path()).status.code(), Some(0));
+        let segment = largest(&dir.path().join("data"), ending);
+        let name = segment.to_str().expect("utf-8");
+        let whole = workbench(&["inspect", name], dir.path());
+        assert_eq!(whole.status.code(), Some(0), "{name}: {}", said(&whole));
+        let mut bytes = std::fs::read(&segment).expect("readable");
+        let at = bytes.iter().rposition(|b| *b != 0).expect("not empty") / 2;
+        bytes[at] ^= 0xff;
+        std::fs::write(&segment, bytes).expect("written");
+        let damaged = workbench(&["inspect", name], dir.path());
+        assert_eq!(damaged.status.code(), Some(1), "{name}: {}", said(&damaged));
+        let told = String::from_utf8_lossy(&damaged.stdout).into_owned();
+        assert!(told.contains("damage at byte"), "{told}");
+    }
+}
+
+/// The largest file below `dir` whose name ends so.
+fn largest(dir: &Path, ending: &str) -> std::path::PathBuf {
+    let mut folders = vec![dir.to_owned()];
+    let mut found: Option<(u64, std::path::PathBuf)> = None;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("readable") {
+            let entry = entry.expect("entry");
+            let about = entry.metadata().expect("about");
+            if about.is_dir() {
+                folders.push(entry.path());
+            } else if entry.file_name().to_string_lossy().ends_with(ending)
+                && found.as_ref().is_none_or(|(len, _)| about.len() > *len)
+            {
+                found = Some((about.len(), entry.path()));
+            }
+        }
+    }
+    found.expect("there is a file").1
+}

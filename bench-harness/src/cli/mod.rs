@@ -9,6 +9,7 @@ mod limits;
 mod list;
 mod report;
 mod run;
+mod stress;
 mod text;
 
 pub use bench::{comparison, repeat_report_line};
@@ -76,6 +77,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Look into a segment, an index or a result folder; damage is located.
     Inspect(inspect::InspectArgs),
+    /// Write until killed, dump what survived, judge it.
+    Stress(stress::StressArgs),
 }
 
 /// Why a command ended badly.
@@ -112,6 +115,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
         Command::Limits(args) => limits::limits(&args),
         Command::Report(args) => report::report(&args),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Stress(args) => stress::stress(&args),
     };
     let (message, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,

@@ -51,7 +51,7 @@ impl Effort {
     fn throughput_pairs(self) -> u32 {
         match self {
             Self::Smoke => 0,
-            Self::Quick => 3,
+            Self::Quick => 4,
             Self::Full => 10,
         }
     }
@@ -83,7 +83,7 @@ impl Effort {
 
     /// For all pairs of latency at equal load together; 0 = `run_length` alone counts.
     fn pairs_budget(self) -> Duration {
-        if self == Self::Quick { Duration::from_secs(112) } else { Duration::ZERO }
+        if self == Self::Quick { Duration::from_secs(108) } else { Duration::ZERO }
     }
 
     fn run_length(self) -> (Duration, Duration) {

@@ -3,8 +3,11 @@
 use super::PairedRatio;
 use crate::report::record::{Better, ComparisonVerdict};
 
-/// Judges a ratio: both of its intervals must leave 1 out, and it must be larger than the difference that an
-/// engine's runs show against themselves (`self_ratio`), which is the least this machine can tell apart.
+/// Fewer pairs of an engine with itself say nothing about what the machine can tell apart.
+const SELF_PAIRS_MIN: usize = 3;
+
+/// Judges a ratio: both of its intervals must leave 1 out, and it must be larger than the half-width of the interval
+/// that engines' runs show against themselves (`self_ratio`), which is the least this machine can tell apart.
 #[must_use]
 pub fn judge(
     ratio: Option<&PairedRatio>,
@@ -19,8 +22,10 @@ pub fn judge(
         Better::Lower => (ComparisonVerdict::BBetter, ComparisonVerdict::ABetter),
     };
     let boot = ratio.bootstrap_ci95.unwrap_or(t);
-    let least =
-        self_ratio.and_then(|r| r.ci95).map_or(0.0, |[low, high]| low.ln().abs().max(high.ln().abs()));
+    let least = self_ratio
+        .filter(|r| r.pairs >= SELF_PAIRS_MIN)
+        .and_then(|r| r.ci95)
+        .map_or(0.0, |[low, high]| 0.5 * (high / low).ln());
     if ratio.ratio.ln().abs() <= least {
         ComparisonVerdict::NoDifference
     } else if t[0] > 1.0 && boot[0] > 1.0 {

@@ -1,0 +1,121 @@
+//! `workbench stress`: write until killed, dump what survived, judge it. One line is one write(2): `try TOKEN` before an
+//! operation starts, `ack TOKEN` after it was acknowledged.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use crash_lab::stress::{self, Durability, Engine, FdLines, Role, TokenFile, WriteOptions};
+
+use super::{Failure, stop_on_ctrl_c};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example, with a kill in the middle:
+  workbench stress write --engine kv --dir /data/stress --seed 1 > lines & sleep 3; kill -9 $!
+  workbench stress check --engine kv --dir /data/stress --acked lines --attempted lines")]
+pub(super) struct StressArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Write a varied, seeded mix until killed, printing what is tried and what is acknowledged
+    Write {
+        /// kv or log
+        #[arg(long, value_name = "E")]
+        engine: Engine,
+        /// Folder; continued if an earlier run was killed there
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Seed of all choices
+        #[arg(long, value_name = "S")]
+        seed: u64,
+        /// End after so many operations
+        #[arg(long, value_name = "N")]
+        ops: Option<u64>,
+        /// When an operation is acknowledged: os, synced or interval:MS
+        #[arg(long, value_name = "D", default_value = "synced")]
+        durability: Durability,
+    },
+    /// Recover a folder and print what it holds, sorted; damage as `bad` lines
+    Dump {
+        /// kv or log
+        #[arg(long, value_name = "E")]
+        engine: Engine,
+        /// Folder
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Judge a folder by what was acknowledged; exit code 1 with every violation
+    Check {
+        /// kv or log
+        #[arg(long, value_name = "E")]
+        engine: Engine,
+        /// Folder
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// File of acknowledged tokens, one a line, or the writer's own lines
+        #[arg(long, value_name = "FILE")]
+        acked: PathBuf,
+        /// File of attempted tokens, one a line; with it, what was never attempted is found too
+        #[arg(long, value_name = "FILE")]
+        attempted: Option<PathBuf>,
+    },
+}
+
+pub(super) fn stress(args: &StressArgs) -> Result<(), Failure> {
+    match &args.what {
+        What::Write { engine, dir, seed, ops, durability } => {
+            let options = WriteOptions { seed: *seed, ops: *ops, durability: *durability };
+            let out = FdLines::to(std::io::stdout()).map_err(Failure::input)?;
+            let written =
+                stress::write(*engine, dir, &options, &out, &stop_on_ctrl_c()).map_err(Failure::input)?;
+            let _ = writeln!(
+                std::io::stderr(),
+                "run {}: {} operations attempted, {} acknowledged",
+                written.run,
+                written.attempted,
+                written.acknowledged
+            );
+            Ok(())
+        }
+        What::Dump { engine, dir } => {
+            let dump = stress::dump(*engine, dir).map_err(Failure::input)?;
+            std::io::stdout().write_all(dump.to_string().as_bytes()).map_err(Failure::input)
+        }
+        What::Check { engine, dir, acked, attempted } => {
+            let acked = tokens(acked, Role::Acked)?;
+            let attempted = attempted.as_deref().map(|file| tokens(file, Role::Attempted)).transpose()?;
+            let verdict = stress::check(*engine, dir, &acked, attempted.as_ref()).map_err(Failure::input)?;
+            let mut out = std::io::stdout().lock();
+            for damage in &verdict.damage {
+                let _ = writeln!(out, "{damage}");
+            }
+            for violation in &verdict.violations {
+                let _ = writeln!(out, "{violation}");
+            }
+            match verdict.violations.len() {
+                0 => {
+                    let known = acked.tokens().len();
+                    let _ = writeln!(
+                        out,
+                        "fine: {known} acknowledged operations, {} lines dumped",
+                        verdict.lines
+                    );
+                    Ok(())
+                }
+                n => Err(Failure::Check(format!("{}: {n} violations, listed above", dir.display()))),
+            }
+        }
+    }
+}
+
+fn tokens(file: &Path, role: Role) -> Result<TokenFile, Failure> {
+    let name = file.display().to_string();
+    let bytes = std::fs::read(file).map_err(|e| {
+        Failure::Input(format!("{name}: can't be read ({e}); check the path and its permissions"))
+    })?;
+    TokenFile::parse(&name, &bytes, role).map_err(Failure::input)
+}

@@ -1,0 +1,104 @@
+//! Every engine of the workspace answers rightly, at every durability, in both loops, with small segments.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use bench_harness::durability::Durability;
+use bench_harness::engine::EngineRegistry;
+use bench_harness::load::Bound;
+use bench_harness::run::{Arriving, RunPlan, run_once};
+use engine_env::rng::Seed;
+use workloads::{OpKind, OpenOptions, Registry};
+
+#[test]
+fn every_engine_answers_rightly_at_every_durability() {
+    let set = [("members", "300"), ("mix.delete", "0.1"), ("mix.update", "0.3")]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .to_vec();
+    let workload = Registry::standard()
+        .open("member-update", &OpenOptions { set, ..OpenOptions::default() })
+        .expect("it comes with the workbench")
+        .workload;
+    let engines = EngineRegistry::standard();
+    assert_eq!(engines.names(), ["memory", "kv-store", "log"]);
+    for engine in engines.iter() {
+        for durability in [Durability::Os, Durability::Synced, Durability::IntervalMs(20)] {
+            for arriving in [Arriving::Closed { clients: 32 }, Arriving::Open { rate_per_s: 20_000.0 }] {
+                let dir = tempfile::tempdir().expect("a folder");
+                let has = |name: &str| engine.settings().iter().any(|s| s.name == name);
+                let mut settings = BTreeMap::new();
+                if has("segment-bytes") {
+                    settings.insert("segment-bytes".to_owned(), "262144".to_owned());
+                }
+                if has("partitions") {
+                    settings.insert("partitions".to_owned(), "3".to_owned());
+                }
+                let plan = RunPlan {
+                    engine,
+                    workload: &*workload,
+                    durability,
+                    settings: &settings,
+                    arriving,
+                    warmup: Duration::from_millis(20),
+                    bound: Bound::operations(4_000),
+                    seed: Seed(3),
+                    dir: dir.path().join("data"),
+                    histograms: None,
+                    memory_per_s: None,
+                };
+                let what = format!("{} {durability} {arriving:?}", engine.name());
+                let outcome = run_once(plan, &Arc::new(AtomicBool::new(false))).expect(&what);
+                let all = outcome.tally.all();
+                assert_eq!(all.wrong, 0, "{what}: {:?}", outcome.tally.wrong_examples);
+                assert_eq!(all.errors, 0, "{what}: {:?}", outcome.tally.error_examples);
+                assert_eq!(all.answered, 4_000, "{what}");
+                for kind in [OpKind::ReadProfile, OpKind::UpdateProfile, OpKind::DeleteProfile] {
+                    assert!(outcome.tally.class(kind).answered > 100, "{what}: {kind}");
+                }
+                assert!(outcome.live_bytes > 50_000, "{what}: {}", outcome.live_bytes);
+                if engine.capabilities().durable {
+                    assert!(outcome.engine.written_bytes > 500_000, "{what}: {:?}", outcome.engine);
+                    assert!(outcome.engine.tail_events > 0, "{what}: {:?}", outcome.engine);
+                    assert!(outcome.disk_bytes > 0, "{what}");
+                }
+                if durability == Durability::Synced && engine.capabilities().durable {
+                    assert!(outcome.engine.syncs > 0, "{what}: {:?}", outcome.engine);
+                }
+                assert!(!dir.path().join("data").exists(), "{what}: the data is removed");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_setting_that_makes_no_sense_is_named() {
+    let workload = Registry::standard().by_name("member-update").expect("it comes with the workbench");
+    let engines = EngineRegistry::standard();
+    for (engine, name, value, words) in [
+        ("kv-store", "shards", "many", "shards"),
+        ("kv-store", "segment-bytes", "1", "segment_bytes"),
+        ("log", "io", "magic", "auto, uring or blocking"),
+        ("log", "nosuch", "1", "segment-bytes"),
+        ("memory", "io", "auto", "none"),
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let settings = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        let plan = RunPlan {
+            engine: engines.by_name(engine).expect("it is there"),
+            workload: &*workload,
+            durability: Durability::Os,
+            settings: &settings,
+            arriving: Arriving::Closed { clients: 1 },
+            warmup: Duration::ZERO,
+            bound: Bound::operations(1),
+            seed: Seed(1),
+            dir: dir.path().join("data"),
+            histograms: None,
+            memory_per_s: None,
+        };
+        let error = run_once(plan, &Arc::new(AtomicBool::new(false))).expect_err(name).to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
