@@ -4,7 +4,7 @@
 
 use crash_lab::simulated::{Failure, Scenario, Setup, Summary, simulate};
 
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 200;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().map_or(otherwise, |text| text.parse().expect("a number in the environment"))

@@ -95,7 +95,7 @@ impl Subject for KvSubject {
     }
 
     fn close(mut self, notes: &mut Notes) -> Result<(), String> {
-        for _ in 0..100 {
+        while !self.in_flight.is_empty() {
             self.pump(Wait::Forever);
             self.take_answers(notes)?;
         }
