@@ -140,12 +140,15 @@ pub fn workspace() -> PathBuf {
     if built_from.join("Cargo.toml").is_file() { built_from.to_owned() } else { PathBuf::from(".") }
 }
 
+/// Cargo's build folder: the only place that this program writes to unasked.
+pub(crate) fn build_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
 /// Where engines keep their data by default: beside the build, so on a real file system more often than `/tmp` is.
 #[must_use]
 pub fn default_data_folder() -> PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    target.join("workbench-data").join(std::process::id().to_string())
+    build_folder().join("workbench-data").join(std::process::id().to_string())
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use crate::durability::Durability;
 use crate::engine::{Engine, EngineError, EngineStats, Place, check_settings};
 use crate::load::{Bound, Clock as _, Driver, OsClock, Pace, Phase, Tally, closed_loop, open_loop};
 use crate::measure::{
-    ClassLatency, Cost, HistogramFile, LatencyRecord, Recorder, RecordingError, ResourceMeter, disk_bytes,
+    ClassLatency, Cost, HistogramFile, LatencyRecord, Recorder, RecordingError, ResourceMeter,
+    device_flushes, disk_bytes,
 };
 use crate::report::record::{Load, LoadKind, Measurement, Percentiles, Resources};
 use crate::stats::summarize;
@@ -121,6 +122,8 @@ pub struct RunOutcome {
     pub latency: LatencyRecord,
     /// What it cost.
     pub cost: Cost,
+    /// Flushes that the block device counted meanwhile, whoever asked for them.
+    pub device_flushes: Option<u64>,
     /// What the engine counted in the measured phase.
     pub engine: EngineStats,
     /// Size of the engine's files at the end.
@@ -179,9 +182,12 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
 
     let before = driver.session().stats();
     driver.record_to(Recorder::start(clock.now_ns(), plan.histograms.clone())?);
+    let flushes_before = device_flushes(&plan.dir);
     let meter = ResourceMeter::start();
     let phase = load(&mut driver, &mut ops, &plan, &arrivals, plan.bound, "measured");
     let cost = meter.stop();
+    let device_flushes =
+        flushes_before.zip(device_flushes(&plan.dir)).map(|(before, after)| after.saturating_sub(before));
     let after = driver.session().stats();
     let recorder = driver.take_recorder().expect("it was given one above");
     let latency = recorder.finish(phase.start_ns + phase.elapsed_ns)?;
@@ -208,6 +214,7 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
         tally,
         latency,
         cost,
+        device_flushes,
         engine: EngineStats {
             written_bytes: after.written_bytes - before.written_bytes,
             syncs: after.syncs - before.syncs,
@@ -365,7 +372,7 @@ impl RunOutcome {
             syncs: Some(self.engine.syncs),
             write_amp: ratio(self.engine.written_bytes, self.tally.user_bytes_written),
             space_amp: ratio(self.disk_bytes, self.live_bytes),
-            device_flushes: None,
+            device_flushes: self.device_flushes,
             driver_cpu_s: Some(self.cost.driver_cpu_s),
             involuntary_switches: self.cost.involuntary_switches,
             steal_share: self.cost.steal_share,

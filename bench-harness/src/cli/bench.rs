@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use super::compare::{self, CompareArgs};
 use super::{Failure, Workbench};
-use crate::result_folder::workspace;
+use crate::result_folder::build_folder;
 
 /// Flags of `workbench compare`, after `--`.
 #[derive(Debug, Parser)]
@@ -110,8 +111,10 @@ fn fail(message: &str, code: u8) -> ExitCode {
 fn remember(line: &str) {
     let Some(parent) = rustix::process::getppid() else { return };
     let text = format!("{}\n{line}\n", parent.as_raw_nonzero());
+    let file = last_report_file();
     // Without it the line is only printed once.
-    let _ = std::fs::write(compare::last_report_file(&workspace().join("target")), text);
+    let _ = std::fs::create_dir_all(build_folder());
+    let _ = std::fs::write(file, text);
 }
 
 /// Prints the report's line again, if the comparison ran under the same `cargo bench` as the caller.
@@ -119,7 +122,7 @@ fn remember(line: &str) {
 /// Cargo runs the benches of packages by name, so the engines' micro benches come after the comparison and would
 /// bury its line.
 pub fn repeat_report_line() {
-    let Ok(text) = std::fs::read_to_string(compare::last_report_file(&workspace().join("target"))) else {
+    let Ok(text) = std::fs::read_to_string(last_report_file()) else {
         return;
     };
     let mut lines = text.lines();
@@ -128,4 +131,8 @@ pub fn repeat_report_line() {
     if let Some(line) = lines.next().filter(|_| same) {
         let _ = writeln!(std::io::stdout(), "{line}");
     }
+}
+
+fn last_report_file() -> PathBuf {
+    build_folder().join("workbench-last-report")
 }

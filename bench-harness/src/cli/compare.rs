@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -27,7 +27,7 @@ Examples:
   workbench compare --engines kv-store,log --durability synced --rate 20000
   workbench compare --full --out results/reference/big    hours; decides
 
-Each pair of runs gets the same operations at the same due times, in the order A B, B A, A B ... Every answer is checked;
+Both sides of a pair get the same operations at the same due times, in the order A B, B A, A B ... Every answer is checked;
 an engine that answered wrongly has no numbers. Ctrl-C keeps what was measured and still writes the report.")]
 pub(super) struct CompareArgs {
     /// A few minutes; verdicts are at best about the direction (the default)
@@ -243,9 +243,4 @@ fn findings(campaign: &Campaign) -> String {
         );
     }
     text
-}
-
-/// Where the last report went, for whoever prints it again at the end of `cargo bench`.
-pub(super) fn last_report_file(below: &Path) -> PathBuf {
-    below.join("workbench-last-report")
 }

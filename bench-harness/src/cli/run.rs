@@ -13,6 +13,7 @@ use crate::durability::Durability;
 use crate::environment::Environment;
 use crate::limits::Limits;
 use crate::load::Bound;
+use crate::report::rebuild;
 use crate::report::record::{Measurement, Run, SCHEMA};
 use crate::result_folder::{ResultFolder, default_data_folder};
 use crate::run::{Arriving, RunPlan, run_once};
@@ -133,6 +134,7 @@ pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> 
             notes: Vec::new(),
         };
         run.write(folder.path()).map_err(Failure::input)?;
+        rebuild(folder.path()).map_err(Failure::input)?;
     }
     let mut out = std::io::stdout().lock();
     if args.json {

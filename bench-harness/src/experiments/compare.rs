@@ -1,7 +1,8 @@
 //! `compare`: two engines, pair by pair, at the same durability under the same operations.
 //!
 //! First what the machine can do, then what each engine sustains, then pairs of runs in the order A B, B A, A B ...:
-//! whatever drifts hits both sides alike. Within a pair both sides get the same operations at the same due times.
+//! whatever drifts hits both sides alike. Within a block A B B A every run gets the same operations at the same due
+//! times, so that the two runs of one engine tell what this machine can tell apart.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -367,8 +368,10 @@ impl Combination<'_> {
         engine: &dyn Engine,
         pair: Option<u32>,
     ) -> Result<(), CampaignError> {
-        // The same inside a pair, another one in the next.
-        let seed = campaign.seed().derive(run.label, u64::from(pair.unwrap_or(0)));
+        // The same for both sides of a pair, and for the two pairs of a block A B B A: so each engine is also compared
+        // with itself under the same operations. Another one in the next block.
+        let block = pair.map_or(0, |p| p.div_ceil(2));
+        let seed = campaign.seed().derive(run.label, u64::from(block));
         campaign.measure(Task {
             experiment: run.experiment,
             engine,

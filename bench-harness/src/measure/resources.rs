@@ -113,6 +113,20 @@ pub fn disk_bytes(dir: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
+/// Flush requests that the block device below `dir` has completed so far, by the kernel's count; `None` where there is
+/// no such device or no such count. A device without a volatile cache needs none.
+#[must_use]
+pub fn device_flushes(dir: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = std::fs::metadata(dir).ok()?.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let block = std::fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+    // A partition's flushes are counted by its disk.
+    let disk = if block.join("partition").exists() { block.parent()? } else { &block };
+    // Documented order of the file: the sixteenth number counts flushes.
+    std::fs::read_to_string(disk.join("stat")).ok()?.split_whitespace().nth(15)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

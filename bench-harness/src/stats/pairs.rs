@@ -59,7 +59,7 @@ pub fn paired_ratio(pairs: &[(f64, f64)], seed: Seed) -> Option<PairedRatio> {
 }
 
 /// Pairs of an engine with itself, out of its runs in the order they were made: first with second, third with
-/// fourth. Their ratio must be 1 but for luck, so its interval shows what this machine can tell apart.
+/// fourth, which had the same operations (a block A B B A). Their ratio must be 1 but for luck, so its interval shows what this machine can tell apart.
 #[must_use]
 pub fn self_pairs(runs: &[f64]) -> Vec<(f64, f64)> {
     runs.chunks_exact(2).map(|two| (two[0], two[1])).collect()
