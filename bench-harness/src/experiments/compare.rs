@@ -26,6 +26,8 @@ const THROUGHPUT: &str = "throughput";
 const TAIL_EVENTS: f64 = 100.0;
 /// Smaller segments would measure the rolling alone.
 const SEGMENT_BYTES_MIN: f64 = (1 << 20) as f64;
+/// Enough for a p99, with room for arrivals below their mean.
+const P99_SAMPLES: f64 = 15_000.0;
 /// The setting that engines with segments have.
 const SEGMENT_BYTES: &str = "segment-bytes";
 
@@ -226,9 +228,9 @@ impl Combination<'_> {
         };
         let [first, others @ ..] = self.plan.engines.as_slice() else { return Ok(()) };
         let durability = self.durability.to_string();
-        let (warmup, length) = self.run_length(overhead);
         for share in self.plan.effort.loads() {
             let rate = if self.plan.rate_per_s.is_some() { rate_per_s } else { rate_per_s * share };
+            let (warmup, length) = self.run_length(overhead, rate);
             let label = match self.plan.rate_per_s {
                 Some(_) => "as asked for".to_owned(),
                 None => format!("{:.0} % of the smaller maximum", share * 100.0),
@@ -323,13 +325,15 @@ impl Combination<'_> {
     }
 
     /// Warm-up and measured time of a run at equal load, so that all of them fit into the budget.
-    fn run_length(&self, overhead: Duration) -> (Duration, Duration) {
+    fn run_length(&self, overhead: Duration, rate_per_s: f64) -> (Duration, Duration) {
         let effort = self.plan.effort;
         let (least, most) = effort.run_length();
         let runs =
             2 * effort.pairs() * u32::try_from(self.plan.engines.len().saturating_sub(1).max(1)).unwrap_or(1);
         let each = effort.pairs_budget() / (runs * u32::try_from(self.combinations.max(1)).unwrap_or(1));
-        let length = each.saturating_sub(overhead).mul_f64(0.8).clamp(least, most);
+        // At a low rate the budget gives way: a run without enough samples for its p99 would be time lost.
+        let samples = Duration::try_from_secs_f64(P99_SAMPLES / rate_per_s).unwrap_or(most);
+        let length = each.saturating_sub(overhead).mul_f64(0.8).max(samples).clamp(least, most);
         (length / 4, length)
     }
 
