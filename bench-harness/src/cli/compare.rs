@@ -17,6 +17,7 @@ use crate::environment::Environment;
 use crate::experiments::{Campaign, CampaignSetup, ComparePlan, Effort, compare as make_comparison};
 use crate::progress::Progress;
 use crate::report;
+use crate::report::quantity::interval;
 use crate::result_folder::{ResultFolder, default_data_folder};
 
 #[derive(Debug, Clone, Args)]
@@ -225,7 +226,7 @@ fn findings(campaign: &Campaign) -> String {
         campaign.run.comparisons.iter().filter(|c| c.operation == "all" && main.contains(&c.metric.as_str()))
     {
         let ratio = match (c.ratio, c.ci95) {
-            (Some(ratio), Some([low, high])) => format!("{ratio:.2} [{low:.2}, {high:.2}]"),
+            (Some(ratio), Some(ci95)) => format!("{ratio:.2} [{}]", interval(ci95)),
             (Some(ratio), None) => format!("{ratio:.2}"),
             _ => "-".to_owned(),
         };

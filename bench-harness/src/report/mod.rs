@@ -9,7 +9,7 @@ mod html;
 mod markdown;
 mod method;
 mod plots;
-mod quantity;
+pub(crate) mod quantity;
 mod raw;
 pub mod record;
 pub mod series;

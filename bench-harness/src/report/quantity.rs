@@ -79,9 +79,14 @@ pub(crate) fn ratio(v: f64) -> String {
     format!("{}×", number(v))
 }
 
-/// An interval of ratios.
+/// An interval of ratios. Past a thousandth or a thousand it says nothing any more, so neither do its digits.
 pub(crate) fn interval([low, high]: [f64; 2]) -> String {
-    format!("{} to {}", number(low), number(high))
+    let end = |v: f64| match v {
+        v if v < 1e-3 => "<0.001".to_owned(),
+        v if v > 1e3 => ">1,000".to_owned(),
+        v => number(v),
+    };
+    format!("{} to {}", end(low), end(high))
 }
 
 /// `None` as a dash.
@@ -114,7 +119,8 @@ mod tests {
         assert_eq!(number(0.000_12), "1.2e-4");
         assert_eq!(number(f64::NAN), NONE);
         assert_eq!((exact(99.999), exact(340_000.0)), ("99.999".to_owned(), "340,000".to_owned()));
-        assert_eq!(interval([0.5, 1234.0]), "0.50 to 1,230");
+        assert_eq!(interval([0.5, 12.0]), "0.50 to 12.0");
+        assert_eq!(interval([2.9e-13, 9.2e13]), "<0.001 to >1,000");
         assert_eq!(bytes(2_500_000_000.0), "2.50 GB");
     }
 }
