@@ -23,7 +23,7 @@ pub trait Machine<F>: Send + Sync + 'static {
     fn next_deadline(&self) -> Option<Duration>;
 }
 
-/// A running committer thread. Dropping it finishes what is in flight, then joins.
+/// A running committer thread. Dropping it finishes what is in flight and what was ready to start, then joins.
 #[derive(Debug)]
 pub struct Committer {
     waker: Waker,
@@ -88,11 +88,12 @@ fn drive<D: Disk>(mut disk: D, machine: &dyn Machine<D::File>, stop: &AtomicBool
     let mut in_flight = 0usize;
     let mut done = Vec::new();
     loop {
+        // Before the look for work: what was staged before the order to stop is then found by it.
+        let stopping = stop.load(Ordering::Acquire);
         machine.start(&mut |id, op| {
             in_flight += 1;
             disk.submit(id, op);
         });
-        let stopping = stop.load(Ordering::Acquire);
         if stopping && in_flight == 0 {
             return;
         }
@@ -129,5 +130,70 @@ pub fn drive_until_idle<D: Disk>(disk: &mut D, machine: &dyn Machine<D::File>, l
         for one in done.drain(..) {
             machine.on_done(one);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Seed;
+    use crate::sim::SimHome;
+    use crate::{OpenHow, Outcome};
+
+    /// Opens a file once `is_wanted`, and stands still at the end of its first look for work.
+    #[derive(Debug)]
+    struct Late {
+        is_wanted: AtomicBool,
+        is_done: AtomicBool,
+        has_looked: AtomicBool,
+        may_go_on: AtomicBool,
+    }
+
+    impl<F> Machine<F> for Late {
+        fn start(&self, submit: &mut dyn FnMut(OpId, Op<F>)) {
+            if self.is_wanted.swap(false, Ordering::AcqRel) {
+                submit(OpId(1), Op::Open { path: "a".to_owned(), how: OpenHow::CreateNew });
+            }
+            self.has_looked.store(true, Ordering::Release);
+            while !self.may_go_on.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+        }
+
+        fn on_done(&self, done: Done<F>) {
+            assert!(matches!(done.result, Ok(Outcome::Opened { .. })));
+            self.is_done.store(true, Ordering::Release);
+        }
+
+        fn next_deadline(&self) -> Option<Duration> {
+            None
+        }
+    }
+
+    /// Staged after the thread had looked for work, and the committer dropped before it saw the order to stop: it
+    /// stopped without another look, and a log closed right after an append found its commit undone.
+    #[test]
+    fn what_was_staged_before_the_drop_is_done_after_it() {
+        let machine = Arc::new(Late {
+            is_wanted: AtomicBool::new(false),
+            is_done: AtomicBool::new(false),
+            has_looked: AtomicBool::new(false),
+            may_go_on: AtomicBool::new(false),
+        });
+        let home = SimHome::new(Seed(1));
+        let committer = Committer::spawn("late", home, Arc::clone(&machine) as _).expect("it starts");
+        while !machine.has_looked.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        machine.is_wanted.store(true, Ordering::Release);
+        committer.wake();
+        let stop = Arc::clone(&committer.stop);
+        let dropping = std::thread::spawn(move || drop(committer));
+        while !stop.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        machine.may_go_on.store(true, Ordering::Release);
+        dropping.join().expect("it is dropped");
+        assert!(machine.is_done.load(Ordering::Acquire));
     }
 }
