@@ -120,8 +120,8 @@ impl LogConfig {
         if !(4096..1 << 31).contains(&self.segment_bytes) {
             return wrong("segment_bytes", self.segment_bytes, "from 4096 to 2147483647");
         }
-        if self.zero_fill_step_bytes == 0 {
-            return wrong("zero_fill_step_bytes", 0, "at least 1");
+        if !(1..1 << 31).contains(&self.zero_fill_step_bytes) {
+            return wrong("zero_fill_step_bytes", self.zero_fill_step_bytes, "from 1 to 2147483647");
         }
         if self.durability == Durability::IntervalMs(0) {
             return wrong("durability interval", 0, "at least 1 ms");
@@ -169,5 +169,7 @@ mod tests {
     fn a_wrong_setting_is_named() {
         let config = LogConfig { segment_bytes: 100, ..LogConfig::default() };
         assert_eq!(config.check().expect_err("too small").field, "segment_bytes");
+        let config = LogConfig { zero_fill_step_bytes: u64::MAX, ..LogConfig::default() };
+        assert_eq!(config.check().expect_err("positions would overflow").field, "zero_fill_step_bytes");
     }
 }

@@ -182,6 +182,10 @@ impl<F: File> Core<F> {
             return Err(Refused::Error(AppendError::Closed { partition: partition.name.clone() }));
         }
         let appended = log.append(batch, tell, effects);
+        if log.failed.is_some() {
+            // Upkeep has nothing more to do here: those who wait for room hear it now or never.
+            partition.changed.notify_all();
+        }
         if !matches!(appended, Err(Refused::Error(_))) && log.next_task().is_some() {
             self.want_upkeep(partition);
         }
@@ -298,5 +302,51 @@ impl<F: File> Machine<F> for Core<F> {
 
     fn next_deadline(&self) -> Option<Duration> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use engine_env::rng::Seed;
+    use engine_env::sim::{Fault, SimHome};
+    use engine_env::{CompletionQueue, DiskErrorKind};
+
+    use super::*;
+    use crate::{Durability, Record, SteppedLog};
+
+    /// With `os`, one thread waited for the next segment when another's write failed: upkeep had nothing to do in a
+    /// failed partition, nobody else told the waiter, and its append never came back.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test has threads")]
+    fn a_failed_write_ends_the_wait_for_room() {
+        let home = SimHome::new(Seed(1));
+        let config = LogConfig { durability: Durability::Os, segment_bytes: 4096, ..LogConfig::default() };
+        let (log, _) = SteppedLog::open(home.clone(), config).expect("it opens");
+        log.create_topic("t", 1).expect("new");
+        let name = log.partitions().remove(0);
+        let done = Arc::new(CompletionQueue::new());
+        let large = [0; 3000];
+        log.append(&name, &[Record::of_value(&large)], 1, 0, &done).expect("there is room");
+
+        let partition = log.core.get(&name).expect("it was created");
+        let (core, waiting) = (Arc::clone(&log.core), Arc::clone(&partition));
+        let (sender, came_back) = mpsc::channel();
+        std::thread::spawn(move || {
+            let batch = EncodedBatch::of(&[Record::of_value(&large)], 1, Vec::new()).expect("a small record");
+            let appended = core
+                .append_waiting(&waiting, waiting.lock(), batch, Tell::Nobody, &mut Effects::default())
+                .map(|(appended, _)| appended);
+            sender.send(appended).expect("the test waits for it");
+        });
+        while !partition.lock().wanted.next {
+            std::thread::yield_now();
+        }
+        home.fail_next(Fault::WriteError);
+        log.append(&name, &[Record::of_value(b"small")], 1, 1, &done).expect_err("the write fails");
+        let appended = came_back.recv_timeout(Duration::from_secs(20)).expect("it doesn't wait for ever");
+        let Err(AppendError::Failed { cause, .. }) = appended else { panic!("{appended:?}") };
+        assert!(matches!(cause.kind, DiskErrorKind::Os(_)), "{cause}");
     }
 }

@@ -318,22 +318,32 @@ impl<H: Home> SteppedLog<H> {
     pub fn close(self) -> Result<(), DiskError> {
         self.core.closing.store(true, Ordering::Release);
         let mut disk = self.home.disk()?;
+        let mut closed = Ok(());
         for partition in self.core.all() {
-            while !partition.lock().is_settled()
-                && self.core.keep_up(&partition, &mut disk, Interval::Running)
-            {}
-            let mut log = partition.lock();
-            if let Some(error) = &log.failed {
-                return Err(error.clone());
-            }
-            assert!(log.queue.is_idle(), "a log is closed when its commits are done");
-            seal::cut(&mut disk, &log.active.file, log.active.position)?;
-            let place = Mark { segment: log.active.base, position: log.active.position, offset: log.end };
-            log.mark.advance(place, WriteSync::Data)?;
-            if log.next.take().is_some() {
-                disk.run(Op::Remove { path: format!("{}/{}", log.dir, name::NEXT) })?;
-                disk.run(Op::SyncDir { dir: log.dir.clone() })?;
-            }
+            let one = self.close_partition(&partition, &mut disk);
+            // The others are closed all the same.
+            closed = closed.and(one);
+        }
+        closed
+    }
+
+    fn close_partition(
+        &self,
+        partition: &crate::core::Partition<FileOf<H>>,
+        disk: &mut H::Disk,
+    ) -> Result<(), DiskError> {
+        while !partition.lock().is_settled() && self.core.keep_up(partition, disk, Interval::Running) {}
+        let mut log = partition.lock();
+        if let Some(error) = &log.failed {
+            return Err(error.clone());
+        }
+        assert!(log.queue.is_idle(), "a log is closed when its commits are done");
+        seal::cut(disk, &log.active.file, log.active.position)?;
+        let place = Mark { segment: log.active.base, position: log.active.position, offset: log.end };
+        log.mark.advance(place, WriteSync::Data)?;
+        if log.next.take().is_some() {
+            disk.run(Op::Remove { path: format!("{}/{}", log.dir, name::NEXT) })?;
+            disk.run(Op::SyncDir { dir: log.dir.clone() })?;
         }
         Ok(())
     }

@@ -264,3 +264,21 @@ fn a_full_disk_refuses_appends_and_keeps_what_there_is() {
     assert!(report.partitions[0].damage.is_empty() && report.partitions[0].end >= Offset(10), "{report}");
     append(&home, &log, report.partitions[0].end.0);
 }
+
+/// One partition had failed: closing stopped there, and those behind it were neither cut nor made durable.
+#[test]
+fn a_failed_partition_keeps_no_other_from_being_closed() {
+    let home = SimHome::new(Seed(6));
+    let os = LogConfig { durability: Durability::Os, ..config() };
+    let (log, _) = SteppedLog::open(home.clone(), os.clone()).expect("it opens");
+    log.create_topic("t", 2).expect("new");
+    let (failed, healthy) = (&TopicPartition::new("t", 0), &TopicPartition::new("t", 1));
+    let done = Arc::new(CompletionQueue::new());
+    home.fail_next(Fault::WriteError);
+    log.append(failed, &[Record::of_value(b"lost")], 1, 0, &done).expect_err("the write fails");
+    log.append(healthy, &[Record::of_value(b"kept")], 1, 1, &done).expect("it has nothing to do with it");
+    log.close().expect_err("one partition had failed");
+    home.reboot(Crash::LoseUnsynced);
+    let (log, _) = SteppedLog::open(home, os).expect("it opens");
+    assert_eq!(log.ends(healthy).expect("it is there").end, Offset(1));
+}

@@ -19,6 +19,9 @@ const SLOT_SPACING: usize = 512;
 /// Length of the file.
 pub(crate) const MARK_FILE_LEN: usize = 4096;
 
+/// Segments are shorter.
+const SEGMENT_LEN_MAX: u64 = 1 << 31;
+
 /// Everything below this place is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mark {
@@ -52,7 +55,8 @@ fn decode(slot: &[u8]) -> Option<(u64, Mark)> {
     }
     let mark =
         Mark { segment: Offset(word(SEGMENT)), position: word(POSITION), offset: Offset(word(OFFSET)) };
-    (mark.segment <= mark.offset && mark.offset.0 < 1 << 63).then_some((word(SEQUENCE), mark))
+    let possible = mark.segment <= mark.offset && mark.offset.0 < 1 << 63 && mark.position < SEGMENT_LEN_MAX;
+    possible.then_some((word(SEQUENCE), mark))
 }
 
 /// The latest mark in a mark file's bytes.
@@ -119,6 +123,18 @@ mod tests {
             let mut torn = bytes.clone();
             torn[at] ^= 1;
             assert_eq!(latest(&torn), Some((5, OLD)), "byte {at}");
+        }
+    }
+
+    /// A slot with a right checksum and a position where no segment reaches was believed: the next append's position
+    /// overflowed.
+    #[test]
+    fn a_position_beyond_any_segment_is_no_mark() {
+        let mut bytes = vec![0; MARK_FILE_LEN];
+        for (position, counts) in [(u64::MAX, false), (1 << 31, false), ((1 << 31) - 1, true)] {
+            let mark = Mark { position, ..NEW };
+            bytes[..SLOT_LEN].copy_from_slice(&encode(6, mark));
+            assert_eq!(latest(&bytes).is_some(), counts, "{position}");
         }
     }
 

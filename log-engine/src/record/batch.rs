@@ -52,7 +52,7 @@ pub enum BatchError {
         /// Bytes that there are.
         have: u64,
     },
-    /// Sixteen zero bytes where a batch should start: space that was prepared and not written yet.
+    /// Zeros where a batch's header should be: space that was prepared and not written yet.
     #[error("no batch was written here: the space is zero")]
     Zero,
     /// The length field can't be true.
