@@ -94,6 +94,12 @@ pub enum PutError {
         /// Its length in bytes.
         len: usize,
     },
+    /// The clock has more entries than its bytes can count.
+    #[error("a clock with {entries} entries is too long: 32767 is the most; write under a fresh clock")]
+    ClockTooLong {
+        /// How many it has.
+        entries: usize,
+    },
     /// The file system is full. Nothing was written, reads go on, and writes succeed again once there is space.
     #[error("the file system is full; free some space and try again")]
     DiskFull {
@@ -120,10 +126,18 @@ pub enum PutError {
     Closed,
 }
 
-/// Why a delete failed. The same as for a put, but for the obsolete version.
+/// Why a delete failed. The same as for a put, but for the obsolete version, and what is too long to be there.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeleteError {
+    /// The clock has more entries than its bytes can count. Nothing was removed.
+    #[error(
+        "a clock with {entries} entries is too long: 32767 is the most; delete with the clocks that were read"
+    )]
+    ClockTooLong {
+        /// How many it has.
+        entries: usize,
+    },
     /// The file system is full. Nothing was written; reads go on.
     #[error("the file system is full; free some space and try again")]
     DiskFull {
@@ -153,6 +167,7 @@ pub enum DeleteError {
 impl From<PutError> for DeleteError {
     fn from(error: PutError) -> Self {
         match error {
+            PutError::ClockTooLong { entries } => Self::ClockTooLong { entries },
             PutError::DiskFull { cause } => Self::DiskFull { cause },
             PutError::WriteFailed { cause } => Self::WriteFailed { cause },
             PutError::WritesStopped { cause } => Self::WritesStopped { cause },

@@ -7,5 +7,6 @@ mod versioned;
 
 pub use resolver::{resolve_by_clock, resolve_by_time};
 pub use siblings::{Clocked, Siblings};
+pub(crate) use vector_clock::ENTRIES_LIMIT;
 pub use vector_clock::{ClockDecodeError, ClockEntry, ClockError, Occurred, ParseClockError, VectorClock};
 pub use versioned::Versioned;

@@ -14,8 +14,9 @@ use std::str::FromStr;
 
 /// The highest node id.
 const NODE_MAX: u16 = 32_767;
-/// Voldemort refuses an increment that makes a clock this long.
-const ENTRIES_LIMIT: usize = 32_767;
+/// Voldemort refuses an increment that makes a clock this long, and its bytes can't count further: only a merge of
+/// clocks of all nodes gives a longer one.
+pub(crate) const ENTRIES_LIMIT: usize = 32_767;
 /// Seven bytes: the widest version that Voldemort's bytes can hold.
 const VERSION_WIDTH_MAX: usize = 7;
 const VERSION_MAX: u64 = (1 << (8 * VERSION_WIDTH_MAX)) - 1;
@@ -260,7 +261,7 @@ impl VectorClock {
     /// Appends Voldemort's bytes of this clock.
     pub fn encode(&self, into: &mut Vec<u8>) {
         let width = self.version_width();
-        let count = u16::try_from(self.entries().len()).expect("a clock has at most 32767 entries");
+        let count = u16::try_from(self.entries().len()).expect("there are 32768 node ids");
         into.extend_from_slice(&count.to_be_bytes());
         into.push(u8::try_from(width).expect("a width is at most 7"));
         for entry in self.entries() {

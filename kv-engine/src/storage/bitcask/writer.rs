@@ -20,7 +20,7 @@ use super::segment::{HEADER_LEN, Segment};
 use super::stats::count;
 use crate::hash::KeyHasher;
 use crate::storage::{KEY_BYTES_MAX, PutError, VALUE_BYTES_MAX};
-use crate::version::{Siblings, VectorClock, Versioned};
+use crate::version::{ENTRIES_LIMIT, Siblings, VectorClock, Versioned};
 
 /// The answer to a write that was staged.
 #[derive(Debug, Clone)]
@@ -82,13 +82,15 @@ impl<'a> Write<'a> {
         if version.value.len() > VALUE_BYTES_MAX {
             return Err(PutError::ValueTooLong { len: version.value.len() });
         }
+        check_clock(&version.clock)?;
         let value = version.value.as_slice();
         let content =
             Content { kind: RecordKind::Put, key, clock: &version.clock, value, value_crc: value_crc(value) };
         Ok(Self { key, content })
     }
 
-    fn delete(key: &'a [u8], version: &'a VectorClock) -> Self {
+    fn delete(key: &'a [u8], version: &'a VectorClock) -> Result<Self, PutError> {
+        check_clock(version)?;
         let content = Content {
             kind: RecordKind::Tombstone,
             key,
@@ -96,7 +98,7 @@ impl<'a> Write<'a> {
             value: &[],
             value_crc: value_crc(&[]),
         };
-        Self { key, content }
+        Ok(Self { key, content })
     }
 
     fn effect(&self, at: At, sequence: u64, len: u64) -> Effect {
@@ -112,6 +114,12 @@ impl<'a> Write<'a> {
             }),
         }
     }
+}
+
+/// A record is only written with a clock that can be read back.
+fn check_clock(clock: &VectorClock) -> Result<(), PutError> {
+    let entries = clock.entries().len();
+    if entries > ENTRIES_LIMIT { Err(PutError::ClockTooLong { entries }) } else { Ok(()) }
 }
 
 /// What judging a write said.
@@ -272,7 +280,7 @@ impl<F: File> Bitcask<F> {
         if key.len() > KEY_BYTES_MAX {
             return Ok(false);
         }
-        self.write_through(&Write::delete(key, version))
+        self.write_through(&Write::delete(key, version)?)
     }
 
     fn write_through(&self, write: &Write<'_>) -> Result<bool, PutError> {
@@ -371,7 +379,7 @@ impl<F: File> Bitcask<F> {
             to.push(KvDone { token, removed: false, result: Ok(()) });
             return Ok(true);
         }
-        self.stage(&Write::delete(key, version), token, to)
+        self.stage(&Write::delete(key, version)?, token, to)
     }
 
     fn stage(
