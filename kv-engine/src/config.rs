@@ -10,7 +10,7 @@ pub enum Durability {
     #[default]
     Os,
     /// Like [`Durability::Os`], and everything is synced this often, in milliseconds: a power cut loses at most
-    /// that much.
+    /// that much, and what came while the last sync ran.
     IntervalMs(u64),
     /// On stable storage: survives a power cut.
     Synced,

@@ -115,8 +115,8 @@ impl<H: Home> KvStore<H> {
         Ok(())
     }
 
-    /// Calls `each` with every key and its versions, or why they can't be read; in no particular order. Keys that
-    /// are written meanwhile are seen once, before or after.
+    /// Calls `each` with every key and its versions, or why they can't be read; in no particular order. Each key is
+    /// seen once, before or after a write that comes meanwhile; one that is new or deleted meanwhile may be left out.
     pub fn for_each(&self, each: impl FnMut(&[u8], Result<Vec<Versioned>, GetError>)) {
         self.core.for_each(each);
     }
@@ -241,7 +241,10 @@ impl<F: File> Machine<F> for PeriodicSync<F> {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        Some(self.state().due.saturating_duration_since(Instant::now()))
+        let state = self.state();
+        // The completion wakes the thread; a deadline that has passed would keep it spinning until then.
+        let idle = state.in_flight.is_none();
+        idle.then(|| state.due.saturating_duration_since(Instant::now()))
     }
 }
 
@@ -385,11 +388,39 @@ impl<F: File> Keeper<'_, F> {
             while let Ok(MaintenanceStep::Worked { .. }) = self.core.serve_writers(disk) {
                 self.gate.look(self.core);
             }
+            // The last step may have failed to prepare a segment: nobody should wait for it either.
+            self.gate.look(self.core);
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
             self.bell.wait(Some(left));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine_env::Outcome;
+    use engine_env::rng::Seed;
+    use engine_env::sim::SimHome;
+
+    use super::*;
+
+    // While a periodic sync was in flight, the time at which it had been due lay behind: the thread asked for its
+    // completion again and again, at full speed, until the device had answered.
+    #[test]
+    fn a_sync_in_flight_is_waited_for_without_a_deadline() {
+        let mut disk = SimHome::new(Seed(1)).disk().expect("a healthy machine");
+        let config = KvConfig { durability: Durability::IntervalMs(1), ..KvConfig::default() };
+        let (core, _) = Bitcask::open(&mut disk, config).expect("it opens");
+        let version = Versioned::new(VectorClock::empty(0), b"v");
+        core.put_through(b"k", &version).expect("fresh");
+        let machine = PeriodicSync::new(Arc::new(core), Duration::ZERO);
+        let mut submitted = 0;
+        machine.start(&mut |_, _| submitted += 1);
+        assert_eq!((submitted, machine.next_deadline()), (1, None));
+        machine.on_done(Done { id: OpId(0), result: Ok(Outcome::Finished), buf: None });
+        assert!(machine.next_deadline().is_some());
     }
 }

@@ -108,8 +108,8 @@ impl<F: File> Bitcask<F> {
         self.keydir.read(key).places(key).iter().map(|p| p.clock.clone()).collect()
     }
 
-    /// Calls `each` with every key and its versions, or why they can't be read; in no particular order. Keys that
-    /// are written meanwhile are seen once, before or after.
+    /// Calls `each` with every key and its versions, or why they can't be read; in no particular order. Each key is
+    /// seen once, before or after a write that comes meanwhile; one that is new or deleted meanwhile may be left out.
     pub fn for_each(&self, mut each: impl FnMut(&[u8], Result<Vec<Versioned>, GetError>)) {
         for shard in self.keydir.shard_indexes() {
             // Keys are copied so that no lock is held while `each` runs and the disk is read.
