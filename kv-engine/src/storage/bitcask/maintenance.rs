@@ -37,13 +37,11 @@ pub enum MaintenanceStep {
 #[derive(Debug)]
 pub(super) struct Maintenance<F> {
     pub(super) merge: Option<MergeRun<F>>,
-    /// Merging ended with a disk error; the store goes on without until it is reopened.
-    pub(super) merge_failed: bool,
 }
 
 impl<F> Default for Maintenance<F> {
     fn default() -> Self {
-        Self { merge: None, merge_failed: false }
+        Self { merge: None }
     }
 }
 
@@ -86,7 +84,12 @@ impl<F: File> Bitcask<F> {
     fn prepare<D: Disk<File = F>>(&self, disk: &mut D) -> Result<bool, DiskError> {
         let live_as_of = {
             let writer = self.writer();
-            if writer.prepared.is_some() || writer.closed || writer.stopped.is_some() {
+            if writer.closed || writer.stopped.is_some() {
+                // Nothing is prepared any more, so whoever waits for it must go on, to be refused.
+                self.overgrown.store(false, Ordering::Release);
+                return Ok(false);
+            }
+            if writer.prepared.is_some() {
                 return Ok(false);
             }
             writer.next_sequence

@@ -5,8 +5,9 @@
 //! on the disk may be older than the last commits, so rot between it and the end can't be told from a torn tail.
 //!
 //! Four slots of one sector each. Two *running* slots are written by turns after commits; a power cut may tear both,
-//! since neither was synced. Two *anchor* slots are written by turns when the store is opened and closed, each
-//! synced before anything is built on it: one of them is always whole. The newest whole slot counts.
+//! since neither was synced. Two *anchor* slots are written by turns when the store is opened and closed and before a
+//! merge removes its inputs, each synced before anything is built on it: one of them is always whole. The newest whole
+//! slot counts.
 //! Documented in docs/formats/kv-mark.md.
 
 use engine_env::{Disk, DiskError, File, Op, OpenHow, WriteSync};

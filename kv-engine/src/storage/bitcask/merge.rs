@@ -11,13 +11,14 @@ use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, WriteSync};
 
 use super::maintenance::Maintenance;
 use super::record::{At, Content, RecordKind, RecordView};
-use super::scan::{Parsed, Window, parse_at};
+use super::scan::{Parsed, WINDOW_BYTES, Window, parse_at};
 use super::segment::{self, HEADER_LEN, Header, Origin, Segment};
 use super::stats::count;
 use super::{Bitcask, folder, planted};
 
-/// A step reads about this much, so that the rate limit is kept evenly.
-const STEP_BYTES: u64 = 1 << 20;
+/// A step reads about this much, so that the rate limit is kept evenly. Less than a window, so that the last record
+/// of a step rarely needs another one.
+const STEP_BYTES: u64 = WINDOW_BYTES - (64 << 10);
 /// The output is written in pieces of this size.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -31,6 +32,9 @@ pub(super) struct MergeRun<F> {
     output: Option<Output<F>>,
     /// Everything with a lower sequence was applied before the first record was judged.
     live_as_of: u64,
+    /// Names are being changed: a failure from here on may leave a file with puts that the key directory doesn't
+    /// know, so no merge after it may drop a tombstone.
+    changes_names: bool,
 }
 
 #[derive(Debug)]
@@ -101,7 +105,7 @@ impl<F: File> Bitcask<F> {
         maintenance: &mut Maintenance<F>,
         disk: &mut D,
     ) -> Result<Option<u64>, DiskError> {
-        if maintenance.merge_failed || self.writer().stopped.is_some() {
+        if self.merges_stopped.load(Ordering::Acquire) || self.writer().stopped.is_some() {
             return Ok(None);
         }
         let Some(mut run) = maintenance.merge.take().or_else(|| self.choose_inputs()) else {
@@ -129,9 +133,10 @@ impl<F: File> Bitcask<F> {
             }
             Err(error) => {
                 // No space for the output: later, perhaps. Anything else: not before the next open.
-                maintenance.merge_failed = error.kind != DiskErrorKind::NoSpace;
+                let stopped = run.changes_names || error.kind != DiskErrorKind::NoSpace;
+                self.merges_stopped.store(stopped, Ordering::Release);
                 run.abandon(disk);
-                if maintenance.merge_failed { Err(error) } else { Ok(None) }
+                if stopped { Err(error) } else { Ok(None) }
             }
         }
     }
@@ -189,6 +194,7 @@ impl<F: File> Bitcask<F> {
             at: HEADER_LEN as u64,
             output: None,
             live_as_of: applied,
+            changes_names: false,
         })
     }
 
@@ -277,6 +283,7 @@ impl<F: File> Bitcask<F> {
         }
         if let Some(mut output) = run.output.take() {
             let written = output.flush(disk);
+            run.changes_names = written.is_ok();
             let named = written.and_then(|written| {
                 count(&self.counters.written_bytes, written);
                 self.name_output(&output, disk)
@@ -294,6 +301,8 @@ impl<F: File> Bitcask<F> {
         // The mark on the disk may be older than one of the inputs; without them it would point to nothing.
         let end = self.writer().end_to_note();
         self.mark().note_synced(disk, end)?;
+        count(&self.counters.syncs, 1);
+        run.changes_names = true;
         let mut removed = false;
         for input in &run.inputs {
             if input.live() != 0 {
@@ -309,6 +318,7 @@ impl<F: File> Bitcask<F> {
         }
         if removed {
             folder::sync_dir(disk)?;
+            count(&self.counters.syncs, 1);
         }
         count(&self.counters.merges, 1);
         Ok(())

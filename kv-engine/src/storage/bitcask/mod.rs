@@ -10,7 +10,7 @@
 //! * Whatever kills a record stays on the disk for as long as the killed record may be there.
 //! * `synced`: a write is published to readers and acknowledged only once it is durable; commits become durable in
 //!   order, across segments too. Puts are judged against everything staged before them, durable or not.
-//! * After a failed write or sync nothing more is written until the store is opened again. Reads go on.
+//! * After a failed write or sync no more writes are taken until the store is opened again. Reads go on.
 //!
 //! No threads, no clocks: the owner calls [`Bitcask::maintain`] and drives the commits (see [`engine_env::Machine`]).
 
@@ -64,6 +64,9 @@ pub struct Bitcask<F> {
     counters: Counters,
     /// The active segment is twice its size: the next one isn't ready.
     overgrown: AtomicBool,
+    /// Merging ended with a disk error; the store goes on without until it is reopened. Not under the maintenance
+    /// lock, which is held while the disk works.
+    merges_stopped: AtomicBool,
     /// Rung when staged writes wait and nobody is committing.
     commit_bell: OnceLock<Waker>,
     /// Rung when [`Bitcask::maintain`] has work.

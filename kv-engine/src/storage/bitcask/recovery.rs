@@ -153,6 +153,7 @@ impl<F: File> Bitcask<F> {
             next_segment: AtomicU32::new(next_segment),
             counters: Counters::default(),
             overgrown: AtomicBool::new(false),
+            merges_stopped: AtomicBool::new(false),
             commit_bell: OnceLock::new(),
             maintenance_bell: OnceLock::new(),
             config,

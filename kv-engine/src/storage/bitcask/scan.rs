@@ -36,7 +36,8 @@ pub(super) struct Window<'d, D: Disk> {
     read: u64,
 }
 
-const WINDOW_BYTES: u64 = 1 << 20;
+/// A window reads this much at a time, or a record if that is longer.
+pub(super) const WINDOW_BYTES: u64 = 1 << 20;
 
 impl<'d, D: Disk> Window<'d, D> {
     pub(super) fn new(disk: &'d mut D, file: D::File, len: u64) -> Self {

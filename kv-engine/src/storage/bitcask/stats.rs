@@ -44,8 +44,12 @@ pub struct KvStats {
     pub rolls: u64,
     /// Merges finished.
     pub merges: u64,
-    /// Bytes that merges have read.
+    /// Bytes that merges have read and written, as far as the rate limit counts them.
     pub merged_bytes: u64,
+    /// A write or a sync failed: writes are refused until the store is reopened.
+    pub writes_stopped: bool,
+    /// A merge failed: the store goes on without merging until it is reopened.
+    pub merges_stopped: bool,
 }
 
 impl<F> Bitcask<F> {
@@ -66,6 +70,8 @@ impl<F> Bitcask<F> {
             rolls: load(&self.counters.rolls),
             merges: load(&self.counters.merges),
             merged_bytes: load(&self.counters.merged_bytes),
+            writes_stopped: self.writer().stopped.is_some(),
+            merges_stopped: self.merges_stopped.load(Ordering::Acquire),
         }
     }
 }
