@@ -136,8 +136,15 @@ impl VectorClock {
         entries: impl IntoIterator<Item = (u16, u64)>,
         timestamp_ms: i64,
     ) -> Result<Self, ClockError> {
-        let mut entries: Vec<_> =
-            entries.into_iter().map(|(node, version)| ClockEntry { node, version }).collect();
+        let mut rest = entries.into_iter().map(|(node, version)| ClockEntry { node, version });
+        // One entry is the rule, and a get decodes a clock: no allocation for it.
+        let Some(first) = rest.next() else { return Ok(Self::empty(timestamp_ms)) };
+        let Some(second) = rest.next() else {
+            check(first)?;
+            return Ok(Self { entries: Entries::One(first), timestamp_ms });
+        };
+        let mut entries = Vec::with_capacity(2 + rest.size_hint().0);
+        entries.extend([first, second].into_iter().chain(rest));
         if entries.len() > ENTRIES_LIMIT {
             return Err(ClockError::TooManyEntries);
         }
