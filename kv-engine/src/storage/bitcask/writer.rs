@@ -563,6 +563,10 @@ impl<F: File> Bitcask<F> {
             writer.stop(cause);
             return;
         }
+        // The kernel tells of a lost page once: another sync of the file may have been told, and this one wasn't.
+        if writer.stopped.is_some() {
+            return;
+        }
         count(&self.counters.syncs, 1);
         writer.durable = writer.durable.max(target.end);
         let end = writer.end_to_note();
