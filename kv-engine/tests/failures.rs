@@ -104,3 +104,20 @@ fn a_deleted_value_stays_deleted_when_a_merge_ends_at_a_full_directory() {
     let (store, _) = Bitcask::open(&mut disk, config()).expect("it opens");
     assert_eq!(store.get(b"k").expect("intact"), [], "deleted and acknowledged");
 }
+
+// Of two syncs of a file at the same time the kernel may tell only one that pages were lost. The other's end was noted
+// in the mark, and the next recovery would have trusted bytes that are on no disk.
+#[test]
+fn a_sync_that_ends_after_another_failure_moves_no_mark() {
+    let home = SimHome::new(Seed(1));
+    let mut disk = home.disk().expect("a healthy machine");
+    let config = KvConfig { durability: Durability::IntervalMs(5), ..config() };
+    let (store, _) = Bitcask::open(&mut disk, config).expect("it opens");
+    store.put_through(b"k", &version(1, 100)).expect("fresh");
+    let target = store.sync_target().expect("something to sync");
+    home.fail_next(Fault::WriteError);
+    store.put_through(b"k", &version(2, 100)).expect_err("the machine fails");
+    let mark = home.seen_bytes("mark").expect("there");
+    store.sync_done(&target, Ok(()));
+    assert_eq!(home.seen_bytes("mark").expect("there"), mark);
+}
