@@ -273,6 +273,29 @@ const PROGRAMS: &[&[Step]] = &[
         MAINTAIN,
         MAINTAIN,
     ],
+    // The same, and the older segment isn't worth a merge: the dead put in it stays, so the tombstone must.
+    &[
+        MAINTAIN,
+        put(0, 0, 600),
+        put(1, 0, 1400),
+        put(2, 0, 1400),
+        COMMIT,
+        put(3, 0, 1400),
+        COMMIT,
+        delete(0),
+        put(3, 0, 1400),
+        COMMIT,
+        MAINTAIN,
+        MAINTAIN,
+        MAINTAIN,
+        put(4, 0, 1400),
+        COMMIT,
+        MAINTAIN,
+        MAINTAIN,
+        MAINTAIN,
+        MAINTAIN,
+        REOPEN,
+    ],
     // Stays staged: nobody was told, everything may be lost.
     &[put(0, 0, 9), put(1, 0, 9)],
 ];
@@ -465,7 +488,13 @@ mod teeth {
             PlantedBug::TombstonesDropped,
         ] {
             let config = KvConfig { planted_bug: Some(bug), ..config(Durability::Synced) };
-            assert!(check(&config, 2000).is_err(), "{bug:?} was not caught");
+            // Random programs rarely get as far as a merge that drops a tombstone too early; one of the short ones does.
+            let by_program = PROGRAMS.iter().any(|program| {
+                let life =
+                    Life { program: program.to_vec(), crash_at: 0.0, cut: (0, 0), recovery: None, faults: 0 };
+                live_to(&SimHome::new(Seed(1)), &config, &life, u64::MAX).is_err()
+            });
+            assert!(by_program || check(&config, 2000).is_err(), "{bug:?} was not caught");
         }
     }
 }
