@@ -7,19 +7,16 @@
 //! Invariants: values are nanoseconds; 3 significant digits up to an hour; nothing is clamped (a longer value is
 //! counted as out of range, and the run says so); percentiles are never averaged, only histograms added.
 
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use workloads::OpKind;
 
-use super::SeriesRow;
+use crate::report::histograms::{HistogramFileError, HistogramLog, RESPONSE, Row, SERVICE, WAIT, tag};
+use crate::report::series::{Second, SeriesError, SeriesFile};
 
 const HOUR_NS: u64 = 3_600_000_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
@@ -50,7 +47,7 @@ impl ClassLatency {
     }
 
     fn parts(&self) -> [(&'static str, &Histogram<u64>); 3] {
-        [("response", &self.response), ("service", &self.service), ("wait", &self.wait)]
+        [(RESPONSE, &self.response), (SERVICE, &self.service), (WAIT, &self.wait)]
     }
 
     fn add(&mut self, other: &Self) {
@@ -77,7 +74,7 @@ pub struct LatencyRecord {
     /// Times longer than an hour, which no histogram holds.
     pub out_of_range: u64,
     /// Rows of each second: all operations, then each kind that occurred in it.
-    pub series: Vec<SeriesRow>,
+    pub series: Vec<Second>,
 }
 
 impl LatencyRecord {
@@ -94,12 +91,14 @@ impl LatencyRecord {
 
 /// Why latencies couldn't be written.
 #[derive(Debug, thiserror::Error)]
-#[error("can't write {file}: {source}; free some space or choose another folder with --out")]
-pub struct RecordingError {
-    /// The file.
-    pub file: PathBuf,
-    /// The system's reason.
-    pub source: std::io::Error,
+#[non_exhaustive]
+pub enum RecordingError {
+    /// The distributions.
+    #[error(transparent)]
+    Histograms(#[from] HistogramFileError),
+    /// The rows over time.
+    #[error(transparent)]
+    Series(#[from] SeriesError),
 }
 
 /// Where the histograms of a run go, and what its rows say about themselves.
@@ -253,19 +252,21 @@ fn class_index(kind: OpKind) -> usize {
 
 /// Files of a run.
 struct Sink {
-    names: HistogramFile,
-    hlog: BufWriter<File>,
-    series: csv::Writer<File>,
+    comments: Vec<String>,
+    hlog: HistogramLog,
+    series: SeriesFile,
 }
 
 impl Sink {
     fn create(names: HistogramFile) -> Result<Self, RecordingError> {
-        let create = |path: &Path| {
-            File::create(path).map_err(|source| RecordingError { file: path.to_owned(), source })
-        };
-        let hlog = BufWriter::new(create(&names.hlog)?);
-        let series = csv::Writer::from_writer(create(&names.series)?);
-        Ok(Self { names, hlog, series })
+        let hlog = HistogramLog::create(&names.hlog)?;
+        let series = SeriesFile::create(&names.series)?;
+        let mut comments = vec![
+            "tags are OPERATION.response (done - due), OPERATION.service (done - handed over)".to_owned(),
+            "and OPERATION.wait (handed over - due)".to_owned(),
+        ];
+        comments.extend(names.comments);
+        Ok(Self { comments, hlog, series })
     }
 }
 
@@ -290,51 +291,36 @@ fn keep(
                 give_back(interval, clean);
             }
         }
-        Some(Sink { names, mut hlog, mut series }) => {
-            let hlog_failed = |source| RecordingError { file: names.hlog.clone(), source };
-            let series_failed = |e: csv::Error| RecordingError {
-                file: names.series.clone(),
-                source: std::io::Error::other(e.to_string()),
-            };
-            {
-                let now = SystemTime::now();
-                let mut builder = IntervalLogWriterBuilder::new();
-                builder.add_comment("values are nanoseconds; tags are OPERATION.response (done - due),");
-                builder.add_comment(
-                    "OPERATION.service (done - handed over) and OPERATION.wait (handed over - due)",
-                );
-                for comment in &names.comments {
-                    builder.add_comment(comment);
-                }
-                builder.with_start_time(now).with_base_time(now).with_max_value_divisor(1e6);
-                let mut serializer = V2DeflateSerializer::new();
-                let mut log = builder.begin_log_with(&mut hlog, &mut serializer).map_err(hlog_failed)?;
+        Some(Sink { comments, hlog, mut series }) => {
+            hlog.fill(SystemTime::now(), &comments, |add| {
                 for interval in full {
-                    for row in totals.take(&interval) {
-                        series.serialize(row).map_err(series_failed)?;
-                    }
-                    let start = Duration::from_nanos(interval.start_ns.saturating_sub(origin_ns));
-                    let length = Duration::from_nanos(interval.end_ns - interval.start_ns);
-                    for (kind, class) in OpKind::ALL.iter().zip(&interval.classes) {
-                        let Some(class) = class else { continue };
-                        if class.response.is_empty() {
-                            continue;
-                        }
-                        for (part, histogram) in class.parts() {
-                            let name = format!("{kind}.{part}");
-                            let tag = Tag::new(&name).expect("kinds have no blanks or commas");
-                            log.write_histogram(histogram, start, length, Some(tag))
-                                .map_err(|e| hlog_failed(std::io::Error::other(e.to_string())))?;
-                        }
-                    }
+                    totals.take(&interval).iter().try_for_each(|row| series.add(row))?;
+                    write_interval(&interval, origin_ns, add)?;
                     give_back(interval, clean);
                 }
-            }
-            hlog.flush().map_err(hlog_failed)?;
-            series.flush().map_err(|source| RecordingError { file: names.series.clone(), source })?;
+                Ok::<(), RecordingError>(())
+            })?;
+            series.finish()?;
         }
     }
     Ok(totals.record())
+}
+
+/// Adds a row for each kind of operation and of latency.
+fn write_interval(
+    interval: &Interval,
+    origin_ns: u64,
+    add: &mut dyn FnMut(&Row<'_>) -> Result<(), HistogramFileError>,
+) -> Result<(), HistogramFileError> {
+    let start = Duration::from_nanos(interval.start_ns.saturating_sub(origin_ns));
+    let length = Duration::from_nanos(interval.end_ns - interval.start_ns);
+    for (kind, class) in OpKind::ALL.iter().zip(&interval.classes) {
+        let Some(class) = class.as_ref().filter(|class| !class.response.is_empty()) else { continue };
+        for (part, histogram) in class.parts() {
+            add(&Row { tag: tag(kind.name(), part), start, length, histogram })?;
+        }
+    }
+    Ok(())
 }
 
 fn give_back(mut interval: Box<Interval>, clean: &mpsc::Sender<Box<Interval>>) {
@@ -347,19 +333,19 @@ struct Totals {
     classes: [Option<ClassLatency>; OpKind::ALL.len()],
     lateness: Histogram<u64>,
     out_of_range: u64,
-    series: Vec<SeriesRow>,
+    series: Vec<Second>,
     origin_ns: u64,
 }
 
 impl Totals {
     /// Adds a second, and gives the rows that it makes: one of all operations first, then one of each kind.
-    fn take(&mut self, interval: &Interval) -> &[SeriesRow] {
+    fn take(&mut self, interval: &Interval) -> &[Second] {
         let rows_before = self.series.len();
         let second = interval.start_ns.saturating_sub(self.origin_ns) as f64 / 1e9;
         let lag_us = interval.lag_ns as f64 / 1e3;
         let row = |operation: &str, responses: &Histogram<u64>, errors: u64| {
             let us = |q| (!responses.is_empty()).then(|| responses.value_at_quantile(q) as f64 / 1e3);
-            SeriesRow {
+            Second {
                 second,
                 operation: operation.to_owned(),
                 count: responses.len(),
@@ -367,7 +353,7 @@ impl Totals {
                 p50_us: us(0.5),
                 p99_us: us(0.99),
                 max_us: us(1.0),
-                lag_us,
+                lag_us: Some(lag_us),
             }
         };
         let mut all = histogram();

@@ -2,8 +2,6 @@
 
 mod latency;
 mod resources;
-mod series;
 
 pub use latency::{ClassLatency, HistogramFile, LatencyRecord, Recorder, RecordingError};
 pub use resources::{Cost, ResourceMeter, device_flushes, disk_bytes};
-pub use series::SeriesRow;

@@ -5,7 +5,8 @@
 //! by the file's size and by what one histogram can need.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -39,10 +40,10 @@ pub fn tag(operation: &str, kind: &str) -> String {
     format!("{operation}.{kind}").replace([',', ' ', '\n', '\r', '\t'], "_")
 }
 
-/// One row to write.
+/// One row.
 #[derive(Debug)]
 pub struct Row<'a> {
-    /// See [`tag`].
+    /// See [`tag`]; empty for none.
     pub tag: String,
     /// Start, from the start of the run.
     pub start: Duration,
@@ -92,27 +93,72 @@ pub enum HistogramFileError {
     },
 }
 
-/// Writes a histogram file; `started` is when the measured time began.
+/// A histogram file that is being written. Making it and filling it are two steps, so that a folder that can't be
+/// written is known before anything is measured.
+#[derive(Debug)]
+pub struct HistogramLog {
+    path: PathBuf,
+    file: File,
+}
+
+impl HistogramLog {
+    /// Makes the file, or empties it.
+    ///
+    /// # Errors
+    /// The file can't be made.
+    pub fn create(path: &Path) -> Result<Self, HistogramFileError> {
+        match File::create(path) {
+            Ok(file) => Ok(Self { path: path.to_owned(), file }),
+            Err(e) => Err(HistogramFileError::Write { file: path.to_owned(), why: e.to_string() }),
+        }
+    }
+
+    /// Fills the file: `rows` is called with what adds a row. `started` is when the measured time began; `comments`
+    /// go to the head of the file, a line each.
+    ///
+    /// # Errors
+    /// The file can't be written, a tag holds a comma or a blank, or `rows` says so.
+    pub fn fill<E: From<HistogramFileError>>(
+        self,
+        started: SystemTime,
+        comments: &[String],
+        rows: impl FnOnce(&mut dyn FnMut(&Row<'_>) -> Result<(), HistogramFileError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Self { path, file } = self;
+        let failed = |why: String| HistogramFileError::Write { file: path.clone(), why };
+        let mut out = BufWriter::new(file);
+        let mut serializer = V2DeflateSerializer::new();
+        let mut builder = IntervalLogWriterBuilder::new();
+        builder
+            .add_comment("[Histogram log format version 1.3]")
+            .add_comment("[Values are nanoseconds; the maximum column is milliseconds]");
+        for comment in comments {
+            builder.add_comment(comment);
+        }
+        builder.with_start_time(started).with_base_time(started).with_max_value_divisor(1e6);
+        {
+            let mut log =
+                builder.begin_log_with(&mut out, &mut serializer).map_err(|e| failed(e.to_string()))?;
+            rows(&mut |row| {
+                let tag = match Tag::new(&row.tag) {
+                    _ if row.tag.is_empty() => None,
+                    None => return Err(failed(format!("the tag `{}` holds a comma or a blank", row.tag))),
+                    tag => tag,
+                };
+                log.write_histogram(row.histogram, row.start, row.length, tag)
+                    .map_err(|e| failed(e.to_string()))
+            })?;
+        }
+        out.flush().map_err(|e| failed(e.to_string()).into())
+    }
+}
+
+/// Writes a whole histogram file; `started` is when the measured time began.
 ///
 /// # Errors
-/// The file can't be written.
+/// The file can't be written, or a tag holds a comma or a blank.
 pub fn write(file: &Path, started: SystemTime, rows: &[Row<'_>]) -> Result<(), HistogramFileError> {
-    let failed = |why: String| HistogramFileError::Write { file: file.to_owned(), why };
-    let mut text = Vec::new();
-    let mut serializer = V2DeflateSerializer::new();
-    let mut log = IntervalLogWriterBuilder::new()
-        .add_comment("[Histogram log format version 1.3]")
-        .add_comment("[Values are nanoseconds; the maximum column is milliseconds]")
-        .with_start_time(started)
-        .with_base_time(started)
-        .with_max_value_divisor(1e6)
-        .begin_log_with(&mut text, &mut serializer)
-        .map_err(|e| failed(e.to_string()))?;
-    for row in rows {
-        let tag = Tag::new(&row.tag);
-        log.write_histogram(row.histogram, row.start, row.length, tag).map_err(|e| failed(e.to_string()))?;
-    }
-    std::fs::write(file, text).map_err(|e| failed(e.to_string()))
+    HistogramLog::create(file)?.fill(started, &[], |add| rows.iter().try_for_each(add))
 }
 
 /// Reads a histogram file: the sum of all rows for each tag; rows without a tag have the tag `""`.
@@ -120,13 +166,34 @@ pub fn write(file: &Path, started: SystemTime, rows: &[Row<'_>]) -> Result<(), H
 /// # Errors
 /// The file can't be read, or isn't a histogram log.
 pub fn read(file: &Path) -> Result<BTreeMap<String, Histogram<u64>>, HistogramFileError> {
+    let mut sums: BTreeMap<String, Histogram<u64>> = BTreeMap::new();
+    read_rows(file, |row| match sums.get_mut(&row.tag) {
+        Some(sum) => sum.add(row.histogram).map_err(|e| e.to_string()),
+        None => {
+            sums.insert(row.tag, row.histogram.clone());
+            Ok(())
+        }
+    })?;
+    for sum in sums.values_mut() {
+        sum.auto(true);
+    }
+    Ok(sums)
+}
+
+/// Reads a histogram file row by row, one histogram in memory at a time; what `each` refuses is damage of that line.
+///
+/// # Errors
+/// The file can't be read, or isn't a histogram log.
+pub fn read_rows(
+    file: &Path,
+    mut each: impl FnMut(Row<'_>) -> Result<(), String>,
+) -> Result<(), HistogramFileError> {
     let unreadable = |source| HistogramFileError::Read { file: file.to_owned(), source };
     let bytes = std::fs::metadata(file).map_err(unreadable)?.len();
     if bytes > FILE_BYTES_MAX {
         return Err(HistogramFileError::TooLarge { file: file.to_owned(), bytes });
     }
     let text = std::fs::read(file).map_err(unreadable)?;
-    let mut sums: BTreeMap<String, Histogram<u64>> = BTreeMap::new();
     let mut line_start = 0;
     for (index, line) in text.split_inclusive(|b| *b == b'\n').enumerate() {
         line_start += line.len();
@@ -143,17 +210,12 @@ pub fn read(file: &Path) -> Result<BTreeMap<String, Histogram<u64>>, HistogramFi
                 continue;
             };
             let histogram = decode(interval.encoded_histogram()).map_err(damaged)?;
-            let name = interval.tag().map_or("", |t| t.as_str());
-            match sums.get_mut(name) {
-                Some(sum) => sum.add(&histogram).map_err(|e| damaged(e.to_string()))?,
-                None => drop(sums.insert(name.to_owned(), histogram)),
-            }
+            let tag = interval.tag().map_or("", |t| t.as_str()).to_owned();
+            let (start, length) = (interval.start_timestamp(), interval.duration());
+            each(Row { tag, start, length, histogram: &histogram }).map_err(damaged)?;
         }
     }
-    for sum in sums.values_mut() {
-        sum.auto(true);
-    }
-    Ok(sums)
+    Ok(())
 }
 
 /// Decodes one histogram. Everything that the crate would trust is checked before: lengths against what is there,

@@ -3,6 +3,7 @@
 //! Columns: `second,operation,count,errors,p50_us,p99_us,max_us,lag_us`. A second is counted from the start of the measured
 //! time by when the operations were answered; an empty cell means that nothing was answered, or too little to say.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,8 @@ pub struct Second {
     pub p99_us: Option<f64>,
     /// Longest response time, microseconds.
     pub max_us: Option<f64>,
-    /// How far the run was behind its schedule at worst, microseconds; 0 in a closed loop.
+    /// How far the run was behind its schedule at worst, microseconds: the longest wait of any operation before it
+    /// was handed over. 0 in a closed loop.
     #[serde(default)]
     pub lag_us: Option<f64>,
 }
@@ -54,17 +56,49 @@ pub enum SeriesError {
     },
 }
 
-/// Writes a series.
+/// A series that is being written, a row at a time.
+#[derive(Debug)]
+pub struct SeriesFile {
+    path: PathBuf,
+    writer: csv::Writer<File>,
+}
+
+impl SeriesFile {
+    /// Makes the file, or empties it.
+    ///
+    /// # Errors
+    /// The file can't be made.
+    pub fn create(path: &Path) -> Result<Self, SeriesError> {
+        let writer = csv::Writer::from_path(path)
+            .map_err(|source| SeriesError::Write { file: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), writer })
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn add(&mut self, second: &Second) -> Result<(), SeriesError> {
+        self.writer.serialize(second).map_err(|source| SeriesError::Write { file: self.path.clone(), source })
+    }
+
+    /// Hands everything to the system.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn finish(mut self) -> Result<(), SeriesError> {
+        self.writer.flush().map_err(|e| SeriesError::Write { file: self.path, source: e.into() })
+    }
+}
+
+/// Writes a whole series.
 ///
 /// # Errors
 /// The file can't be written.
 pub fn write(file: &Path, seconds: &[Second]) -> Result<(), SeriesError> {
-    let failed = |source| SeriesError::Write { file: file.to_owned(), source };
-    let mut writer = csv::Writer::from_path(file).map_err(failed)?;
-    for second in seconds {
-        writer.serialize(second).map_err(failed)?;
-    }
-    writer.flush().map_err(|e| failed(e.into()))
+    let mut series = SeriesFile::create(file)?;
+    seconds.iter().try_for_each(|second| series.add(second))?;
+    series.finish()
 }
 
 /// Reads a series.
