@@ -4,6 +4,7 @@
 //! operations of a workload to it, checks every answer and takes the times.
 
 pub mod cli;
+pub mod diff;
 pub mod durability;
 pub mod engine;
 pub mod engines;

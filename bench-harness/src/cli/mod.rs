@@ -4,6 +4,7 @@ mod bench;
 mod choice;
 mod compare;
 mod describe;
+mod diff;
 mod inspect;
 mod limits;
 mod list;
@@ -54,7 +55,7 @@ Examples:
   workbench list engines                             what can be measured
   workbench describe member-update                   what a workload asks, and what can be set
 
-Exit codes: 0 fine; 1 a check failed (wrong answer, lost data); 2 wrong usage or input."
+Exit codes: 0 fine; 1 a check failed (wrong answer, lost data, shown regression); 2 wrong usage or input."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -75,6 +76,8 @@ enum Command {
     Limits(limits::LimitsArgs),
     /// Make the report of a result folder again from its raw data.
     Report(report::ReportArgs),
+    /// Lay two result folders side by side: what differs, and is it shown?
+    Diff(diff::DiffArgs),
     /// Look into a segment, an index or a result folder; damage is located.
     Inspect(inspect::InspectArgs),
     /// Write until killed, dump what survived, judge it.
@@ -114,6 +117,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
         Command::Describe(args) => describe::describe(&args, workbench),
         Command::Limits(args) => limits::limits(&args),
         Command::Report(args) => report::report(&args),
+        Command::Diff(args) => diff::diff(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Stress(args) => stress::stress(&args),
     };

@@ -2,12 +2,9 @@
 
 use engine_env::rng::Seed;
 
-use crate::limits::Limits;
+use crate::limits::TIMER_TIMES;
 use crate::report::record::{Better, Comparison, ComparisonVerdict, Measurement, Run};
 use crate::stats::{judge, paired_ratio, self_pairs};
-
-/// Latency below this many times the timer's own lateness is the timer's, not the engine's.
-const TIMER_TIMES: f64 = 5.0;
 
 /// Which runs are contrasted.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +106,7 @@ fn contrast(
         _ => String::new(),
     };
     if metric.starts_with("response_us")
-        && let Some(floor_us) = timer_floor_us(&run.limits)
+        && let Some(floor_us) = run.limits.timer_floor_us()
         && !pairs.is_empty()
         && pairs.iter().all(|(a, b)| a.max(*b) < TIMER_TIMES * floor_us)
     {
@@ -156,15 +153,10 @@ fn why_none(runs: &[&Measurement]) -> &'static str {
     }
 }
 
-/// How late this machine's timer is: its p99 where known, else its median.
-fn timer_floor_us(limits: &Limits) -> Option<f64> {
-    let timer = limits.timer.as_ref()?;
-    timer.p99_us.or(timer.p50_us)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
     use crate::report::record::{Load, Percentiles};
 
     fn measured(engine: &str, pair: u32, p99: Option<f64>, saturated: bool) -> Measurement {

@@ -122,7 +122,17 @@ pub enum LimitsError {
     },
 }
 
+/// Latency below this many times the timer's own lateness is the timer's, not the engine's.
+pub const TIMER_TIMES: f64 = 5.0;
+
 impl Limits {
+    /// How late this machine's timer is, microseconds: its p99 where known, else its median.
+    #[must_use]
+    pub fn timer_floor_us(&self) -> Option<f64> {
+        let timer = self.timer.as_ref()?;
+        timer.p99_us.or(timer.p50_us)
+    }
+
     /// Measures the machine, with files in a folder of its own below `folder`, which is removed at the end.
     /// `progress` is told what is being measured.
     ///

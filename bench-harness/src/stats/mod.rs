@@ -5,15 +5,21 @@
 //! "no difference shown" is an answer.
 
 mod bootstrap;
+mod fisher;
+mod holm;
 mod pairs;
 mod percentile;
 mod sign_test;
 mod student;
+mod unpaired;
 mod verdict;
 
 pub use bootstrap::bootstrap_ci95;
+pub use fisher::fisher_p;
+pub use holm::holm;
 pub use pairs::{PairedRatio, paired_ratio, self_pairs};
 pub use percentile::{percentile_us, summarize};
 pub use sign_test::sign_test_p;
-pub use student::t_quantile;
+pub use student::{t_quantile, t_two_sided_p};
+pub use unpaired::{UnpairedRatio, unpaired_ratio};
 pub use verdict::judge;

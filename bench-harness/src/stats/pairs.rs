@@ -2,7 +2,7 @@
 
 use engine_env::rng::Seed;
 
-use super::{bootstrap_ci95, sign_test_p, t_quantile};
+use super::{bootstrap_ci95, sign_test_p, t_quantile, t_two_sided_p};
 
 /// A ratio a/b over pairs.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,8 @@ pub struct PairedRatio {
     pub bootstrap_ci95: Option<[f64; 2]>,
     /// One-sided 95 % lower bound, by t on the log ratios.
     pub lower95: Option<f64>,
+    /// Chance of a ratio so far from 1 if there were no difference, by the same t. `None` with fewer than two pairs.
+    pub p: Option<f64>,
     /// Exact sign test, two-sided.
     pub sign_p: f64,
 }
@@ -42,6 +44,7 @@ pub fn paired_ratio(pairs: &[(f64, f64)], seed: Seed) -> Option<PairedRatio> {
         ci95: None,
         bootstrap_ci95: bootstrap_ci95(&logs, seed).map(|ci| ci.map(f64::exp)),
         lower95: None,
+        p: None,
         sign_p: sign_test_p(
             u32::try_from(above).unwrap_or(u32::MAX),
             u32::try_from(below).unwrap_or(u32::MAX),
@@ -53,6 +56,8 @@ pub fn paired_ratio(pairs: &[(f64, f64)], seed: Seed) -> Option<PairedRatio> {
         let df = u32::try_from(n - 1).unwrap_or(u32::MAX);
         let half = t_quantile(0.975, df) * error;
         ratio.ci95 = Some([(mean - half).exp(), (mean + half).exp()]);
+        // No spread at all: any difference is certain, and none is none.
+        ratio.p = Some(if mean == 0.0 { 1.0 } else { t_two_sided_p(mean / error, df) });
         ratio.lower95 = Some((mean - t_quantile(0.95, df) * error).exp());
     }
     Some(ratio)
@@ -84,6 +89,10 @@ mod tests {
         let lower = got.lower95.expect("three pairs");
         assert!((lower - 2.0 * (-2.919_986_f64 * 0.1 / 3.0_f64.sqrt()).exp()).abs() < 1e-6, "{lower}");
         assert_eq!(got.sign_p, 0.25);
+        let t = 2.0_f64.ln() / (0.1 / 3.0_f64.sqrt());
+        // With two degrees of freedom the distribution has a closed form.
+        let p = 1.0 - t / (2.0 + t * t).sqrt();
+        assert!((got.p.expect("three pairs") - p).abs() < 1e-9);
     }
 
     #[test]

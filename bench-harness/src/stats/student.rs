@@ -1,13 +1,15 @@
-//! Student's t distribution: the quantile that turns a spread over pairs into an interval.
+//! Student's t distribution: the quantile that turns a spread over runs into an interval, and the chance behind it.
 
-/// The `p`-quantile of Student's t with `df` degrees of freedom, by bisection of the distribution function.
+/// The `p`-quantile of Student's t with `df` degrees of freedom, by bisection of the distribution function. Welch's
+/// degrees of freedom are no whole number, so `df` may be a fraction.
 ///
 /// # Panics
 /// If `p` isn't inside (0, 1) or `df` is below 1.
 #[must_use]
-pub fn t_quantile(p: f64, df: u32) -> f64 {
+pub fn t_quantile(p: f64, df: impl Into<f64>) -> f64 {
+    let df = df.into();
     assert!(p > 0.0 && p < 1.0, "a quantile is inside (0, 1), not {p}");
-    assert!(df >= 1, "an interval needs at least two samples");
+    assert!(df >= 1.0, "an interval needs at least two samples");
     let (mut low, mut high) = (-1.0, 1.0);
     while t_cdf(low, df) > p {
         low *= 2.0;
@@ -26,9 +28,16 @@ pub fn t_quantile(p: f64, df: u32) -> f64 {
     0.5 * (low + high)
 }
 
-fn t_cdf(t: f64, df: u32) -> f64 {
-    let v = f64::from(df);
-    let tail = 0.5 * incomplete_beta(0.5 * v, 0.5, v / (v + t * t));
+/// The chance of a t at least this far from 0, on either side.
+#[must_use]
+pub fn t_two_sided_p(t: f64, df: impl Into<f64>) -> f64 {
+    let v = df.into();
+    // Not 1 - cdf: that would lose the small chances, which are the ones that matter.
+    if t.is_infinite() { 0.0 } else { incomplete_beta(0.5 * v, 0.5, v / (v + t * t)) }
+}
+
+fn t_cdf(t: f64, df: f64) -> f64 {
+    let tail = 0.5 * t_two_sided_p(t, df);
     if t > 0.0 { 1.0 - tail } else { tail }
 }
 
@@ -88,7 +97,7 @@ mod tests {
     fn quantiles_agree_with_the_printed_tables() {
         // Tables of Student's distribution, two-sided 95 % and 99 %, one-sided 95 %.
         for (p, df, expected) in [
-            (0.975, 1, 12.706_205),
+            (0.975, 1_u32, 12.706_205),
             (0.975, 2, 4.302_653),
             (0.975, 5, 2.570_582),
             (0.975, 9, 2.262_157),
@@ -101,6 +110,16 @@ mod tests {
             assert!((got - expected).abs() < 2e-6, "t({p}, {df}) = {got}, the table says {expected}");
             assert!((t_quantile(1.0 - p, df) + expected).abs() < 2e-6, "the distribution is symmetric");
         }
-        assert!(t_quantile(0.5, 7).abs() < 1e-6, "the median is 0");
+        assert!(t_quantile(0.5, 7.0).abs() < 1e-6, "the median is 0");
+    }
+
+    #[test]
+    fn the_chance_of_a_table_value_is_the_tables_and_fractions_lie_between() {
+        assert!((t_two_sided_p(2.570_582, 5) - 0.05).abs() < 1e-6);
+        assert!((t_two_sided_p(-4.032_143, 5) - 0.01).abs() < 1e-6);
+        assert_eq!(t_two_sided_p(0.0, 5), 1.0);
+        assert_eq!(t_two_sided_p(f64::INFINITY, 5), 0.0);
+        let between = t_quantile(0.975, 5.5);
+        assert!(between < t_quantile(0.975, 5.0) && between > t_quantile(0.975, 6.0), "{between}");
     }
 }
