@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bench_harness::durability::Durability;
-use bench_harness::engine::{Answer, Engine, EngineError, Place, Session, Submit, Token};
+use bench_harness::engine::{Answer, Completion, Engine, EngineError, Place, Session, Submit, Token};
 use bench_harness::load::Bound;
 use bench_harness::report::record::{Measurement, Percentiles};
 use bench_harness::run::{Arriving, RunOutcome, RunPlan, run_once};
+use engine_env::Wait;
 use engine_env::rng::Seed;
 use workloads::{Access, Op, OpenOptions, Registry};
 
@@ -145,6 +146,73 @@ fn a_wrong_or_too_old_value_is_caught_and_the_numbers_are_withheld() {
             assert_eq!(m.response_us, Percentiles::default(), "{} has numbers", m.operation);
             assert_eq!(m.service_us, Percentiles::default());
         }
+    }
+}
+
+/// Takes one operation at a time, for two milliseconds each.
+struct Slow;
+
+impl Engine for Slow {
+    fn name(&self) -> &str {
+        "slow"
+    }
+
+    fn about(&self) -> &str {
+        "keeps nothing, and takes its time"
+    }
+
+    fn open(&self, _place: &Place) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(Slowly(None)))
+    }
+}
+
+struct Slowly(Option<(Instant, Token)>);
+
+impl Session for Slowly {
+    fn submit(&mut self, token: Token, _op: &Op) -> Submit {
+        if self.0.is_some() {
+            return Submit::Full;
+        }
+        self.0 = Some((Instant::now() + Duration::from_millis(2), token));
+        Submit::Accepted
+    }
+
+    fn poll(&mut self, _wait: Wait, out: &mut Vec<Completion>) {
+        if let Some((_, token)) = self.0.take_if(|(done, _)| *done <= Instant::now()) {
+            out.push(Completion { token, result: Ok(Answer::Written) });
+        }
+    }
+}
+
+#[test]
+fn an_engine_that_can_not_keep_up_has_a_throughput_and_no_percentiles() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let set = ["members=1", "mix.read=0", "mix.update=1", "mix.delete=0"]
+        .map(|s| s.split_once('=').expect("key=value"));
+    let set = set.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+    let workload = Registry::standard()
+        .open("member-update", &OpenOptions { set, ..OpenOptions::default() })
+        .expect("it comes with the workbench")
+        .workload;
+    let plan = RunPlan {
+        engine: &Slow,
+        workload: &*workload,
+        durability: Durability::Os,
+        settings: &BTreeMap::new(),
+        arriving: Arriving::Open { rate_per_s: 2_000.0 },
+        warmup: Duration::ZERO,
+        bound: Bound::time(Duration::from_millis(500)),
+        seed: Seed(7),
+        dir: dir.path().join("data"),
+        histograms: None,
+        memory_per_s: None,
+    };
+    let outcome = run_once(plan, &Arc::new(AtomicBool::new(false))).expect("the run itself is fine");
+    assert!(outcome.saturated && outcome.phase.achieved_per_s() <= 500.0, "{:?}", outcome.phase);
+    for m in outcome.measurements(&Measurement::default()) {
+        assert!(m.saturated && !m.counts() && m.count > 0);
+        assert_eq!(m.response_us, Percentiles::default(), "{} has numbers", m.operation);
+        assert_eq!((m.service_us, m.wait_us), (Percentiles::default(), Percentiles::default()));
     }
 }
 
