@@ -17,7 +17,7 @@ use crate::durability::Durability;
 use crate::engine::{Engine, EngineError, EngineStats, Place, check_settings};
 use crate::load::{Bound, Clock as _, Driver, OsClock, Pace, Phase, Tally, closed_loop, open_loop};
 use crate::measure::{
-    ClassLatency, Cost, HistogramFile, LatencyRecord, Recorder, RecordingError, ResourceMeter,
+    ClassLatency, Cost, HistogramFile, LatencyRecord, Noise, Recorder, RecordingError, ResourceMeter,
     device_flushes, disk_bytes,
 };
 use crate::report::record::{Load, LoadKind, Measurement, Percentiles, Resources};
@@ -238,7 +238,11 @@ fn load(
     match plan.arriving {
         Arriving::Closed { clients } => closed_loop(driver, ops, clients, bound),
         Arriving::Open { rate_per_s } => {
-            let mut pace = Pace::new(arrivals, rate_per_s, plan.seed.derive(part, 0));
+            // A day is as long as the phase.
+            let by_count = bound.operations.map_or(f64::INFINITY, |count| count as f64 / rate_per_s);
+            let length_s = bound.time.map_or(f64::INFINITY, |t| t.as_secs_f64()).min(by_count);
+            let arrivals = if length_s.is_finite() { arrivals.scaled_to(length_s) } else { arrivals.clone() };
+            let mut pace = Pace::new(&arrivals, rate_per_s, plan.seed.derive(part, 0));
             open_loop(driver, ops, &mut pace, bound)
         }
     }
@@ -302,6 +306,7 @@ impl RunOutcome {
     pub fn measurements(&self, common: &Measurement) -> Vec<Measurement> {
         let all = self.latency.all();
         let seconds = self.phase.elapsed_ns as f64 / 1e9;
+        let noisy = Noise::of(&self.cost, &self.latency.lateness, seconds).reason();
         let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         let record = |name: &str, class: &ClassLatency, tally: crate::load::ClassTally| {
             let mut m = common.clone();
@@ -322,6 +327,7 @@ impl RunOutcome {
             m.warmup_s = Some(self.warmup_s);
             m.measured_s = Some(seconds);
             m.verified_answers = Some(self.tally.verified);
+            m.noisy = noisy.clone();
             m.wrong_answer_examples = self.tally.wrong_examples.clone();
             m.lateness_us = Some(summarize(&self.latency.lateness)).filter(|l| *l != Percentiles::default());
             if self.engine.tail_events > 0 {

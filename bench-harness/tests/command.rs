@@ -37,6 +37,11 @@ fn bad_input_ends_with_exit_code_2_and_the_way_out() {
         ([&run[..], &["member-update", "--set", "nosuch=1"]].concat(), vec!["nosuch"]),
         ([&run[..], &["member-update", "--out", here]].concat(), vec!["thesis.txt", "--out"]),
         ([&run[..], &["member-update", "--out", "/proc/nosuch"]].concat(), vec!["/proc/nosuch", "--out"]),
+        ([&run[..], &["member-update", "--arrivals", "sine"]].concat(), vec!["--rate"]),
+        ([&run[..], &["member-update", "--arrivals", "tides"]].concat(), vec!["tides", "sine"]),
+        ([&run[..], &["member-update", "--sweep", "10%,500"]].concat(), vec!["10%..90%"]),
+        ([&run[..], &["member-update", "--speed", "fast"]].concat(), vec!["fast", "original"]),
+        ([&run[..], &["member-update", "--speed", "x60"]].concat(), vec!["speed"]),
         (vec!["compare", "--engines", "memory,memory"], vec!["twice"]),
         (vec!["compare", "--engines", "memory", "--out", here], vec!["thesis.txt"]),
         (vec!["report", here], vec!["run.json"]),
@@ -90,6 +95,56 @@ fn a_run_tells_what_it_found_and_leaves_a_record_but_no_data() {
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let page = told.trim().strip_prefix("report: ").expect("the line");
     assert!(Path::new(page).is_absolute() && Path::new(page).exists(), "{told}");
+}
+
+#[test]
+fn a_search_and_a_sweep_tell_every_point_and_leave_a_report_with_the_curve() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let common = "--engine memory --workload member-update --records 500 --duration 200ms --warmup 20ms --arrivals sine";
+    let common: Vec<&str> = common.split(' ').collect();
+    let sweep = [&["run", "--sweep", "20000,40000,80000", "--out", "out"][..], &common].concat();
+    let output = workbench(&sweep, dir.path());
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    for words in ["20000", "40000", "80000", "fresh run"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let page = std::fs::read_to_string(dir.path().join("out/report.html")).expect("a page");
+    assert!(page.contains("id=\"curve-1\"") && page.contains("80,000"));
+
+    // A bound that nothing can hold: every rate is refused, and the search ends below the shortest useful one.
+    let hopeless = "run --find-max --p99-under 0.001ms --rate 30000 --json --time-limit 5s";
+    let hopeless: Vec<&str> = hopeless.split(' ').collect();
+    let output = workbench(&[&hopeless[..], &common].concat(), dir.path());
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    assert!(json[0]["highest_sustained_per_s"].is_null(), "{json}");
+    assert!(json[0]["points"].as_array().is_some_and(|p| p.len() > 1), "{json}");
+    let left: Vec<_> = std::fs::read_dir(dir.path().join("build/workbench-data"))
+        .map(|entries| entries.map(|e| e.expect("entry").file_name()).collect())
+        .unwrap_or_default();
+    assert!(left.is_empty(), "a record that nobody asked for is gone: {left:?}");
+}
+
+#[test]
+fn a_recorded_stream_is_replayed_at_its_own_times() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let line = |second: u64, key: &str| {
+        format!("{{\"ts\":{second},\"op\":\"put\",\"key\":\"{key}\",\"value\":1}}\n")
+    };
+    let text: String = (0..60).map(|s| line(1_700_000_000 + s, "k")).collect();
+    std::fs::write(dir.path().join("changes.jsonl"), text).expect("written");
+    let run = ["run", "--engine", "memory", "--workload", "changes.jsonl", "--speed", "x100"];
+    let rest = ["--set", "passes=1", "--warmup", "1ms", "--duration", "2s", "--json"];
+    let output = workbench(&[&run[..], &rest].concat(), dir.path());
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    // Sixty changes a minute, three operations each, a hundred times as fast.
+    let offered = json[0]["load"]["offered_per_s"].as_f64().expect("an open loop");
+    assert!((offered - 300.0).abs() < 10.0, "{offered}");
+    let refused = workbench(&[&run[..], &["--rate", "5"]].concat(), dir.path());
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said(&refused).contains("--speed max"), "{}", said(&refused));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Due times are nanoseconds since the start of the run, never decreasing.
 
+use crate::sine_day::SineDay;
 use engine_env::rng::{Rng, Seed};
 use rand::RngExt;
 use rand_distr::{Distribution, Exp1, StandardNormal};
@@ -21,6 +22,8 @@ pub enum Arrivals {
     Poisson,
     /// Batches at Poisson instants; all operations of a batch are due at once.
     Batches(BatchSizes),
+    /// Independent of each other, at a rate that swings like a day's.
+    Sine(SineDay),
     /// As a file recorded them.
     Recorded(Recording),
 }
@@ -43,6 +46,7 @@ impl Arrivals {
             Self::Constant => (Shape::Constant, 1.0),
             Self::Poisson => (Shape::Poisson, 1.0),
             Self::Batches(sizes) => (Shape::Batches { sizes: *sizes, left: 0 }, sizes.mean()),
+            Self::Sine(day) => (Shape::Sine(*day), 1.0),
             Self::Recorded(recording) => match recording.speed.factor() {
                 None => (Shape::Constant, 1.0),
                 Some(factor) => (Shape::Recorded { recording: recording.clone(), factor, at: 0 }, 1.0),
@@ -54,6 +58,17 @@ impl Arrivals {
             gap_ns: NS_PER_S * mean_batch / rate_per_s,
             now_ns: 0.0,
             taken: 0,
+        }
+    }
+
+    /// The same arrivals for a phase of `length_s` seconds: a [`SineDay`] without a length of its own gets this one.
+    #[must_use]
+    pub fn scaled_to(&self, length_s: f64) -> Self {
+        match self {
+            Self::Sine(day) if day.period_s.is_none() => {
+                Self::Sine(SineDay { period_s: Some(length_s), ..*day })
+            }
+            other => other.clone(),
         }
     }
 
@@ -74,6 +89,7 @@ impl fmt::Display for Arrivals {
             Self::Batches(sizes) => {
                 write!(f, "batches of {:.1} on average at Poisson instants", sizes.mean())
             }
+            Self::Sine(day) => write!(f, "sine day, {:.0} % around the mean", day.amplitude * 100.0),
             Self::Recorded(recording) => write!(f, "recorded, speed {}", recording.speed),
         }
     }
@@ -208,6 +224,7 @@ enum Shape {
     Constant,
     Poisson,
     Batches { sizes: BatchSizes, left: u32 },
+    Sine(SineDay),
     Recorded { recording: Recording, factor: f64, at: u64 },
 }
 
@@ -224,6 +241,9 @@ impl Iterator for DueTimes {
                     *left = sizes.sample(&mut self.rng);
                 }
                 *left -= 1;
+            }
+            Shape::Sine(day) => {
+                self.now_ns = day.later_ns(self.now_ns, self.gap_ns, self.rng.sample::<f64, _>(Exp1));
             }
             Shape::Recorded { recording, factor, at } => {
                 let len = recording.due_ns.len() as u64;
@@ -264,7 +284,11 @@ mod tests {
 
     #[test]
     fn due_times_never_decrease_and_repeat_with_the_seed() {
-        for arrivals in [Arrivals::Poisson, Arrivals::Batches(BatchSizes::MEMBER_COMMITS)] {
+        for arrivals in [
+            Arrivals::Poisson,
+            Arrivals::Batches(BatchSizes::MEMBER_COMMITS),
+            Arrivals::Sine(SineDay { amplitude: 0.3, period_s: Some(0.5) }),
+        ] {
             let take = |seed| arrivals.due_times(Seed(seed), 5000.0).take(10_000).collect::<Vec<_>>();
             assert!(take(1).is_sorted());
             assert_eq!(take(1), take(1));

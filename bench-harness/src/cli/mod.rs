@@ -10,6 +10,7 @@ mod limits;
 mod list;
 mod report;
 mod run;
+mod search;
 mod stress;
 mod text;
 

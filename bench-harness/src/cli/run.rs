@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use engine_env::rng::Seed;
+use workloads::Speed;
 
 use super::choice::{self, WorkloadArgs};
+use super::search::{self, ArrivalShape, SearchArgs};
 use super::{Failure, Workbench, stop_on_ctrl_c, text};
 use crate::durability::Durability;
 use crate::environment::Environment;
@@ -25,9 +27,16 @@ Examples:
   workbench run --engine memory --workload member-update --clients 64 --duration 5s
   workbench run --engine log --workload member-update --rate 20000 --durability synced --out /data/one-run
   workbench run --engine kv-store --workload changes.jsonl --rate 500
+  workbench run --engine kv-store --workload changes.jsonl --speed x60
+  workbench run --engine kv-store --workload member-update --rate 20000 --arrivals sine
+  workbench run --engine kv-store --workload member-update --find-max --p99-under 25ms
+  workbench run --engine kv-store --workload member-update --sweep 10%..90% --out /data/curve
 
 With --rate, operations are due by a schedule and latency counts from there, whatever the engine does. With --clients,
-each client waits for its answer before it asks again: good for the highest throughput, deceptive for latency.")]
+each client waits for its answer before it asks again: good for the highest throughput, deceptive for latency.
+
+--find-max doubles the rate until it is not sustained, then halves the gap to 5 %; --sweep measures each rate given.
+Each point is a fresh run of --duration after --warmup, longer where 20,000 operations take longer (four times at most).")]
 pub(super) struct RunArgs {
     /// Engine to run; see `workbench list engines`
     #[arg(long, value_name = "E")]
@@ -37,44 +46,76 @@ pub(super) struct RunArgs {
     workload: String,
     /// Offer this many operations a second on a schedule (open loop)
     #[arg(long, value_name = "N", value_parser = text::rate, conflicts_with = "clients")]
-    rate: Option<f64>,
+    pub(super) rate: Option<f64>,
     /// Keep this many operations in flight (closed loop) [default: 64]
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     clients: Option<u32>,
     /// How long to measure
     #[arg(long, value_name = "TIME", value_parser = text::duration, default_value = "10s")]
-    duration: Duration,
+    pub(super) duration: Duration,
     /// How long to run before measuring
     #[arg(long, value_name = "TIME", value_parser = text::duration, default_value = "2s")]
-    warmup: Duration,
+    pub(super) warmup: Duration,
     /// End after this many operations, if the time isn't over before; no warm-up then
     #[arg(long, value_name = "N")]
     operations: Option<u64>,
     /// When a write is acknowledged: os, synced or interval:MS
     #[arg(long, value_name = "D", default_value = "os")]
-    durability: Durability,
+    pub(super) durability: Durability,
     /// Seed of everything that is drawn
     #[arg(long, value_name = "S", default_value_t = 1)]
-    seed: u64,
+    pub(super) seed: u64,
+    /// When operations are due in an open loop, instead of the workload's own way
+    #[arg(long, value_name = "SHAPE", value_enum, conflicts_with = "clients")]
+    arrivals: Option<ArrivalShape>,
+    /// Replay a recorded stream at its own times: original, x60 (sixty times as fast), or max, which ignores them
+    #[arg(long, value_name = "SPEED", conflicts_with = "arrivals")]
+    speed: Option<Speed>,
+    #[command(flatten)]
+    pub(super) search: SearchArgs,
     #[command(flatten)]
     workload_args: WorkloadArgs,
     /// Folder for the engine's data, removed after the run; a real disk, not tmpfs
     #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
     /// Keep record and distributions in this folder
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Print the record as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> {
     let engine = choice::engine(workbench, &args.engine)?;
-    let settings = args.workload_args.settings(&[engine]);
-    let workload = args.workload_args.open(workbench, &args.workload, &settings)?;
+    let mut workload_args = args.workload_args.clone();
+    // The shorter spelling of the setting that recorded streams have.
+    workload_args.set.extend(args.speed.map(|speed| ("speed".to_owned(), speed.to_string())));
+    let settings = workload_args.settings(&[engine]);
+    let workload = workload_args.open(workbench, &args.workload, &settings)?;
+    let workload = match args.arrivals {
+        Some(shape) => shape.applied_to(workload),
+        None => workload,
+    };
+    // A recording at its own speed knows its rate; asking for another one would be ignored, so it is refused.
+    let own_rate = workload.arrivals().own_rate_per_s().filter(|_| args.clients.is_none());
+    let many = args.search.find_max || args.search.sweep.is_some();
+    if own_rate.is_some() && (args.rate.is_some() || many) {
+        return Err(Failure::Input(
+            "--rate, --find-max and --sweep set the rate, a recording at its own speed has one already; write --speed max"
+                .to_owned(),
+        ));
+    }
+    if many {
+        return search::search(args, engine, &*workload, settings.of_engines);
+    }
+    if args.arrivals.is_some() && args.rate.is_none() {
+        return Err(Failure::Input(
+            "--arrivals shapes an open loop; give its mean rate with --rate".to_owned(),
+        ));
+    }
     let folder = args.out.as_deref().map(ResultFolder::claim).transpose().map_err(Failure::input)?;
-    let arriving = match args.rate {
+    let arriving = match args.rate.or(own_rate) {
         Some(rate_per_s) => Arriving::Open { rate_per_s },
         None => Arriving::Closed { clients: args.clients.unwrap_or(64) },
     };
@@ -142,6 +183,9 @@ pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> 
         let _ = writeln!(out, "{json}");
     } else {
         let _ = out.write_all(table(&measurements).as_bytes());
+        if let Some(why) = measurements.first().and_then(|m| m.noisy.as_ref()) {
+            let _ = writeln!(out, "noisy: {why}");
+        }
     }
     let wrong = outcome.tally.all().wrong;
     if wrong > 0 {

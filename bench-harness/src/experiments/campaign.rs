@@ -147,7 +147,7 @@ impl Campaign {
     }
 
     /// Introduces an engine to the report's reader.
-    pub(super) fn introduce_engine(&mut self, engine: &dyn Engine) {
+    pub(crate) fn introduce_engine(&mut self, engine: &dyn Engine) {
         let parameters = engine
             .settings()
             .iter()
@@ -163,7 +163,7 @@ impl Campaign {
     }
 
     /// Introduces a workload to the report's reader.
-    pub(super) fn introduce_workload(&mut self, workload: &dyn Workload) {
+    pub(crate) fn introduce_workload(&mut self, workload: &dyn Workload) {
         let parameters = workload
             .parameters()
             .into_iter()

@@ -4,8 +4,11 @@ mod campaign;
 mod claims;
 mod compare;
 mod contrasts;
+mod curve;
 mod rate_search;
+mod rate_steps;
 
 pub use campaign::{Campaign, CampaignError, CampaignSetup};
 pub use claims::claims;
 pub use compare::{ComparePlan, Effort, compare};
+pub use curve::{CurvePlan, SweepRates, find_highest_rate, sweep};

@@ -3,6 +3,7 @@
 //! A *setting* is a workload, a durability, a load and a world. Everything that shares a table shares its setting:
 //! unequal durability or load never stands in one row, nor native beside simulated.
 
+use crate::report::curves::is_of_curve;
 use crate::report::quantity;
 use crate::report::record::{Better, Comparison, ComparisonVerdict, Load, LoadKind, Measurement, Run, World};
 
@@ -354,7 +355,7 @@ impl<'a> Findings<'a> {
             }
         }
         if main.is_empty() {
-            for m in &run.measurements {
+            for m in run.measurements.iter().filter(|m| !is_of_curve(m)) {
                 if !main.iter().any(|f| f.setting.holds(m)) {
                     main.push(Finding {
                         setting: Setting::of(m),

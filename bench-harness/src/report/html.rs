@@ -4,6 +4,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::report::curves::{Curve, FIND_MAX, KNEE_RULE, POINT_RULE, SUSTAINED_RULE};
 use crate::report::findings::{Finding, Findings, Role, capital, sentence};
 use crate::report::plots::{self, Figure};
 use crate::report::quantity::{NONE, count};
@@ -26,6 +27,7 @@ pub(crate) fn page(findings: &Findings<'_>, raw: &RawFiles, raw_files: &[String]
         .enumerate()
         .map(|(i, f)| (format!("setting-{}", i + 1), setting(f, raw, &format!("setting-{}", i + 1))))
         .collect();
+    let curves = Curve::of(run);
     let against_limits = tables::against_limits(findings);
     let problems = raw.problems();
     let page = html! {
@@ -55,15 +57,19 @@ pub(crate) fn page(findings: &Findings<'_>, raw: &RawFiles, raw_files: &[String]
                 }
                 main {
                     section #answer {
-                        (table(&tables::main(findings), ""))
-                        p.quiet { (told::main_table_note(findings)) }
+                        @if !findings.main.is_empty() {
+                            (table(&tables::main(findings), ""))
+                            p.quiet { (told::main_table_note(findings)) }
+                        }
+                        @if let Some(noisy) = told::noisy(run) { div.notice { strong { "Noisy runs. " } (noisy) } }
                     }
                     nav.contents aria-label="Contents" {
+                        @if !curves.is_empty() { a href="#curve-1" { "Latency against throughput" } }
                         @if forest.is_some() { a href="#ratios" { "Ratios" } }
                         @for (f, (id, _)) in findings.main.iter().zip(&sections) {
                             a href={ "#" (id) } { (capital(&findings.short_title(f))) }
                         }
-                        a href="#resources" { "What it cost" }
+                        @if !findings.main.is_empty() { a href="#resources" { "What it cost" } }
                         a href="#limits" { "The machine's limits" }
                         @if !run.claims.is_empty() { a href="#claims" { "Claims" } }
                         a href="#method" { "Method" }
@@ -77,11 +83,12 @@ pub(crate) fn page(findings: &Findings<'_>, raw: &RawFiles, raw_files: &[String]
                         }
                     }
                     @for (_, section) in &sections { (section) }
-                    section #resources {
+                    @for (i, c) in curves.iter().enumerate() { (curve(c, &format!("curve-{}", i + 1))) }
+                    @if !findings.main.is_empty() { section #resources {
                         h2 { "What it cost" }
                         p.quiet { "Means over the runs. Processor time holds the driver's and the checking of every answer, on both sides alike; what the floor takes is theirs." }
                         (table(&tables::resources(findings), ""))
-                    }
+                    } }
                     section #limits {
                         h2 { "The machine's limits" }
                         p { "Measured without any engine in the same run, through the same disk layer. Absolute figures move with the machine's mood; ratios to these move less." }
@@ -168,6 +175,8 @@ fn answers(findings: &Findings<'_>) -> Markup {
                 }
             }
             @if findings.run.quick { p.quiet { (told::QUICK) } }
+        } @else if !Curve::of(findings.run).is_empty() {
+            ul.answers { @for c in Curve::of(findings.run) { li { strong { (c.answer()) } } } }
         } @else {
             p.lead { "Nothing was compared in this run; the table shows what was measured." }
         }
@@ -229,6 +238,27 @@ fn setting(finding: &Finding<'_>, raw: &RawFiles, id: &str) -> Markup {
             @for c in finding.comparisons.iter().filter(|c| !c.why.is_empty()) {
                 p.quiet { (crate::report::findings::metric_name(&c.metric)) ": " (sentence(&c.why)) }
             }
+        }
+    }
+}
+
+fn curve(curve: &Curve, id: &str) -> Markup {
+    let figure = plots::curve(curve, id);
+    let title = if curve.experiment == FIND_MAX {
+        "The search for the highest rate"
+    } else {
+        "Latency against throughput"
+    };
+    html! {
+        section id=(id) {
+            h2 { (title) ": " (curve.engine) ", " (curve.durability) }
+            p.quiet { "Workload " (curve.workload) ". " (POINT_RULE) "." }
+            @match &figure {
+                Some(figure) => (plot(figure)),
+                None => p.quiet { "No plot: no rate has a latency that may be quoted." },
+            }
+            (table(&tables::curve(curve), "wide small"))
+            p.quiet { (SUSTAINED_RULE) "." @if curve.knee_per_s.is_some() { " " (KNEE_RULE) "." } }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::report::curves::{Curve, KNEE_RULE, POINT_RULE, SUSTAINED_RULE};
 use crate::report::findings::{Findings, sentence};
 use crate::report::quantity::count;
 use crate::report::raw::RawFiles;
@@ -48,10 +49,23 @@ pub(crate) fn text(findings: &Findings<'_>, raw: &RawFiles) -> String {
     if run.quick {
         line(told::QUICK);
     }
-    line(table(&tables::main(findings)).trim_end());
-    line(&told::main_table_note(findings));
-    line("## What it cost");
-    line(table(&tables::resources(findings)).trim_end());
+    if !findings.main.is_empty() {
+        line(table(&tables::main(findings)).trim_end());
+        line(&told::main_table_note(findings));
+    }
+    if let Some(noisy) = told::noisy(run) {
+        line(&format!("**Noisy runs.** {}", plain(&noisy)));
+    }
+    for curve in Curve::of(run) {
+        line(&format!("## {}: {}, {}", curve.experiment, plain(&curve.engine), plain(&curve.durability)));
+        line(&plain(&curve.answer()));
+        line(table(&tables::curve(&curve)).trim_end());
+        line(&format!("{POINT_RULE}. {SUSTAINED_RULE}. {KNEE_RULE}."));
+    }
+    if !findings.main.is_empty() {
+        line("## What it cost");
+        line(table(&tables::resources(findings)).trim_end());
+    }
     line("## The machine's limits");
     if run.limits.is_empty() {
         line("Not measured in this run.");

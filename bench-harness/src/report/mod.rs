@@ -3,6 +3,7 @@
 //! [`rebuild`] reads a result folder and writes `report.html`, `report.md` and `measurements.csv` into it. It knows
 //! nothing that isn't in the folder, so a report can be made again on another machine and long after.
 
+pub mod curves;
 mod findings;
 pub mod histograms;
 mod html;

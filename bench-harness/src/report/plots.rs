@@ -10,11 +10,12 @@ use plotly::common::{
 use plotly::layout::{Axis, AxisType, HoverMode, Legend, Margin, Shape, ShapeLayer, ShapeLine, ShapeType};
 use plotly::{Layout, Plot, Scatter};
 
+use crate::report::curves::{Curve, Point};
 use crate::report::findings::{Finding, Findings, Role, Side, metric_name};
 use crate::report::histograms;
 use crate::report::quantity;
 use crate::report::raw::RawFiles;
-use crate::report::record::Measurement;
+use crate::report::record::{Measurement, Percentiles};
 
 /// A plot, ready for the page.
 pub(crate) struct Figure {
@@ -375,6 +376,108 @@ pub(crate) fn forest(findings: &Findings<'_>) -> Option<Figure> {
              An interval that touches 1, or lies within the grey band of what an engine shows against itself, shows no difference."
         ),
         height_px: u32::try_from(rows).unwrap_or(40).min(40) * 52 + 120,
+        plot,
+    })
+}
+
+/// Latency against throughput, with the knee, the bound and the rates that were refused.
+pub(crate) fn curve(curve: &Curve, id: &str) -> Option<Figure> {
+    type Quantile = (&'static str, fn(&Percentiles) -> Option<f64>, &'static str, DashType);
+    let quantiles: [Quantile; 3] = [
+        ("p50", |p| p.p50, "#2a9d6f", DashType::Solid),
+        ("p99", |p| p.p99, "#2f7ed8", DashType::Solid),
+        ("p99.9", |p| p.p999, "#a05fc4", DashType::Dot),
+    ];
+    let mut plot = Plot::new();
+    let mut lowest = f64::INFINITY;
+    for (name, of, color, dash) in quantiles {
+        let known: Vec<(&Point, f64)> =
+            curve.points.iter().filter_map(|p| Some((p, of(&p.response_us)?))).collect();
+        if known.is_empty() {
+            continue;
+        }
+        lowest = known.iter().fold(lowest, |low, (_, us)| low.min(*us));
+        let text = known.iter().map(|(p, us)| {
+            let noisy = p.noisy.as_ref().map(|why| format!("<br>noisy: {}", escape(why))).unwrap_or_default();
+            let offered = quantity::per_second(p.offered_per_s);
+            format!("{name} {}, {offered} offered: {}{noisy}", quantity::micros(*us), escape(&p.why))
+        });
+        plot.add_trace(
+            Scatter::new(
+                known.iter().map(|(p, _)| p.achieved_per_s).collect(),
+                known.iter().map(|(_, us)| *us).collect(),
+            )
+            .mode(Mode::LinesMarkers)
+            .name(name)
+            .text_array(text.collect::<Vec<_>>())
+            .hover_template("%{text}<extra></extra>")
+            .line(Line::new().color(color).width(2.2).dash(dash))
+            .marker(Marker::new().color(color).size(8)),
+        );
+    }
+    if lowest.is_infinite() {
+        return None;
+    }
+    let noisy: Vec<(f64, f64)> = curve
+        .points
+        .iter()
+        .filter(|p| p.noisy.is_some())
+        .filter_map(|p| Some((p.achieved_per_s, p.response_us.p99?)))
+        .collect();
+    if !noisy.is_empty() {
+        let (x, y): (Vec<f64>, Vec<f64>) = noisy.into_iter().unzip();
+        plot.add_trace(
+            Scatter::new(x, y)
+                .mode(Mode::Markers)
+                .name("noisy run")
+                .hover_info(plotly::common::HoverInfo::Skip)
+                .marker(Marker::new().color("#c9a227").size(16).symbol(MarkerSymbol::CircleOpen)),
+        );
+    }
+    let withheld: Vec<&Point> = curve.points.iter().filter(|p| p.response_us.p99.is_none()).collect();
+    if !withheld.is_empty() {
+        let text = withheld
+            .iter()
+            .map(|p| format!("{} offered: {}", quantity::per_second(p.offered_per_s), escape(&p.why)));
+        plot.add_trace(
+            Scatter::new(
+                withheld.iter().map(|p| p.offered_per_s).collect(),
+                vec![lowest / 2.0; withheld.len()],
+            )
+            .mode(Mode::Markers)
+            .name("offered, no p99 to quote")
+            .text_array(text.collect::<Vec<_>>())
+            .hover_template("%{text}<extra></extra>")
+            .marker(Marker::new().color("#c4566b").size(9).symbol(MarkerSymbol::X)),
+        );
+    }
+    let line = |color: &'static str, dash: DashType| {
+        Shape::new()
+            .shape_type(ShapeType::Line)
+            .layer(ShapeLayer::Below)
+            .line(ShapeLine::new().color(color).width(1.5).dash(dash))
+    };
+    let bound = line("#8b929c", DashType::Dash)
+        .x_ref("paper")
+        .x0(0.0)
+        .x1(1.0)
+        .y0(curve.p99_bound_us)
+        .y1(curve.p99_bound_us);
+    let mut shapes = vec![bound];
+    if let Some(knee) = curve.points.iter().find(|p| Some(p.offered_per_s) == curve.knee_per_s) {
+        let at = knee.achieved_per_s;
+        shapes.push(line("#e0752d", DashType::Dot).y_ref("paper").y0(0.0).y1(1.0).x0(at).x1(at));
+    }
+    let x_axis = axis("operations answered per second").range_mode(plotly::layout::RangeMode::ToZero);
+    let y_axis = axis("response time, µs").type_(AxisType::Log);
+    plot.set_layout(layout().x_axis(x_axis).y_axis(y_axis).shapes(shapes));
+    Some(Figure {
+        id: format!("{id}-plot"),
+        title: "Response time by rate".to_owned(),
+        caption: "Right and low is better. Dashed: the bound on p99; dotted, upright: the knee. A cross below the curves is a \
+                  rate whose latency may not be quoted; a ring marks a noisy run. Point at a mark to see why."
+            .to_owned(),
+        height_px: 420,
         plot,
     })
 }

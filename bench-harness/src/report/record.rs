@@ -177,6 +177,13 @@ pub struct Measurement {
     /// Settings of the engine that differ from its defaults.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
+    /// Why its figures deserve doubt though they count: the machine was busy with something else, by the rule of
+    /// [`Noise`](crate::measure::Noise).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noisy: Option<String>,
+    /// How the run was judged as a point of a search or of a latency-throughput curve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<CurvePoint>,
     /// Why the run doesn't count, though it is kept: another program took the processor, for example.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<String>,
@@ -200,6 +207,17 @@ impl Measurement {
             self.wait_us = Percentiles::default();
         }
     }
+}
+
+/// The judgement on an offered rate.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// Whether the engine sustained the rate: it kept up, and p99 was within the bound.
+    pub sustained: bool,
+    /// Why, in words: `sustained`, `saturated`, `p99 above the bound`.
+    pub why: String,
+    /// The bound on p99 of the response time, microseconds.
+    pub p99_bound_us: f64,
 }
 
 /// How many copies a replicated engine keeps and waits for.

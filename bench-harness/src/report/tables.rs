@@ -1,6 +1,7 @@
 //! The report's tables, the same for the page and for the text.
 
 use crate::limits::Limits;
+use crate::report::curves::Curve;
 use crate::report::findings::{
     Finding, Findings, Role, Side, capital, durability_name, load_words, metric_name, metric_text,
     verdict_words,
@@ -449,6 +450,48 @@ pub(crate) fn claims(run: &Run) -> Table {
     }
 }
 
+/// A curve or a search: a row per offered rate.
+pub(crate) fn curve(curve: &Curve) -> Table {
+    let rows = curve
+        .points
+        .iter()
+        .map(|p| {
+            let us = &p.response_us;
+            let verdict = if p.sustained { Tone::Good } else { Tone::Neutral };
+            let mut remarks: Vec<String> = Vec::new();
+            if Some(p.offered_per_s) == curve.knee_per_s {
+                remarks.push("the knee".to_owned());
+            }
+            remarks.extend(p.noisy.iter().map(|why| format!("noisy: {why}")));
+            vec![
+                per_second(p.offered_per_s).into(),
+                per_second(p.achieved_per_s).into(),
+                or_dash(us.p50, micros).into(),
+                or_dash(us.p95, micros).into(),
+                or_dash(us.p99, micros).into(),
+                or_dash(us.p999, micros).into(),
+                or_dash(us.max, micros).into(),
+                Cell::toned(p.why.as_str(), verdict),
+                remarks.join("; ").into(),
+            ]
+        })
+        .collect();
+    Table {
+        head: vec![
+            numbers("offered"),
+            numbers("answered"),
+            numbers("p50"),
+            numbers("p95"),
+            numbers("p99"),
+            numbers("p99.9"),
+            numbers("max"),
+            words("verdict"),
+            words("remarks"),
+        ],
+        groups: vec![Group { title: None, rows }],
+    }
+}
+
 /// The machine, as far as it says.
 pub(crate) fn environment(run: &Run) -> Table {
     let e = &run.environment;
@@ -562,6 +605,7 @@ pub(crate) fn runs(findings: &Findings<'_>) -> Table {
             if m.errors > 0 {
                 remarks.push(format!("{} errors", count(m.errors)));
             }
+            remarks.extend(m.noisy.iter().map(|why| format!("noisy: {why}")));
             remarks.extend(m.rejected.iter().map(|why| format!("rejected: {why}")));
             remarks.extend(m.notes.iter().cloned());
             for (name, n) in &m.tail_events {

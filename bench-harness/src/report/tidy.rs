@@ -75,6 +75,7 @@ fn cells(m: &Measurement) -> Vec<(String, String)> {
     put("seed", text(&m.seed));
     put("verified_answers", text(&m.verified_answers));
     put("io", text(&m.io));
+    put("noisy", text(&m.noisy));
     put("rejected", text(&m.rejected));
     put("histogram", text(&m.histogram));
     put("series", text(&m.series));

@@ -1,7 +1,8 @@
 //! The report's prose: who is compared with whom, in words that need no knowledge of either.
 
+use crate::measure::Noise;
 use crate::report::findings::{Findings, Role, sentence};
-use crate::report::record::{ClaimVerdict, LoadKind, Run};
+use crate::report::record::{ClaimVerdict, LoadKind, Measurement, Run};
 
 pub(crate) const QUICK: &str =
     "This was a quick run: it shows a direction, it does not decide. The full run does.";
@@ -22,6 +23,37 @@ pub(crate) fn main_table_note(findings: &Findings<'_>) -> String {
         );
     }
     note
+}
+
+/// Runs whose figures deserve doubt, with the rule and each run's reason.
+pub(crate) fn noisy(run: &Run) -> Option<String> {
+    let noisy: Vec<&Measurement> =
+        run.measurements.iter().filter(|m| m.operation == "all" && m.noisy.is_some()).collect();
+    if noisy.is_empty() {
+        return None;
+    }
+    const SHOWN: usize = 5;
+    let runs = run.measurements.iter().filter(|m| m.operation == "all").count();
+    let mut text = format!("{} of {runs} runs count but deserve doubt: ", noisy.len());
+    let reasons: Vec<String> = noisy
+        .iter()
+        .take(SHOWN)
+        .map(|m| {
+            format!(
+                "{} ({}, no. {}): {}",
+                m.engine,
+                m.experiment,
+                m.order,
+                m.noisy.as_deref().unwrap_or_default()
+            )
+        })
+        .collect();
+    text.push_str(&reasons.join(". "));
+    if noisy.len() > SHOWN {
+        text.push_str(&format!(". {} more are marked in the list of every run", noisy.len() - SHOWN));
+    }
+    text.push_str(&format!(". {}.", Noise::rule()));
+    Some(text)
 }
 
 /// The page's title.

@@ -7,6 +7,7 @@ use crate::arrivals::{Arrivals, BatchSizes};
 use crate::error::{InputError, WorkloadError, nearest};
 use crate::keys::{KeyChoice, Scrambled, Uniform, Zipfian};
 use crate::member::profile::RECORD_MIN;
+use crate::sine_day::SineDay;
 use crate::workload::Parameter;
 use engine_env::rng::Seed;
 use std::collections::HashMap;
@@ -37,6 +38,7 @@ pub(crate) struct MemberSpec {
     pub(crate) update_more: f64,
     pub(crate) arrival: ArrivalKind,
     pub(crate) batches: BatchSizes,
+    pub(crate) sine_amplitude: f64,
 }
 
 impl Default for MemberSpec {
@@ -58,6 +60,7 @@ impl Default for MemberSpec {
             update_more: 0.15,
             arrival: ArrivalKind::Batches,
             batches: BatchSizes::MEMBER_COMMITS,
+            sine_amplitude: SineDay::DEFAULT.amplitude,
         }
     }
 }
@@ -95,6 +98,7 @@ pub(crate) enum ArrivalKind {
     Batches,
     Poisson,
     Constant,
+    Sine,
 }
 
 const POPULARITIES: &[(&str, PopularityKind)] = &[
@@ -106,6 +110,7 @@ const ARRIVALS: &[(&str, ArrivalKind)] = &[
     ("batches", ArrivalKind::Batches),
     ("poisson", ArrivalKind::Poisson),
     ("constant", ArrivalKind::Constant),
+    ("sine", ArrivalKind::Sine),
 ];
 
 /// What a key takes, where it lives in the spec, and its bounds.
@@ -165,6 +170,11 @@ const KEYS: &[(&str, Slot, &str)] = &[
     ),
     ("arrivals.sigma", Slot::Number(|s| &mut s.batches.sigma, 0.0, 3.0), "sigma of their lognormal size"),
     ("arrivals.cap", Slot::Whole(|s| &mut s.batches.cap, 1, 1_000_000), "largest batch, operations"),
+    (
+        "arrivals.amplitude",
+        Slot::Number(|s| &mut s.sine_amplitude, 0.0, SineDay::AMPLITUDE_MAX),
+        "how far a sine day swings around its mean rate, as a share; the day is as long as the run",
+    ),
 ];
 
 /// What is wrong with a value, and what to write instead.
@@ -266,6 +276,9 @@ impl MemberSpec {
             ArrivalKind::Batches => Arrivals::Batches(self.batches),
             ArrivalKind::Poisson => Arrivals::Poisson,
             ArrivalKind::Constant => Arrivals::Constant,
+            ArrivalKind::Sine => {
+                Arrivals::Sine(SineDay { amplitude: self.sine_amplitude, ..SineDay::DEFAULT })
+            }
         }
     }
 

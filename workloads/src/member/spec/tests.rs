@@ -67,7 +67,7 @@ fn errors_name_file_line_value_and_way_out() {
     );
     assert_eq!(
         message("[arrivals]\nkind = \"burst\""),
-        "x.toml:2: arrivals.kind is none of the known ones (got burst); write one of batches, poisson, constant"
+        "x.toml:2: arrivals.kind is none of the known ones (got burst); write one of batches, poisson, constant, sine"
     );
     assert!(
         message("[mix]\nread = 0.5\n").starts_with("x.toml:2: mix.read + mix.update + mix.delete is 0.9")

@@ -1,0 +1,263 @@
+//! The highest sustained rate, and the latency-throughput curve: one engine at many offered rates.
+//!
+//! Each point is a fresh run: an empty folder, the records written, a warm-up, the measured time, everything answered
+//! before it ends. Points therefore share nothing but the machine. A point lasts until a p99 means something (20,000
+//! operations due, 10,000 answered), four times the given length at most. The whole takes a bounded time: what does not fit is left out
+//! and named.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use workloads::Workload;
+
+use super::campaign::{Campaign, CampaignError, Task};
+use super::rate_steps::RateSteps;
+use crate::durability::Durability;
+use crate::engine::Engine;
+use crate::load::Bound;
+use crate::report::curves::{FIND_MAX, SWEEP, TOO_FEW};
+use crate::report::record::CurvePoint;
+use crate::run::{Arriving, RunOutcome};
+
+/// Operations below which a p99 has fewer than 100 samples above it.
+const OPERATIONS_MIN: f64 = 10_000.0;
+/// A point is not made longer than this many times its length.
+const STRETCH_MAX: u32 = 4;
+/// The search ends when the rates it moves between are this close.
+const PRECISION: f64 = 0.05;
+
+/// What is measured at many rates.
+pub struct CurvePlan<'a> {
+    /// The engine.
+    pub engine: &'a dyn Engine,
+    /// What it is asked.
+    pub workload: &'a dyn Workload,
+    /// When a write is acknowledged.
+    pub durability: Durability,
+    /// A rate is sustained only with a p99 of the response time at or under this.
+    pub p99_max: Duration,
+    /// Measured time of a point.
+    pub length: Duration,
+    /// Time before it, unmeasured.
+    pub warmup: Duration,
+    /// Time for all points together; no point is begun that would end later.
+    pub time_limit: Duration,
+    /// Where the search starts, operations a second; a quarter of what a short closed loop does by default.
+    pub start_per_s: Option<f64>,
+}
+
+/// Which rates to measure.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SweepRates {
+    /// These, operations a second.
+    PerSecond(Vec<f64>),
+    /// These shares of the highest sustained rate, which is searched for first.
+    OfHighest(Vec<f64>),
+}
+
+impl std::fmt::Debug for CurvePlan<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CurvePlan").field("engine", &self.engine.name()).finish_non_exhaustive()
+    }
+}
+
+/// Searches for the highest sustained rate. `None` if no rate was, or the campaign was stopped.
+///
+/// # Errors
+/// A run couldn't be made, or the record can't be written.
+pub fn find_highest_rate(
+    campaign: &mut Campaign,
+    plan: &CurvePlan<'_>,
+) -> Result<Option<f64>, CampaignError> {
+    search(&mut Points::begin(campaign, plan, plan.time_limit))
+}
+
+fn search(points: &mut Points<'_, '_>) -> Result<Option<f64>, CampaignError> {
+    let start = match points.plan.start_per_s {
+        Some(rate) => rate,
+        None => match points.closed_loop()? {
+            Some(rate) => rate / 4.0,
+            None => return Ok(None),
+        },
+    };
+    let mut steps = RateSteps::new(start, PRECISION);
+    let mut highest: Option<f64> = None;
+    while let Some(rate) = steps.next() {
+        let Some(mut judged) = points.measure(FIND_MAX, rate, "searched", 0)? else { break };
+        // One unlucky moment of the machine would send the whole search the wrong way.
+        if !judged.sustained && judged.disturbed {
+            let Some(again) = points.measure(FIND_MAX, rate, "searched", 1)? else { break };
+            judged = again;
+        }
+        if judged.sustained {
+            highest = Some(highest.map_or(rate, |h: f64| h.max(rate)));
+        }
+        steps.tried(judged.sustained);
+    }
+    if steps.next().is_some() && !points.campaign.stopped() {
+        points.campaign.run.notes.push(format!(
+            "The search ended at its time limit of {:.0} s, before the highest rate was known within {:.0} %",
+            points.time_limit.as_secs_f64(),
+            PRECISION * 100.0
+        ));
+    }
+    points.campaign.save()?;
+    Ok(highest)
+}
+
+/// Measures the curve.
+///
+/// # Errors
+/// A run couldn't be made, or the record can't be written.
+pub fn sweep(campaign: &mut Campaign, plan: &CurvePlan<'_>, rates: &SweepRates) -> Result<(), CampaignError> {
+    let started = Instant::now();
+    let rates: Vec<(f64, String)> = match rates {
+        SweepRates::PerSecond(rates) => rates.iter().map(|r| (*r, "as asked for".to_owned())).collect(),
+        SweepRates::OfHighest(shares) => {
+            // The curve is what was asked for: the search gets half of the time.
+            let mut points = Points::begin(campaign, plan, plan.time_limit / 2);
+            let Some(highest) = search(&mut points)? else { return Ok(()) };
+            shares
+                .iter()
+                .map(|s| (highest * s, format!("{:.0} % of the highest sustained rate", s * 100.0)))
+                .collect()
+        }
+    };
+    let left = plan.time_limit.saturating_sub(started.elapsed());
+    let mut points = Points::begin(campaign, plan, left);
+    let mut left_out = Vec::new();
+    for (rate, label) in rates {
+        if points.measure(SWEEP, rate, &label, 0)?.is_none() {
+            left_out.push(format!("{rate:.0}/s"));
+        }
+    }
+    if !left_out.is_empty() && !points.campaign.stopped() {
+        points.campaign.run.notes.push(format!(
+            "Not measured within the time limit of {:.0} s: {}",
+            plan.time_limit.as_secs_f64(),
+            left_out.join(", ")
+        ));
+    }
+    points.campaign.save()
+}
+
+/// What a point showed.
+struct Judged {
+    sustained: bool,
+    disturbed: bool,
+}
+
+/// The points of one plan, within its time.
+struct Points<'c, 'p> {
+    campaign: &'c mut Campaign,
+    plan: &'p CurvePlan<'p>,
+    time_limit: Duration,
+    deadline: Instant,
+    /// What a point took beyond warm-up and measured time, at most so far.
+    overhead: Duration,
+}
+
+impl<'c, 'p> Points<'c, 'p> {
+    fn begin(campaign: &'c mut Campaign, plan: &'p CurvePlan<'p>, time_limit: Duration) -> Self {
+        Self { campaign, plan, time_limit, deadline: Instant::now() + time_limit, overhead: Duration::ZERO }
+    }
+
+    /// What the engine does in a closed loop: where to look, no point of the curve.
+    fn closed_loop(&mut self) -> Result<Option<f64>, CampaignError> {
+        let length = self.plan.length / 2;
+        let outcome = self.run(
+            FIND_MAX,
+            Arriving::Closed { clients: 64 },
+            "64 in flight, to know where to look",
+            length,
+            0,
+        )?;
+        Ok(outcome.map(|o| o.phase.achieved_per_s()).filter(|rate| *rate > 0.0))
+    }
+
+    /// Measures a rate; `None` if there is no time left, or the campaign was stopped.
+    fn measure(
+        &mut self,
+        experiment: &str,
+        rate_per_s: f64,
+        label: &str,
+        attempt: u64,
+    ) -> Result<Option<Judged>, CampaignError> {
+        let wanted = Duration::from_secs_f64(OPERATIONS_MIN * 2.0 / rate_per_s);
+        let length = wanted.clamp(self.plan.length, self.plan.length * STRETCH_MAX);
+        let ends = Instant::now() + self.overhead + self.plan.warmup + length;
+        if ends > self.deadline {
+            return Ok(None);
+        }
+        let before = self.campaign.run.measurements.len();
+        let arriving = Arriving::Open { rate_per_s };
+        let Some(outcome) = self.run(experiment, arriving, label, length, attempt)? else { return Ok(None) };
+        let (sustained, why) = judge(&outcome, self.plan.p99_max);
+        self.campaign.progress.note(&format!("{rate_per_s:.0}/s: {why}"));
+        let point = CurvePoint { sustained, why, p99_bound_us: self.plan.p99_max.as_secs_f64() * 1e6 };
+        let mut disturbed = false;
+        for m in &mut self.campaign.run.measurements[before..] {
+            disturbed |= m.noisy.is_some() || m.rejected.is_some();
+            m.point = Some(point.clone());
+        }
+        self.campaign.save()?;
+        Ok(Some(Judged { sustained, disturbed }))
+    }
+
+    fn run(
+        &mut self,
+        experiment: &str,
+        arriving: Arriving,
+        label: &str,
+        length: Duration,
+        attempt: u64,
+    ) -> Result<Option<RunOutcome>, CampaignError> {
+        let started = Instant::now();
+        // Every rate meets the same operations; only a second attempt gets others.
+        let seed = self.campaign.seed().derive("point", attempt);
+        let outcome = self.campaign.measure(Task {
+            experiment,
+            engine: self.plan.engine,
+            workload: self.plan.workload,
+            durability: self.plan.durability,
+            arriving,
+            load_label: label,
+            pair: None,
+            seed,
+            warmup: self.plan.warmup,
+            bound: Bound::time(length),
+            memory_per_s: None,
+            settings: BTreeMap::new(),
+        })?;
+        let overhead = started.elapsed().saturating_sub(self.plan.warmup + length);
+        self.overhead = self.overhead.max(overhead);
+        Ok(outcome)
+    }
+}
+
+/// Whether the engine sustained the rate, and why not.
+///
+/// A driver that was late makes the response times longer, not shorter: a bound that holds in spite of it holds.
+fn judge(outcome: &RunOutcome, p99_max: Duration) -> (bool, String) {
+    let all = outcome.tally.all();
+    let response = outcome.latency.all().response;
+    let p99_ns = u128::from(response.value_at_quantile(0.99));
+    let said = |sustained, why: &str| (sustained, why.to_owned());
+    if all.wrong > 0 {
+        said(false, "wrong answers")
+    } else if all.errors > 0 {
+        said(false, "operations failed")
+    } else if outcome.phase.lag_grows {
+        said(false, "saturated: the lag grows")
+    } else if outcome.saturated {
+        said(false, "saturated: less than 99 % of the offered rate achieved")
+    } else if (response.len() as f64) < OPERATIONS_MIN {
+        said(false, TOO_FEW)
+    } else if p99_ns > p99_max.as_nanos() {
+        said(false, "p99 above the bound")
+    } else if outcome.driver_limited {
+        said(true, "sustained; percentiles withheld, the driver's lateness is more than a tenth of them")
+    } else {
+        said(true, "sustained")
+    }
+}
