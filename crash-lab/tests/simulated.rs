@@ -2,7 +2,7 @@
 //!
 //! `WORKBENCH_SEEDS=10000 cargo test -p crash-lab --test simulated` runs more of them; `WORKBENCH_SEED=17` starts there.
 
-use crash_lab::simulated::{Failure, Scenario, Setup, Summary, simulate};
+use crash_lab::simulated::{Scenario, Setup, Summary, simulate};
 
 const SEEDS: u64 = 200;
 
@@ -108,48 +108,56 @@ fn the_same_seed_does_the_same_and_another_does_something_else() {
     }
 }
 
-/// The first failure of `scenario` among some hundred seeds.
-fn first_failure(scenario: Scenario, setup: &Setup) -> Option<Failure> {
-    (0..300).find_map(|seed| simulate(scenario, seed, setup).err())
-}
+#[cfg(feature = "planted-bugs")]
+mod teeth {
+    use crash_lab::simulated::Failure;
 
-#[expect(clippy::print_stderr, reason = "which seed found which bug is worth reading")]
-fn found(scenario: Scenario, bug: &dyn std::fmt::Debug, setup: &Setup) {
-    let failure = first_failure(scenario, setup).unwrap_or_else(|| panic!("{scenario} doesn't find {bug:?}"));
-    let what = failure.what.lines().next().unwrap_or_default();
-    eprintln!("{bug:?}: {scenario} finds it with seed {}: {what}", failure.seed);
-}
+    use super::*;
 
-#[test]
-fn bugs_planted_in_the_store_are_found() {
-    use kv_engine::PlantedBug as Bug;
-    for (bug, scenario) in [
-        (Bug::SyncSkipped, Scenario::KvPowerCut),
-        (Bug::EarlyAck, Scenario::KvPowerCut),
-        (Bug::DirSyncSkipped, Scenario::KvPowerCut),
-        (Bug::MergeUnsynced, Scenario::KvPowerCut),
-        (Bug::TombstonesDropped, Scenario::KvPowerCut),
-        (Bug::ChecksumIgnored, Scenario::KvRot),
-    ] {
-        let mut setup = Setup::default();
-        setup.kv.planted_bug = Some(bug);
-        found(scenario, &bug, &setup);
+    /// The first failure of `scenario` among some hundred seeds.
+    fn first_failure(scenario: Scenario, setup: &Setup) -> Option<Failure> {
+        (0..300).find_map(|seed| simulate(scenario, seed, setup).err())
     }
-}
 
-#[test]
-fn bugs_planted_in_the_log_are_found() {
-    use log_engine::PlantedBug as Bug;
-    // Not `StaleTail`: random lengths hardly ever let a stale batch fit. The log's own crash tests build that case.
-    for (bug, scenario) in [
-        (Bug::SyncSkipped, Scenario::LogPowerCut),
-        (Bug::EarlyAck, Scenario::LogPowerCut),
-        (Bug::MarkAhead, Scenario::LogPowerCut),
-        (Bug::NamesNotSynced, Scenario::LogPowerCut),
-        (Bug::CrcSkipped, Scenario::LogPowerCut),
-    ] {
-        let mut setup = Setup::default();
-        setup.log.planted_bug = Some(bug);
-        found(scenario, &bug, &setup);
+    #[expect(clippy::print_stderr, reason = "which seed found which bug is worth reading")]
+    fn found(scenario: Scenario, bug: &dyn std::fmt::Debug, setup: &Setup) {
+        let failure =
+            first_failure(scenario, setup).unwrap_or_else(|| panic!("{scenario} doesn't find {bug:?}"));
+        let what = failure.what.lines().next().unwrap_or_default();
+        eprintln!("{bug:?}: {scenario} finds it with seed {}: {what}", failure.seed);
+    }
+
+    #[test]
+    fn bugs_planted_in_the_store_are_found() {
+        use kv_engine::PlantedBug as Bug;
+        for (bug, scenario) in [
+            (Bug::SyncSkipped, Scenario::KvPowerCut),
+            (Bug::EarlyAck, Scenario::KvPowerCut),
+            (Bug::DirSyncSkipped, Scenario::KvPowerCut),
+            (Bug::MergeUnsynced, Scenario::KvPowerCut),
+            (Bug::TombstonesDropped, Scenario::KvPowerCut),
+            (Bug::ChecksumIgnored, Scenario::KvRot),
+        ] {
+            let mut setup = Setup::default();
+            setup.kv.planted_bug = Some(bug);
+            found(scenario, &bug, &setup);
+        }
+    }
+
+    #[test]
+    fn bugs_planted_in_the_log_are_found() {
+        use log_engine::PlantedBug as Bug;
+        // Not `StaleTail`: random lengths hardly ever let a stale batch fit. The log's own crash tests build that case.
+        for (bug, scenario) in [
+            (Bug::SyncSkipped, Scenario::LogPowerCut),
+            (Bug::EarlyAck, Scenario::LogPowerCut),
+            (Bug::MarkAhead, Scenario::LogPowerCut),
+            (Bug::NamesNotSynced, Scenario::LogPowerCut),
+            (Bug::CrcSkipped, Scenario::LogPowerCut),
+        ] {
+            let mut setup = Setup::default();
+            setup.log.planted_bug = Some(bug);
+            found(scenario, &bug, &setup);
+        }
     }
 }
