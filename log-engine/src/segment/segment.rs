@@ -146,7 +146,8 @@ impl<F: File> Place<F> {
     /// The batches from the one that holds `from` on: at least one, and no more than `max_bytes` otherwise. Every
     /// one is checked: checksum, and that its base offset continues the one before.
     pub(crate) fn read(self, from: Offset, max_bytes: usize) -> Result<Found, ReadError> {
-        let mut window = Window::new(self.source.clone(), self.limit, max_bytes.clamp(64 << 10, 1 << 20));
+        // Enough to get from an index entry to the wanted batch; the rest is read from there on.
+        let mut window = Window::new(self.source.clone(), self.limit, 64 << 10);
         // Batches in front of the wanted one only lead there. If they lead astray, they are looked at closely.
         let (at, first_len) = match self.find(&mut window, from, Skipping::Headers) {
             Ok(found) => found,

@@ -51,9 +51,17 @@ impl<F: File> Window<F> {
                 let have_end = self.start + self.buf.len() as u64;
                 if at < self.start || at + want > have_end {
                     let len = want.max((self.read_ahead as u64).min(self.limit - at));
+                    // What is there already is kept: no byte is read twice on the way forward.
+                    let kept = if (self.start..have_end).contains(&at) {
+                        self.buf.drain(..to_usize(at - self.start));
+                        self.buf.len()
+                    } else {
+                        0
+                    };
                     self.buf.resize(to_usize(len), 0);
                     self.start = at;
-                    let read = match file.read_now(at, &mut self.buf, ReadHow::MayBlock) {
+                    let from = at + kept as u64;
+                    let read = match file.read_now(from, &mut self.buf[kept..], ReadHow::MayBlock) {
                         Ok(ReadNow::Read(n)) => n,
                         Ok(ReadNow::NotCached) => unreachable!("a read that may block never says so"),
                         Err(error) => {
@@ -61,7 +69,7 @@ impl<F: File> Window<F> {
                             return Err(error);
                         }
                     };
-                    self.buf.truncate(read);
+                    self.buf.truncate(kept + read);
                 }
                 Ok(&self.buf[to_usize(at - self.start).min(self.buf.len())..])
             }
