@@ -1,8 +1,9 @@
 //! [`run_once`]: one run of one engine, from an empty folder to a judged, measured end.
 //!
-//! Order: open in a fresh folder, write the records that exist before, warm up with the same stream, wait for every
-//! answer, measure, wait again, ask the workload's final reads, close, remove the folder. Whatever answered wrongly
-//! in any of these steps makes the whole run worthless.
+//! Order: open in a fresh folder, write the records that exist before, sync the file system (so that no run pays for
+//! what was written before it), warm up with the same stream, wait for every answer, measure, wait again, ask the
+//! workload's final reads, close, remove the folder. Whatever answered wrongly in any of these steps makes the whole
+//! run worthless.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use crate::engine::{Engine, EngineError, EngineStats, Place, check_settings};
 use crate::load::{Bound, Clock as _, Driver, OsClock, Pace, Phase, Tally, closed_loop, open_loop};
 use crate::measure::{
     ClassLatency, Cost, HistogramFile, LatencyRecord, Noise, Recorder, RecordingError, ResourceMeter,
-    device_flushes, disk_bytes,
+    device_flushes, disk_bytes, write_back,
 };
 use crate::report::record::{Load, LoadKind, Measurement, Percentiles, Resources};
 use crate::stats::summarize;
@@ -165,6 +166,8 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
     if phase.stopped {
         return Err(RunError::Stopped);
     }
+
+    write_back(&plan.dir).map_err(|source| RunError::Dir { dir: plan.dir.clone(), source })?;
 
     let mut ops = Counted { ops: plan.workload.stream(plan.seed.derive("stream", 0)), taken: 0 };
     let arrivals = plan.workload.arrivals();

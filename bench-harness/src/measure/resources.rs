@@ -113,6 +113,15 @@ pub fn disk_bytes(dir: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
+/// Writes out whatever waits in the page cache for the file system of `dir`. Else a run would pay for what was written
+/// before it: the preload, and the run before.
+///
+/// # Errors
+/// The folder can't be opened, or the device failed.
+pub fn write_back(dir: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(std::fs::File::open(dir)?)?)
+}
+
 /// Flush requests that the block device below `dir` has completed so far, by the kernel's count; `None` where there is
 /// no such device or no such count. A device without a volatile cache needs none.
 #[must_use]
@@ -144,6 +153,13 @@ mod tests {
         assert!(cost.cpu_s > 0.005, "{cost:?}");
         assert!(cost.driver_cpu_s > 0.005 && cost.driver_cpu_s <= cost.cpu_s + 0.001, "{cost:?}");
         assert!(cost.rss_peak_bytes.is_some_and(|rss| rss > 64 << 20), "{cost:?}");
+    }
+
+    #[test]
+    fn writing_back_needs_the_folder() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        write_back(dir.path()).expect("its file system can be synced");
+        assert!(write_back(&dir.path().join("gone")).is_err());
     }
 
     #[test]

@@ -94,7 +94,12 @@ fn order(findings: &Findings<'_>) -> Vec<String> {
             seeds.first().is_some_and(Option::is_some) && seeds.windows(2).all(|w| w[0] == w[1])
         });
         if seeds_match {
-            s.push("Both sides of a pair were asked the same stream of operations, from the same seed; pairs differ.".to_owned());
+            let different: BTreeSet<Option<u64>> = runs.iter().map(|m| m.seed).collect();
+            s.push(format!(
+                "Both sides of a pair were asked the same stream of operations, from the same seed; {} seeds over {} pairs.",
+                different.len(),
+                pairs.len()
+            ));
         }
         let events: Vec<u64> =
             runs.iter().filter(|m| !m.tail_events.is_empty()).map(|m| m.tail_events.values().sum()).collect();
@@ -106,6 +111,11 @@ fn order(findings: &Findings<'_>) -> Vec<String> {
         }
     }
     s.dedup();
+    s.push(
+        "Each run began in an empty folder. After its preload the file system was synced, so that no run pays for what \
+         was written before it."
+            .to_owned(),
+    );
     s.push(format!("The run's seed is {}; `{}` repeats it.", run.seed, run.command.join(" ")));
     let rejected = run.measurements.iter().filter(|m| m.rejected.is_some()).count();
     if rejected > 0 {

@@ -396,7 +396,7 @@ impl<F: File> Rebuild<F> {
 
     fn take_record(&mut self, segment: &Segment<F>, record: &RecordView<'_>) {
         self.report.records += 1;
-        self.next_sequence = self.next_sequence.max(record.sequence + 1);
+        self.next_sequence = self.next_sequence.max(record.sequence.saturating_add(1));
         match record.kind {
             RecordKind::Tombstone => {
                 segment.count_tombstone(record.len, record.sequence);
