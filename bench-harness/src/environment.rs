@@ -104,7 +104,7 @@ impl Environment {
             )),
             os: read("/etc/os-release").as_deref().and_then(os_name),
             virtualization: virtualization(&cpuinfo),
-            data_folder: Some(std::path::absolute(data_folder).unwrap_or_else(|_| data_folder.to_owned())),
+            data_folder: Some(crate::result_folder::shown(data_folder)),
             file_system: mount.as_ref().map(|m| m.file_system.clone()),
             mount_options: mount.as_ref().map(|m| m.options.clone()),
             device: mount.as_ref().map(|m| m.source.clone()),

@@ -151,6 +151,13 @@ pub fn default_data_folder() -> PathBuf {
     build_folder().join("workbench-data").join(std::process::id().to_string())
 }
 
+/// A path as a record shows it: relative where it lies below the workspace, so that a folder that is handed on says
+/// nothing about where it was made.
+pub(crate) fn shown(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.strip_prefix(workspace()).map(Path::to_owned).unwrap_or(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -86,6 +86,19 @@ pub(super) struct Task<'a> {
     pub(super) settings: BTreeMap<String, String>,
 }
 
+/// The command as a user types it, from the program's arguments: cargo gives a bench a path with a hash, and `--bench`.
+fn as_typed(mut command: Vec<String>) -> Vec<String> {
+    let Some(program) = command.first_mut() else { return command };
+    let name = Path::new(program).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    if !name.starts_with("comparison") {
+        *program = name;
+        return command;
+    }
+    let flags = command.into_iter().skip(1).filter(|flag| flag != "--bench");
+    let cargo = ["cargo", "bench", "-p", "bench-harness", "--bench", "comparison", "--"];
+    cargo.into_iter().map(str::to_owned).chain(flags).collect()
+}
+
 impl Campaign {
     /// A campaign that `stop` ends early.
     #[must_use]
@@ -97,7 +110,7 @@ impl Campaign {
             id: folder.id(),
             started: started.clone(),
             finished: started,
-            command,
+            command: as_typed(command),
             seed,
             quick,
             interrupted: false,
@@ -310,5 +323,23 @@ impl Drop for Campaign {
     fn drop(&mut self) {
         // Each run removes its own folder; this one is ours only if it is empty now.
         let _ = std::fs::remove_dir(&self.data);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::as_typed;
+
+    #[test]
+    fn a_recorded_command_can_be_typed_again() {
+        let typed = |args: &[&str]| as_typed(args.iter().map(|a| (*a).to_owned()).collect()).join(" ");
+        assert_eq!(
+            typed(&["/x/target/release/workbench", "compare", "--quick"]),
+            "workbench compare --quick"
+        );
+        assert_eq!(
+            typed(&["/x/deps/comparison-54860fc7", "--out", "results/mine", "--bench"]),
+            "cargo bench -p bench-harness --bench comparison -- --out results/mine"
+        );
     }
 }

@@ -144,10 +144,8 @@ impl Limits {
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self, LimitsError> {
         let started = Instant::now();
-        let mut limits = Self {
-            folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string(),
-            ..Self::default()
-        };
+        let mut limits =
+            Self { folder: crate::result_folder::shown(folder).display().to_string(), ..Self::default() };
         disk::measure(&mut limits, folder, plan, progress)
             .map_err(|source| LimitsError::Folder { folder: folder.to_owned(), source })?;
         processor::measure(&mut limits, plan, progress);
