@@ -23,9 +23,14 @@ struct Bench {
 ///
 /// With `--bench` among them, which `cargo bench` adds, this is `workbench compare` and its last line on standard
 /// output is `report: PATH`. Without, as under `cargo test --benches`, it is a smoke run of seconds whose results go
-/// away.
+/// away. Paths among the flags are taken from the workspace's folder.
 #[must_use]
 pub fn comparison(args: impl IntoIterator<Item = OsString>, workbench: &Workbench) -> ExitCode {
+    // Cargo starts a bench in its package's folder; whoever typed a path meant the workspace's.
+    if let Err(error) = std::env::set_current_dir(crate::result_folder::workspace()) {
+        let _ = writeln!(std::io::stderr(), "comparison: the workspace's folder can't be entered: {error}");
+        return ExitCode::from(2);
+    }
     let mut args: Vec<OsString> = args.into_iter().collect();
     let before = args.len();
     args.retain(|a| a != "--bench");
