@@ -41,6 +41,7 @@ mod committer;
 mod completions;
 mod disk;
 mod error;
+mod net;
 mod os;
 pub mod rng;
 pub mod sim;
@@ -53,4 +54,5 @@ pub use disk::{
     Waker, WriteSync,
 };
 pub use error::{DiskError, DiskErrorKind};
+pub use net::{Arrival, Delay, Net, NetError, Peer, Port, PortStats};
 pub use os::{Backend, OsDisk, OsFile, OsHome, SealedBytes};

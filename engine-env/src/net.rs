@@ -1,0 +1,106 @@
+//! The network's border: [`Net`] gives each party a [`Port`], and messages are encoded bytes whatever stands behind it.
+//!
+//! A message arrives whole, at most once, and in order between two ports while the connection between them lasts.
+//! Nothing more is promised: what was sent to a party that died may be lost, and a protocol's own timeouts decide.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::{Wait, Waker};
+
+/// A party on the network: a node or a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Peer(pub u32);
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "peer {}", self.0)
+    }
+}
+
+/// What comes out of a [`Port`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Arrival {
+    /// A message.
+    Message {
+        /// Who sent it.
+        from: Peer,
+        /// Its bytes, as they were sent.
+        bytes: Vec<u8>,
+    },
+    /// The connection to a party broke, or couldn't be made: what was sent to it and isn't answered may be lost.
+    /// The next send tries again.
+    Unreachable {
+        /// Who can't be reached.
+        peer: Peer,
+    },
+}
+
+/// What a port has carried since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PortStats {
+    /// Messages sent.
+    pub messages: u64,
+    /// Bytes of these messages.
+    pub bytes: u64,
+}
+
+/// Why a port can't be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetError {
+    /// Another port of this network has the name.
+    #[error("{peer} is on the network already; close its port first")]
+    Taken {
+        /// The name.
+        peer: Peer,
+    },
+    /// The operating system refuses the address.
+    #[error("{peer} can't listen at {address}: {why}; choose another address")]
+    Listen {
+        /// Who wanted to.
+        peer: Peer,
+        /// Where.
+        address: String,
+        /// What the operating system says.
+        why: String,
+    },
+}
+
+/// How long a message is under way, one way, beyond what the machine itself needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Delay(pub Duration);
+
+/// A network that parties join.
+pub trait Net: Clone + Send + Sync + 'static {
+    /// Its ports.
+    type Port: Port;
+
+    /// Joins as `me`. A node can be reached by everybody, a client by those that it has sent to.
+    ///
+    /// # Errors
+    /// Somebody else is `me`, or the operating system refuses.
+    fn join(&self, me: Peer) -> Result<Self::Port, NetError>;
+}
+
+/// One party's access to the network, owned by its thread. Dropping it leaves the network, as a killed process would.
+pub trait Port: Send + 'static {
+    /// Whose it is.
+    fn me(&self) -> Peer;
+
+    /// Queues a message. It goes with the next [`Port::flush`], or earlier.
+    fn send(&mut self, to: Peer, bytes: Vec<u8>);
+
+    /// Sends what is queued: one wake or one system call for each receiver.
+    fn flush(&mut self);
+
+    /// Moves everything that has arrived to the end of `out`, flushing first, and waiting for a first arrival as `wait`
+    /// says. Ends early, perhaps with nothing, when it is woken.
+    fn receive(&mut self, wait: Wait, out: &mut Vec<Arrival>);
+
+    /// Ends this port's wait, from any thread: for results that don't come through the network.
+    fn waker(&self) -> Waker;
+
+    /// What it has carried.
+    fn stats(&self) -> PortStats;
+}
