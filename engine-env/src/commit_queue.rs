@@ -89,6 +89,11 @@ impl<F: Clone, T> CommitQueue<F, T> {
         Ok(last.bytes.len() - before)
     }
 
+    /// The tag that was staged last, unless its chunk has begun: for an answer that stands for all before it.
+    pub fn last_staged(&mut self) -> Option<&mut T> {
+        self.waiting.back_mut()?.tags.last_mut()
+    }
+
     /// Begins the oldest waiting chunk, unless one is in flight: its file, position and bytes, to be written with
     /// [`WriteSync::Data`](crate::WriteSync::Data). The bytes come back through [`CommitQueue::finish`].
     pub fn begin(&mut self) -> Option<(F, u64, Vec<u8>)> {

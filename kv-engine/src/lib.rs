@@ -33,8 +33,9 @@ mod version;
 pub use config::PlantedBug;
 pub use config::{ConfigError, Durability, KvConfig, ParseDurabilityError};
 pub use storage::bitcask::{
-    Bitcask, Damage, DamageKind, InspectedRecord, Inspection, KvDone, KvStats, MaintenanceStep, RecordKind,
-    RecoveryReport, SegmentHeaderError, SegmentSummary, SyncTarget, TailTruncated, inspect_segment,
+    BatchAnswers, BatchWrite, Bitcask, Damage, DamageKind, InspectedRecord, Inspection, KvDone, KvStats,
+    MaintenanceStep, RecordKind, RecoveryReport, SegmentHeaderError, SegmentSummary, SyncTarget,
+    TailTruncated, inspect_segment,
 };
 pub use storage::memory::MemoryStorage;
 pub use storage::{

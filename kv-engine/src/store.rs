@@ -15,7 +15,9 @@ use engine_env::{
 };
 
 use crate::config::{Durability, KvConfig};
-use crate::storage::bitcask::{Bitcask, KvDone, KvStats, MaintenanceStep, RecoveryReport, SyncTarget};
+use crate::storage::bitcask::{
+    BatchAnswers, BatchWrite, Bitcask, KvDone, KvStats, MaintenanceStep, RecoveryReport, SyncTarget,
+};
 use crate::storage::{CloseError, DeleteError, GetError, OpenError, PutError, Storage};
 use crate::version::{VectorClock, Versioned};
 
@@ -113,6 +115,57 @@ impl<H: Home> KvStore<H> {
             }
         }
         Ok(())
+    }
+
+    /// Writes a batch: all of it in one commit, in order, and what became of each write. Returns when all of it is as
+    /// durable as the store promises. After a crash before that, a prefix of the batch may be there, never a later
+    /// write of it without the earlier ones. Readers see its writes in order too.
+    ///
+    /// A batch stands in one segment, so it should be far smaller than [`KvConfig::segment_bytes`].
+    ///
+    /// # Errors
+    /// The store takes no writes, or the write failed. An obsolete version is no error of the batch: see
+    /// [`BatchAnswers`].
+    pub fn write_batch(&self, writes: &[BatchWrite<'_>]) -> Result<BatchAnswers, PutError> {
+        self.gate.pass(&self.core);
+        match self.durability {
+            Durability::Os | Durability::IntervalMs(_) => self.core.batch_through(writes),
+            Durability::Synced => {
+                let mut answers = BatchAnswers::new();
+                self.wait(|to| {
+                    let (all, committing) = self.core.stage_batch(writes, 0, to)?;
+                    answers = all;
+                    Ok(committing)
+                })?;
+                Ok(answers)
+            }
+        }
+    }
+
+    /// Writes a batch without waiting, like [`KvStore::put_async`]; what became of each write is known at once, and
+    /// one answer comes through `to` when all of it is as durable as the store promises.
+    ///
+    /// # Errors
+    /// The store takes no writes: then no answer comes through `to`.
+    pub fn write_batch_async(
+        &self,
+        writes: &[BatchWrite<'_>],
+        token: u64,
+        to: &Arc<CompletionQueue<KvDone>>,
+    ) -> Result<BatchAnswers, PutError> {
+        self.gate.pass(&self.core);
+        match self.durability {
+            Durability::Synced => {
+                let (answers, committing) = self.core.stage_batch(writes, token, to)?;
+                self.wake_unless(committing);
+                Ok(answers)
+            }
+            Durability::Os | Durability::IntervalMs(_) => {
+                let answers = self.core.batch_through(writes)?;
+                to.push(KvDone { token, removed: false, result: Ok(()) });
+                Ok(answers)
+            }
+        }
     }
 
     /// Calls `each` with every key and its versions, or why they can't be read; in no particular order. Each key is

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use engine_env::{Backend, CompletionQueue, OsHome, Wait};
 use kv_engine::{
-    DeleteError, Durability, GetError, KvConfig, KvStore, OpenError, PutError, RecoveryReport, Storage,
-    VectorClock, Versioned, inspect_segment,
+    BatchWrite, DeleteError, Durability, GetError, KvConfig, KvStore, OpenError, PutError, RecoveryReport,
+    Storage, VectorClock, Versioned, inspect_segment,
 };
 
 fn open(folder: &Path, config: KvConfig) -> (KvStore<OsHome>, RecoveryReport) {
@@ -231,5 +231,59 @@ fn a_clock_that_no_record_can_hold_is_refused() {
         assert!(matches!(delete, Err(DeleteError::ClockTooLong { entries: 32_768 })), "{delete:?}");
         store.put(b"k", &Versioned::new(most.clone(), b"v")).expect("one entry fewer");
         assert_eq!(store.get(b"k").expect("intact")[0].value, b"v");
+    }
+}
+
+#[test]
+fn a_batch_is_one_commit_and_says_what_became_of_each_write() {
+    for durability in ALL {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (store, _) = open(folder.path(), config(durability));
+        let (first, second) = (version(0, 1, b"first"), version(0, 2, b"second"));
+        let batch = [
+            BatchWrite::Put { key: b"a", version: &first },
+            BatchWrite::Put { key: b"a", version: &second },
+            BatchWrite::Put { key: b"a", version: &first },
+            BatchWrite::Delete { key: b"b", version: &first.clock },
+            BatchWrite::Put { key: b"c", version: &first },
+            BatchWrite::Delete { key: b"c", version: &second.clock },
+            BatchWrite::Put { key: &[7; 70_000], version: &first },
+        ];
+        let syncs = store.stats().syncs;
+        let answers = store.write_batch(&batch).expect("a healthy store");
+        if durability == Durability::Synced {
+            assert_eq!(store.stats().syncs, syncs + 1);
+        }
+        assert!(
+            matches!(
+                answers.as_slice(),
+                [
+                    Ok(true),
+                    Ok(true),
+                    Err(PutError::ObsoleteVersion { .. }),
+                    Ok(false),
+                    Ok(true),
+                    Ok(true),
+                    Err(PutError::KeyTooLong { len: 70_000 })
+                ]
+            ),
+            "{durability}: {answers:?}"
+        );
+        let queue = Arc::new(CompletionQueue::new());
+        let again = store.write_batch_async(&batch[..2], 5, &queue).expect("a healthy store");
+        assert!(again.iter().all(Result::is_err), "{durability}: {again:?}");
+        let third = version(0, 3, b"third");
+        let put = [BatchWrite::Put { key: b"a", version: &third }];
+        store.write_batch_async(&put, 6, &queue).expect("a healthy store");
+        let mut done = Vec::new();
+        while done.len() < 2 {
+            queue.drain(Wait::Forever, &mut done);
+        }
+        assert!(done.iter().all(|d| d.result.is_ok()), "{durability}: {done:?}");
+        assert_eq!(store.get(b"a").expect("intact"), std::slice::from_ref(&third), "{durability}");
+        store.close().expect("it closes");
+        let (store, _) = open(folder.path(), config(durability));
+        assert_eq!(store.get(b"a").expect("intact"), [third], "{durability}");
+        assert_eq!(store.get(b"c").expect("intact"), [], "{durability}");
     }
 }

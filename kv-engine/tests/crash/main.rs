@@ -185,6 +185,10 @@ const fn blind(key: u8, node: u16, len: u16) -> Step {
     Step::Put { key, node, seen: 0, len }
 }
 
+const fn batch(writes: u8, len: u16) -> Step {
+    Step::Batch { key: 0, node: 0, writes, len, deletes: true }
+}
+
 const fn delete(key: u8) -> Step {
     Step::Delete { key, seen: 255 }
 }
@@ -296,6 +300,10 @@ const PROGRAMS: &[&[Step]] = &[
         MAINTAIN,
         REOPEN,
     ],
+    // Batches: with a put before and after, with one that doesn't fit into the segment's rest, and twice the same.
+    &[put(0, 0, 9), batch(4, 700), COMMIT, put(1, 0, 9), COMMIT],
+    &[MAINTAIN, put(0, 0, 1400), COMMIT, batch(3, 1300), DRIVE, MAINTAIN, batch(7, 40), COMMIT, MAINTAIN],
+    &[batch(7, 600), batch(7, 20), COMMIT, REOPEN, batch(7, 20), COMMIT],
     // Stays staged: nobody was told, everything may be lost.
     &[put(0, 0, 9), put(1, 0, 9)],
 ];
@@ -333,6 +341,49 @@ fn every_crash_point_of_short_programs() {
         points > 3000 && lost > 1000,
         "{points} crash points, {lost} sectors lost: too tame to show anything"
     );
+}
+
+/// In `os` a power cut keeps no order between writes; inside of a batch it does: a consumer can keep its position behind
+/// what it consumed.
+#[test]
+fn what_survives_of_a_batch_is_a_prefix_of_it_in_every_durability() {
+    let (mut whole, mut parts) = (0, 0);
+    for durability in [Durability::Synced, Durability::Os] {
+        let config = config(durability);
+        for before in [0u8, 2] {
+            let life = |home: &SimHome, at: u64| {
+                home.crash_at_step(at);
+                let Ok((store, _)) = Running::open(home, &config) else { return };
+                let fill: Vec<Step> = std::iter::once(MAINTAIN)
+                    .chain((0..before).flat_map(|_| [put(0, 0, 1400), COMMIT]))
+                    .chain([Step::Batch { key: 0, node: 0, writes: 4, len: 500, deletes: false }, COMMIT])
+                    .collect();
+                let mut history = History::default();
+                store.run(home, &config, &fill, &mut history).expect("no broken rule");
+            };
+            let rehearsal = SimHome::new(Seed(1));
+            life(&rehearsal, u64::MAX);
+            for at in 0..=rehearsal.steps() + 1 {
+                for cut in (0..20).flat_map(|seed| cuts(at * 20 + seed)) {
+                    let home = SimHome::new(Seed(at));
+                    life(&home, at);
+                    home.reboot(cut);
+                    let found = recover(&home, &config).expect("it recovers");
+                    let kept: Vec<bool> = (0..4u8)
+                        .map(|key| {
+                            let versions = found.get([b'k', key].as_slice());
+                            versions.is_some_and(|v| v.iter().any(|v| v.value.len() == 502))
+                        })
+                        .collect();
+                    let n = kept.iter().filter(|k| **k).count();
+                    assert!(kept[..n].iter().all(|k| *k), "{durability}, step {at}, {cut:?}: {kept:?}");
+                    whole += u32::from(n == 4);
+                    parts += u32::from((1..4).contains(&n));
+                }
+            }
+        }
+    }
+    assert!(whole > 50 && parts > 50, "{whole} whole, {parts} in part: too tame to show anything");
 }
 
 /// [`live`] with the crash at an exact step.

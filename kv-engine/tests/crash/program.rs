@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use engine_env::sim::{SimDisk, SimFile, SimHome};
 use engine_env::{CompletionQueue, Disk, Home, Machine, Wait};
-use kv_engine::{Bitcask, Durability, KvConfig, KvDone, PutError, RecoveryReport, VectorClock, Versioned};
+use kv_engine::{
+    BatchAnswers, BatchWrite, Bitcask, Durability, KvConfig, KvDone, MemoryStorage, PutError, RecoveryReport,
+    Storage, VectorClock, Versioned,
+};
 use proptest::prelude::*;
 
 /// One step of a program.
@@ -15,6 +18,8 @@ pub(crate) enum Step {
     Put { key: u8, node: u16, seen: u8, len: u16 },
     /// Deletes what the versions picked by the bits of `seen` descend from.
     Delete { key: u8, seen: u8 },
+    /// A batch of `writes` over the keys from `key` on: puts by `node`, every third a delete if `deletes`.
+    Batch { key: u8, node: u16, writes: u8, len: u16, deletes: bool },
     /// Commits what is staged, on the caller's thread.
     Commit,
     /// Commits what is staged, through a disk, as the committer thread does.
@@ -32,6 +37,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         10 => (0u8..4, 0u16..2, any::<u8>(), prop_oneof![0u16..40, 300u16..1500])
             .prop_map(|(key, node, seen, len)| Step::Put { key, node, seen, len }),
         3 => (0u8..4, Just(255u8)).prop_map(|(key, seen)| Step::Delete { key, seen }),
+        3 => (0u8..4, 0u16..2, 1u8..8, prop_oneof![0u16..40, 300u16..1500], any::<bool>())
+            .prop_map(|(key, node, writes, len, deletes)| Step::Batch { key, node, writes, len, deletes }),
         5 => Just(Step::Commit),
         3 => Just(Step::Drive),
         7 => Just(Step::Maintain),
@@ -70,7 +77,12 @@ pub(crate) struct Running {
     pub(crate) disk: SimDisk,
     pub(crate) core: Bitcask<SimFile>,
     answers: Arc<CompletionQueue<KvDone>>,
+    /// For each batch, how many writes were taken with its last one; 0 if it took none.
+    batch_ends: Vec<usize>,
 }
+
+/// Tokens from here on are batches.
+const BATCH: u64 = 1 << 40;
 
 impl Running {
     /// # Errors
@@ -78,7 +90,7 @@ impl Running {
     pub(crate) fn open(home: &SimHome, config: &KvConfig) -> Result<(Self, RecoveryReport), String> {
         let mut disk = home.disk().map_err(|e| e.to_string())?;
         let (core, report) = Bitcask::open(&mut disk, config.clone()).map_err(|e| e.to_string())?;
-        Ok((Self { disk, core, answers: Arc::default() }, report))
+        Ok((Self { disk, core, answers: Arc::default(), batch_ends: Vec::new() }, report))
     }
 
     pub(crate) fn dump(&self) -> Result<Dump, String> {
@@ -159,6 +171,7 @@ impl Running {
                     }
                     result
                 }
+                Step::Batch { .. } => self.batch(step, now, synced, history)?,
                 Step::Commit => {
                     while self.core.commit_now() {}
                     Ok(())
@@ -216,6 +229,90 @@ impl Running {
         Ok(Some(self))
     }
 
+    /// Runs a batch. In `os` what the store says of each write is compared with what the reference store says.
+    fn batch(
+        &mut self,
+        step: &Step,
+        now: i64,
+        synced: bool,
+        history: &mut History,
+    ) -> Result<Result<(), PutError>, String> {
+        let Step::Batch { key, node, writes, len, deletes } = *step else { unreachable!("a batch") };
+        let writes: Vec<Write> = (0..writes)
+            .map(|i| {
+                let key = vec![b'k', (key + i) % 4];
+                let mut clock = picked(&self.core.get_versions(&key), 255, now);
+                if deletes && i % 3 == 2 {
+                    return Write::Delete { key, version: clock };
+                }
+                // A key that comes twice in a batch is put with a descendant; every fifth is obsolete.
+                for _ in 0..if i % 5 == 4 { 1 } else { i + 1 } {
+                    clock.increment(node, now).expect("far from the limits");
+                }
+                let seed = history.taken.len() * 8 + usize::from(i) + 7;
+                let mut value = seed.to_le_bytes().repeat(usize::from(len) / 8 + 1);
+                value.truncate(usize::from(len) + 2);
+                Write::Put { key, version: Versioned::new(clock, value) }
+            })
+            .collect();
+        let batch: Vec<BatchWrite<'_>> = writes
+            .iter()
+            .map(|write| match write {
+                Write::Put { key, version } => BatchWrite::Put { key, version },
+                Write::Delete { key, version } => BatchWrite::Delete { key, version },
+            })
+            .collect();
+        let reference = MemoryStorage::new();
+        for key in 0..4 {
+            for clock in self.core.get_versions(&[b'k', key]) {
+                reference.put(&[b'k', key], &Versioned::new(clock, b"")).expect("siblings");
+            }
+        }
+        let expected: BatchAnswers = writes
+            .iter()
+            .map(|write| match write {
+                Write::Put { key, version } => reference.put(key, version).map(|()| true),
+                Write::Delete { key, version } => Ok(reference.delete(key, version).expect("in memory")),
+            })
+            .collect();
+        let before = history.taken.len();
+        let taken = |answers: &BatchAnswers| -> Vec<Write> {
+            let taken = writes.iter().zip(answers).filter(|(_, answer)| matches!(answer, Ok(true)));
+            taken.map(|(write, _)| write.clone()).collect()
+        };
+        if synced {
+            // What will be taken isn't known yet, so the token can only say where this batch ends.
+            let token = BATCH + self.batch_ends.len() as u64;
+            let result = self.core.stage_batch(&batch, token, &self.answers);
+            return Ok(result.map(|(answers, _)| {
+                history.taken.extend(taken(&answers));
+                let ends = if history.taken.len() > before { history.taken.len() } else { 0 };
+                self.batch_ends.push(ends);
+            }));
+        }
+        Ok(match self.core.batch_through(&batch) {
+            Ok(answers) => {
+                let same = answers.iter().zip(&expected).all(|(a, b)| match (a, b) {
+                    (Ok(a), Ok(b)) => a == b,
+                    (Err(PutError::ObsoleteVersion { .. }), Err(PutError::ObsoleteVersion { .. })) => true,
+                    _ => false,
+                });
+                if !same || answers.len() != writes.len() {
+                    return Err(format!("{writes:?}\nanswers {answers:?}\nexpected {expected:?}"));
+                }
+                history.taken.extend(taken(&answers));
+                history.acknowledged += history.taken.len() - before;
+                Ok(())
+            }
+            Err(error) => {
+                if matches!(error, PutError::WriteFailed { .. }) {
+                    history.taken.extend(taken(&expected));
+                }
+                Err(error)
+            }
+        })
+    }
+
     fn take_answers(&mut self, history: &mut History) -> Result<(), String> {
         let mut done = Vec::new();
         self.answers.drain(Wait::No, &mut done);
@@ -229,7 +326,11 @@ impl Running {
             return Ok(());
         }
         for one in done.into_iter().filter(|d| d.result.is_ok()) {
-            let token = usize::try_from(one.token).expect("small");
+            let token = match one.token.checked_sub(BATCH).map(|batch| self.batch_ends[batch as usize]) {
+                Some(0) => continue,
+                Some(ends) => ends - 1,
+                None => usize::try_from(one.token).expect("small"),
+            };
             if token + 1 < history.acknowledged {
                 return Err(format!("write {token} was answered after {}", history.acknowledged - 1));
             }

@@ -14,6 +14,7 @@
 //!
 //! No threads, no clocks: the owner calls [`Bitcask::maintain`] and drives the commits (see [`engine_env::Machine`]).
 
+mod batch;
 mod folder;
 mod get;
 mod inspect;
@@ -40,6 +41,7 @@ use mark::MarkFile;
 use stats::Counters;
 use writer::Writer;
 
+pub use batch::{BatchAnswers, BatchWrite};
 pub use inspect::{InspectedRecord, Inspection, SegmentSummary, inspect_segment};
 pub use maintenance::MaintenanceStep;
 pub use record::{DamageKind, RecordKind};

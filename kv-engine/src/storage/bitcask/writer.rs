@@ -35,47 +35,47 @@ pub struct KvDone {
 
 /// Whom to tell when a write is durable.
 #[derive(Debug)]
-struct Reply {
-    token: u64,
-    removed: bool,
-    to: Arc<CompletionQueue<KvDone>>,
+pub(super) struct Reply {
+    pub(super) token: u64,
+    pub(super) removed: bool,
+    pub(super) to: Arc<CompletionQueue<KvDone>>,
 }
 
 /// What a record does to the key directory.
 #[derive(Debug)]
-enum Effect {
+pub(super) enum Effect {
     Put(Place),
     Delete(VectorClock),
 }
 
 /// A staged write.
 #[derive(Debug)]
-struct Pending {
+pub(super) struct Pending {
     key: Arc<[u8]>,
     effect: Effect,
     at: At,
     len: u64,
     sequence: u64,
     /// None if nobody is to be told any more.
-    reply: Option<Reply>,
+    pub(super) reply: Option<Reply>,
 }
 
 /// The versions of a key as they will be when everything staged is durable.
 #[derive(Debug, Default)]
-struct Overlay {
+pub(super) struct Overlay {
     versions: Siblings<VectorClock>,
     outstanding: usize,
 }
 
 /// A put or a delete on its way in.
 #[derive(Debug, Clone, Copy)]
-struct Write<'a> {
-    key: &'a [u8],
-    content: Content<'a>,
+pub(super) struct Write<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) content: Content<'a>,
 }
 
 impl<'a> Write<'a> {
-    fn put(key: &'a [u8], version: &'a Versioned) -> Result<Self, PutError> {
+    pub(super) fn put(key: &'a [u8], version: &'a Versioned) -> Result<Self, PutError> {
         if key.len() > KEY_BYTES_MAX {
             return Err(PutError::KeyTooLong { len: key.len() });
         }
@@ -89,7 +89,7 @@ impl<'a> Write<'a> {
         Ok(Self { key, content })
     }
 
-    fn delete(key: &'a [u8], version: &'a VectorClock) -> Result<Self, PutError> {
+    pub(super) fn delete(key: &'a [u8], version: &'a VectorClock) -> Result<Self, PutError> {
         check_clock(version)?;
         let content = Content {
             kind: RecordKind::Tombstone,
@@ -101,7 +101,11 @@ impl<'a> Write<'a> {
         Ok(Self { key, content })
     }
 
-    fn effect(&self, at: At, sequence: u64, len: u64) -> Effect {
+    pub(super) fn is_put(&self) -> bool {
+        self.content.kind == RecordKind::Put
+    }
+
+    pub(super) fn effect(&self, at: At, sequence: u64, len: u64) -> Effect {
         let clock = self.content.clock.clone();
         match self.content.kind {
             RecordKind::Tombstone => Effect::Delete(clock),
@@ -123,7 +127,7 @@ fn check_clock(clock: &VectorClock) -> Result<(), PutError> {
 }
 
 /// What judging a write said.
-enum Judged {
+pub(super) enum Judged {
     /// Write it; `removed` is a delete's answer.
     Write { removed: bool },
     /// A delete that removes nothing, durably so: answer at once.
@@ -142,8 +146,8 @@ pub(super) struct Writer<F> {
     /// Every record with a sequence below this is published.
     pub(super) applied: u64,
     pub(super) durable: DurableEnd,
-    queue: CommitQueue<F, Pending>,
-    overlay: HashMap<Arc<[u8]>, Overlay, KeyHasher>,
+    pub(super) queue: CommitQueue<F, Pending>,
+    pub(super) overlay: HashMap<Arc<[u8]>, Overlay, KeyHasher>,
     /// Set for good by a failed write or sync.
     pub(super) stopped: Option<DiskError>,
     /// Set while there is no space for the next segment.
@@ -151,7 +155,7 @@ pub(super) struct Writer<F> {
     /// The last attempt to prepare a segment failed: waiting for one may take long.
     pub(super) unprepared: bool,
     pub(super) closed: bool,
-    buf: Vec<u8>,
+    pub(super) buf: Vec<u8>,
 }
 
 /// A larger buffer isn't kept between writes.
@@ -176,7 +180,7 @@ impl<F: File> Writer<F> {
         }
     }
 
-    fn check(&self) -> Result<(), PutError> {
+    pub(super) fn check(&self) -> Result<(), PutError> {
         if self.closed {
             return Err(PutError::Closed);
         }
@@ -187,7 +191,7 @@ impl<F: File> Writer<F> {
     }
 
     /// Judges a write against everything before it, durable or not.
-    fn judge(&self, keydir: &Keydir<F>, write: &Write<'_>) -> Result<Judged, PutError> {
+    pub(super) fn judge(&self, keydir: &Keydir<F>, write: &Write<'_>) -> Result<Judged, PutError> {
         fn newer<T: crate::version::Clocked>(s: &Siblings<T>, clock: &VectorClock) -> Option<VectorClock> {
             s.newer_than(clock).map(|stored| stored.clock().clone())
         }
@@ -219,7 +223,7 @@ impl<F: File> Writer<F> {
 
     /// Moves on to the prepared segment if a record of `len` bytes doesn't fit any more. Without a prepared one the
     /// active segment grows: a writer never waits for a file to be created.
-    fn roll_if_full(&mut self, len: u64, segment_bytes: u64) -> bool {
+    pub(super) fn roll_if_full(&mut self, len: u64, segment_bytes: u64) -> bool {
         let end = self.active.end();
         if end + len <= segment_bytes || end == HEADER_LEN as u64 {
             return false;
@@ -237,12 +241,29 @@ impl<F: File> Writer<F> {
             && self.active.end() > 2 * segment_bytes
     }
 
+    /// Keeps a buffer for the next write.
+    pub(super) fn keep_buf(&mut self, buf: Vec<u8>) {
+        if buf.capacity() <= BUF_BYTES_MAX {
+            self.buf = buf;
+        }
+    }
+
+    /// Growing into a full disk would poison the segment; so it isn't tried while there is no space.
+    pub(super) fn check_space(&self, len: u64) -> Result<(), PutError> {
+        match &self.no_space {
+            Some(cause) if self.active.end() + len > self.active.allocated() => {
+                Err(PutError::DiskFull { cause: cause.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Where the next record goes.
-    fn place(&self) -> At {
+    pub(super) fn place(&self) -> At {
         At { segment: self.active.id, position: self.active.end() }
     }
 
-    fn take_sequence(&mut self) -> u64 {
+    pub(super) fn take_sequence(&mut self) -> u64 {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         sequence
@@ -294,9 +315,7 @@ impl<F: File> Bitcask<F> {
         buf.clear();
         write.content.encode(at, sequence, &mut buf);
         let written = writer.active.file.write_now(at.position, &buf, WriteSync::None);
-        if buf.capacity() <= BUF_BYTES_MAX {
-            writer.buf = buf;
-        }
+        writer.keep_buf(buf);
         let result = match written {
             Ok(()) => {
                 writer.take_sequence();
@@ -318,21 +337,26 @@ impl<F: File> Bitcask<F> {
         };
         self.note_growth(&writer);
         drop(writer);
-        if rolled {
-            count(&self.counters.rolls, 1);
-            self.ring_maintenance();
-        }
+        self.note_roll(rolled);
         result
     }
 
-    fn note_growth(&self, writer: &Writer<F>) {
+    pub(super) fn note_growth(&self, writer: &Writer<F>) {
         if writer.is_overgrown(self.config.segment_bytes) {
             self.overgrown.store(true, Ordering::Release);
         }
     }
 
     /// Makes a written record visible and moves the segment's end past it.
-    fn publish(&self, segment: &Segment<F>, key: &[u8], effect: Effect, sequence: u64, at: At, len: u64) {
+    pub(super) fn publish(
+        &self,
+        segment: &Segment<F>,
+        key: &[u8],
+        effect: Effect,
+        sequence: u64,
+        at: At,
+        len: u64,
+    ) {
         if segment.end() < at.position + len {
             segment.set_end(at.position + len);
         }
@@ -399,33 +423,45 @@ impl<F: File> Bitcask<F> {
             return Ok(true);
         };
         let rolled = writer.roll_if_full(len, self.config.segment_bytes);
-        let at = writer.place();
-        // Growing into a full disk would poison the segment; so it isn't tried while there is no space.
-        if at.position + len > writer.active.allocated()
-            && let Some(cause) = &writer.no_space
-        {
-            return Err(PutError::DiskFull { cause: cause.clone() });
-        }
-        let sequence = writer.take_sequence();
+        writer.check_space(len)?;
         let mut reply = Some(Reply { token, removed, to: Arc::clone(to) });
         if planted!(self, EarlyAck) {
             reply = None;
             to.push(KvDone { token, removed, result: Ok(()) });
         }
-        let pending = Pending {
-            key: Arc::clone(&key),
-            effect: write.effect(at, sequence, len),
-            at,
-            len,
-            sequence,
-            reply,
-        };
+        self.stage_judged(writer, key, write, reply)?;
+        let committing = !writer.queue.can_begin();
+        self.note_growth(writer);
+        drop(guard);
+        self.note_roll(rolled);
+        Ok(committing)
+    }
+
+    /// Stages a write for which there is room, and lets what comes after it be judged against it.
+    pub(super) fn stage_judged(
+        &self,
+        writer: &mut Writer<F>,
+        key: Arc<[u8]>,
+        write: &Write<'_>,
+        reply: Option<Reply>,
+    ) -> Result<(), PutError> {
+        let len = write.content.encoded_len() as u64;
+        let at = writer.place();
+        let sequence = writer.take_sequence();
+        let effect = write.effect(at, sequence, len);
+        let pending = Pending { key: Arc::clone(&key), effect, at, len, sequence, reply };
         let active = Arc::clone(&writer.active);
         writer
             .queue
             .stage(&active.file, at.position, pending, |buf| write.content.encode(at, sequence, buf))
             .map_err(|cause| PutError::WritesStopped { cause })?;
         active.set_end(at.position + len);
+        self.overlay(writer, key, write);
+        Ok(())
+    }
+
+    /// Lets later writes of the key be judged against one that isn't published yet.
+    pub(super) fn overlay(&self, writer: &mut Writer<F>, key: Arc<[u8]>, write: &Write<'_>) {
         let overlay = writer.overlay.entry(key).or_insert_with(|| Overlay {
             versions: self.get_versions(write.key).into_iter().collect(),
             outstanding: 0,
@@ -440,14 +476,14 @@ impl<F: File> Bitcask<F> {
                 overlay.versions.delete(clock, drop);
             }
         }
-        let committing = !writer.queue.can_begin();
-        self.note_growth(writer);
-        drop(guard);
+    }
+
+    /// After the writer's lock: the next segment is to be prepared.
+    pub(super) fn note_roll(&self, rolled: bool) {
         if rolled {
             count(&self.counters.rolls, 1);
             self.ring_maintenance();
         }
-        Ok(committing)
     }
 
     /// Writes out what is staged, on the caller's thread, unless somebody is at it already; whether it did.
@@ -478,6 +514,7 @@ impl<F: File> Bitcask<F> {
                 (tags, Err(PutError::WriteFailed { cause }))
             }
         };
+        let writes = tags.len() as u64;
         let mut replies = Vec::with_capacity(tags.len());
         let mut durable = None;
         for tag in tags {
@@ -490,7 +527,7 @@ impl<F: File> Bitcask<F> {
         if let Some(durable) = durable {
             writer.durable = durable;
             count(&self.counters.commits, 1);
-            count(&self.counters.committed_writes, replies.len() as u64);
+            count(&self.counters.committed_writes, writes);
             count(&self.counters.syncs, 1);
             count(&self.counters.written_bytes, written);
         }
