@@ -12,10 +12,8 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 
-use engine_env::Wait;
+use engine_env::{Durability, Wait};
 use workloads::Op;
-
-use crate::durability::Durability;
 
 /// Names an operation between submit and completion; chosen by the driver, unique among those in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,7 +5,6 @@
 
 pub mod cli;
 pub mod diff;
-pub mod durability;
 pub mod engine;
 pub mod engines;
 pub mod environment;

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use engine_env::Durability;
 use engine_env::rng::Seed;
 use workloads::{Arrivals, Model, Op, OpKind, Promise, Workload};
 
-use crate::durability::Durability;
 use crate::engine::{Engine, EngineError, EngineStats, Place, check_settings};
 use crate::load::{Bound, Clock as _, Driver, OsClock, Pace, Phase, Tally, closed_loop, open_loop};
 use crate::measure::{

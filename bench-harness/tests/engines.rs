@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bench_harness::durability::Durability;
 use bench_harness::engine::EngineRegistry;
 use bench_harness::load::Bound;
 use bench_harness::run::{Arriving, RunPlan, run_once};
+use engine_env::Durability;
 use engine_env::rng::Seed;
 use workloads::{OpKind, OpenOptions, Registry};
 

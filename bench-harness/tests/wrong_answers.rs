@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use bench_harness::durability::Durability;
 use bench_harness::engine::{Answer, Completion, Engine, EngineError, Place, Session, Submit, Token};
 use bench_harness::load::Bound;
 use bench_harness::report::record::{Measurement, Percentiles};
 use bench_harness::run::{Arriving, RunOutcome, RunPlan, run_once};
-use engine_env::Wait;
 use engine_env::rng::Seed;
+use engine_env::{Durability, Wait};
 use workloads::{Access, Op, OpenOptions, Registry};
 
 /// How an engine lies, on every so many-th read.

@@ -31,15 +31,16 @@
 //! # }
 //! ```
 //!
-//! Around them: [`CommitQueue`] orders the writes to the end of files and tells which are durable, [`Committer`]
-//! is the thread that owns a disk and drives a [`Machine`], [`CompletionQueue`] hands results back with one wake
-//! for many.
+//! Around them: [`Durability`] says what an acknowledged write survives, [`CommitQueue`] orders the writes to the end of
+//! files and tells which are durable, [`Committer`] is the thread that owns a disk and drives a [`Machine`],
+//! [`CompletionQueue`] hands results back with one wake for many.
 
 pub mod clock;
 mod commit_queue;
 mod committer;
 mod completions;
 mod disk;
+mod durability;
 mod error;
 mod net;
 mod os;
@@ -53,6 +54,7 @@ pub use disk::{
     Disk, Done, Entry, EntryKind, File, FileOf, Home, Op, OpId, OpenHow, Outcome, ReadHow, ReadNow, Wait,
     Waker, WriteSync,
 };
+pub use durability::{Durability, UnknownDurability};
 pub use error::{DiskError, DiskErrorKind};
 pub use net::{Arrival, Delay, Net, NetError, Peer, Port, PortStats};
 pub use os::{Backend, OsDisk, OsFile, OsHome, SealedBytes};

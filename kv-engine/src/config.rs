@@ -1,54 +1,6 @@
-//! What a store can be told: [`KvConfig`] and [`Durability`].
+//! What a store can be told: [`KvConfig`].
 
-use std::fmt;
-use std::str::FromStr;
-
-/// What an acknowledged write survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// Handed to the kernel: survives the death of the process, not a power cut.
-    #[default]
-    Os,
-    /// Like [`Durability::Os`], and everything is synced this often, in milliseconds: a power cut loses at most
-    /// that much, and what came while the last sync ran.
-    IntervalMs(u64),
-    /// On stable storage: survives a power cut.
-    Synced,
-}
-
-impl fmt::Display for Durability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Os => f.write_str("os"),
-            Self::IntervalMs(ms) => write!(f, "interval:{ms}"),
-            Self::Synced => f.write_str("synced"),
-        }
-    }
-}
-
-/// Why a text is no durability.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no durability; write os, synced or interval:MILLISECONDS")]
-pub struct ParseDurabilityError {
-    /// The text.
-    pub text: String,
-}
-
-impl FromStr for Durability {
-    type Err = ParseDurabilityError;
-
-    fn from_str(text: &str) -> Result<Self, ParseDurabilityError> {
-        let wrong = || ParseDurabilityError { text: text.to_owned() };
-        match text {
-            "os" => Ok(Self::Os),
-            "synced" => Ok(Self::Synced),
-            _ => {
-                let ms = text.strip_prefix("interval:").ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
-                if ms == 0 { Err(wrong()) } else { Ok(Self::IntervalMs(ms)) }
-            }
-        }
-    }
-}
+use engine_env::Durability;
 
 /// A mistake put in on purpose, so that the crash tests can show that they would find it.
 #[cfg(feature = "planted-bugs")]
@@ -145,16 +97,6 @@ impl KvConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durability_reads_what_it_writes() {
-        for durability in [Durability::Os, Durability::Synced, Durability::IntervalMs(250)] {
-            assert_eq!(durability.to_string().parse(), Ok(durability));
-        }
-        for wrong in ["", "sync", "interval:", "interval:0", "interval:-1"] {
-            assert!(wrong.parse::<Durability>().is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_setting_out_of_range_is_named() {

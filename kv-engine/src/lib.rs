@@ -31,7 +31,8 @@ mod version;
 
 #[cfg(feature = "planted-bugs")]
 pub use config::PlantedBug;
-pub use config::{ConfigError, Durability, KvConfig, ParseDurabilityError};
+pub use config::{ConfigError, KvConfig};
+pub use engine_env::Durability;
 pub use storage::bitcask::{
     BatchAnswers, BatchWrite, Bitcask, Damage, DamageKind, InspectedRecord, Inspection, KvDone, KvStats,
     MaintenanceStep, RecordKind, RecoveryReport, SegmentHeaderError, SegmentSummary, SyncTarget,

@@ -11,10 +11,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use engine_env::{
-    Committer, CompletionQueue, Disk, DiskError, Done, File, FileOf, Home, Machine, Op, OpId, Wait, Waker,
+    Committer, CompletionQueue, Disk, DiskError, Done, Durability, File, FileOf, Home, Machine, Op, OpId,
+    Wait, Waker,
 };
 
-use crate::config::{Durability, KvConfig};
+use crate::config::KvConfig;
 use crate::storage::bitcask::{
     BatchAnswers, BatchWrite, Bitcask, KvDone, KvStats, MaintenanceStep, RecoveryReport, SyncTarget,
 };

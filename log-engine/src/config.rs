@@ -1,52 +1,6 @@
 //! Settings of a log, checked once when it is opened.
 
-use std::fmt;
-use std::str::FromStr;
-
-/// When an append is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Durability {
-    /// The kernel has the bytes: they survive the death of this process, not a power cut.
-    Os,
-    /// As [`Durability::Os`], and a sync follows every so many milliseconds.
-    IntervalMs(u64),
-    /// The bytes are on stable storage.
-    Synced,
-}
-
-/// A durability that nobody knows.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown durability {text:?}; say os, interval:MS (milliseconds, at least 1) or synced")]
-pub struct UnknownDurability {
-    /// What was given.
-    pub text: String,
-}
-
-impl FromStr for Durability {
-    type Err = UnknownDurability;
-
-    fn from_str(text: &str) -> Result<Self, UnknownDurability> {
-        let unknown = || UnknownDurability { text: text.to_owned() };
-        match text {
-            "os" => Ok(Self::Os),
-            "synced" => Ok(Self::Synced),
-            _ => {
-                let ms = text.strip_prefix("interval:").ok_or_else(unknown)?;
-                ms.parse().ok().filter(|&n| n > 0).map(Self::IntervalMs).ok_or_else(unknown)
-            }
-        }
-    }
-}
-
-impl fmt::Display for Durability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Os => f.write_str("os"),
-            Self::IntervalMs(ms) => write!(f, "interval:{ms}"),
-            Self::Synced => f.write_str("synced"),
-        }
-    }
-}
+use engine_env::Durability;
 
 /// Settings of a [`Log`](crate::Log). `LogConfig::default()` suits a machine with gigabytes of memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,16 +108,6 @@ pub(crate) use planted;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durability_reads_what_it_shows() {
-        for d in [Durability::Os, Durability::Synced, Durability::IntervalMs(25)] {
-            assert_eq!(d.to_string().parse(), Ok(d));
-        }
-        for text in ["", "sync", "interval:", "interval:0", "interval:-1", "OS"] {
-            assert!(text.parse::<Durability>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_wrong_setting_is_named() {

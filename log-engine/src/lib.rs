@@ -23,7 +23,8 @@ pub use client::partitioner::partition_for_key;
 pub use client::producer::{Producer, ProducerConfig, SendError};
 #[cfg(feature = "planted-bugs")]
 pub use config::PlantedBug;
-pub use config::{ConfigError, Durability, LogConfig, UnknownDurability};
+pub use config::{ConfigError, LogConfig};
+pub use engine_env::Durability;
 pub use log::append::AppendError;
 pub use log::fetch::{FetchError, Fetched, FetchedRecords};
 pub use log::mark::Mark;

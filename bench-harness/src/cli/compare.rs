@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Args;
+use engine_env::Durability;
 use workloads::Workload;
 
 use super::choice::{self, WorkloadArgs};
 use super::{Failure, Workbench, stop_on_ctrl_c, text};
-use crate::durability::Durability;
 use crate::engine::{Engine, check_settings};
 use crate::environment::Environment;
 use crate::experiments::{Campaign, CampaignSetup, ComparePlan, Effort, compare as make_comparison};

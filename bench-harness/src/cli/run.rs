@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use engine_env::Durability;
 use engine_env::rng::Seed;
 use workloads::Speed;
 
 use super::choice::{self, WorkloadArgs};
 use super::search::{self, ArrivalShape, SearchArgs};
 use super::{Failure, Workbench, stop_on_ctrl_c, text};
-use crate::durability::Durability;
 use crate::environment::Environment;
 use crate::limits::Limits;
 use crate::load::Bound;

@@ -5,7 +5,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use crash_lab::stress::{self, Durability, Engine, FdLines, Role, TokenFile, WriteOptions};
+use crash_lab::stress::{self, Engine, FdLines, Role, TokenFile, WriteOptions};
+use engine_env::Durability;
 
 use super::{Failure, stop_on_ctrl_c};
 

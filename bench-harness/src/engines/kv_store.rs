@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use engine_env::{CompletionQueue, OsHome, Wait, clock};
+use engine_env::{CompletionQueue, Durability, OsHome, Wait, clock};
 use kv_engine::{KvConfig, KvDone, KvStore, Storage as _, VectorClock, Versioned, resolve_by_time};
 use workloads::{Access, Op};
 
 use super::io::{io_backend, io_setting};
-use crate::durability::Durability;
 use crate::engine::{
     Answer, Completion, Engine, EngineError, EngineStats, OpError, Place, Session, Setting, Submit, Token,
 };
@@ -59,12 +58,7 @@ impl Engine for KvStoreEngine {
     }
 
     fn open(&self, place: &Place) -> Result<Box<dyn Session>, EngineError> {
-        let durability = match place.durability {
-            Durability::Os => kv_engine::Durability::Os,
-            Durability::IntervalMs(ms) => kv_engine::Durability::IntervalMs(ms),
-            Durability::Synced => kv_engine::Durability::Synced,
-        };
-        let mut config = KvConfig { durability, ..KvConfig::default() };
+        let mut config = KvConfig { durability: place.durability, ..KvConfig::default() };
         config.segment_bytes = place.setting("segment-bytes", config.segment_bytes, "a number of bytes")?;
         config.merge_bytes_per_s =
             place.setting("merge-bytes-per-s", config.merge_bytes_per_s, "bytes per second")?;

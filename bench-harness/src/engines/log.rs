@@ -12,7 +12,6 @@ use log_engine::{
 use workloads::{Access, Op};
 
 use super::io::{io_backend, io_setting};
-use crate::durability::Durability;
 use crate::engine::{
     Answer, Completion, Engine, EngineError, EngineStats, OpError, Place, Session, Setting, Submit, Token,
 };
@@ -73,11 +72,7 @@ impl Engine for LogEngine {
     fn open(&self, place: &Place) -> Result<Box<dyn Session>, EngineError> {
         let default = LogConfig::default();
         let config = LogConfig {
-            durability: match place.durability {
-                Durability::Os => log_engine::Durability::Os,
-                Durability::IntervalMs(ms) => log_engine::Durability::IntervalMs(ms),
-                Durability::Synced => log_engine::Durability::Synced,
-            },
+            durability: place.durability,
             segment_bytes: place.setting("segment-bytes", default.segment_bytes, "a number of bytes")?,
             index_interval_bytes: place.setting(
                 "index-interval-bytes",

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use engine_env::Durability;
 use engine_env::rng::Seed;
 use workloads::Workload;
 
-use crate::durability::Durability;
 use crate::engine::Engine;
 use crate::environment::{CpuTimes, Environment};
 use crate::limits::Limits;

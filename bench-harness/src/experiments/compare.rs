@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use engine_env::Durability;
 use workloads::Workload;
 
 use super::campaign::{Campaign, CampaignError, Task};
 use super::contrasts::{Subject, contrast_latency, contrast_throughput};
 use super::rate_search::{Sustained, search};
-use crate::durability::Durability;
 use crate::engine::Engine;
 use crate::limits::{Limits, LimitsPlan};
 use crate::load::Bound;

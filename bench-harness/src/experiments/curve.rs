@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use engine_env::Durability;
 use workloads::Workload;
 
 use super::campaign::{Campaign, CampaignError, Task};
 use super::rate_steps::RateSteps;
-use crate::durability::Durability;
 use crate::engine::Engine;
 use crate::load::Bound;
 use crate::report::curves::{FIND_MAX, SWEEP, TOO_FEW};

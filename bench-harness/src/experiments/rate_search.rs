@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use engine_env::Durability;
 use workloads::Workload;
 
 use super::campaign::{Campaign, CampaignError, Task};
-use crate::durability::Durability;
 use crate::engine::Engine;
 use crate::load::Bound;
 use crate::run::{Arriving, RunOutcome};

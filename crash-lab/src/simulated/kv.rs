@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use engine_env::rng::{Rng, Seed};
 use engine_env::sim::{SimDisk, SimFile, SimHome};
-use engine_env::{CompletionQueue, Disk, Home, Machine, Wait};
+use engine_env::{CompletionQueue, Disk, Durability, Home, Machine, Wait};
 use kv_engine::{Bitcask, KvConfig, KvDone, PutError, RecoveryReport, Versioned};
 use rand::RngExt as _;
 
 use super::scenario::Setup;
 use super::subject::{Notes, Subject, told};
 use crate::stress::kv_plan::{OwnKeys, RaceKeys, Shape, Step};
-use crate::stress::{Clock, Dump, Durability, Engine, Key, Token, ValueCrc, clock_of, dump_kv, version_of};
+use crate::stress::{Clock, Dump, Engine, Key, Token, ValueCrc, clock_of, dump_kv, version_of};
 
 const SHAPE: Shape = Shape { own_keys: 16, race_keys: 2, value_bytes_max: 15_000 };
 const IN_FLIGHT_MAX: usize = 6;
@@ -49,11 +49,6 @@ impl Subject for KvSubject {
         seed: u64,
         run: u64,
     ) -> Result<Self, String> {
-        let durability = match durability {
-            Durability::Os => kv_engine::Durability::Os,
-            Durability::IntervalMs(ms) => kv_engine::Durability::IntervalMs(ms),
-            Durability::Synced => kv_engine::Durability::Synced,
-        };
         let config = KvConfig { durability, ..setup.kv.clone() };
         let mut upkeep = home.disk().map_err(|e| told(&e))?;
         let commits = home.disk().map_err(|e| told(&e))?;
@@ -62,7 +57,7 @@ impl Subject for KvSubject {
         Ok(Self {
             store,
             report,
-            synced: durability == kv_engine::Durability::Synced,
+            synced: durability == Durability::Synced,
             commits,
             upkeep,
             own: OwnKeys::new(seed, run, 0, SHAPE),

@@ -6,13 +6,14 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use engine_env::Durability;
 use engine_env::rng::{Rng, Seed};
 use engine_env::sim::{Crash, CrashCounts, Fault, SimHome};
 use rand::{Rng as _, RngExt as _};
 
 use super::scenario::{Setup, Summary};
 use super::subject::{Notes, Subject};
-use crate::stress::{Dump, DumpLine, Durability, Token, TokenFile, Violation, judge, judge_repeated};
+use crate::stress::{Dump, DumpLine, Token, TokenFile, Violation, judge, judge_repeated};
 
 /// What a scenario gives: what happened or what is broken, and how often the engine was opened.
 type Lived = (Result<Summary, String>, u64);

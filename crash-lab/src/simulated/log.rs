@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine_env::rng::Rng;
 use engine_env::sim::{SimDisk, SimFile, SimHome};
-use engine_env::{CompletionQueue, Disk, Home, Machine, Wait};
+use engine_env::{CompletionQueue, Disk, Durability, Home, Machine, Wait};
 use log_engine::{
     Appending, Interval, LogConfig, LogDone, Offset, Record, RecoveryReport, SteppedLog, TopicPartition,
 };
@@ -14,7 +14,7 @@ use rand::{Rng as _, RngExt as _};
 use super::scenario::Setup;
 use super::subject::{Notes, Subject, told};
 use crate::stress::dump_log::Readers;
-use crate::stress::{Dump, Durability, Engine, Partition, RecordId, Token, ValueCrc, dump_log};
+use crate::stress::{Dump, Engine, Partition, RecordId, Token, ValueCrc, dump_log};
 
 const TOPIC: &str = "sim-topic";
 const PARTITIONS: u32 = 2;
@@ -41,11 +41,6 @@ impl Subject for LogSubject {
     const ENGINE: Engine = Engine::Log;
 
     fn open(home: &SimHome, setup: &Setup, durability: Durability, _: u64, run: u64) -> Result<Self, String> {
-        let durability = match durability {
-            Durability::Os => log_engine::Durability::Os,
-            Durability::IntervalMs(ms) => log_engine::Durability::IntervalMs(ms),
-            Durability::Synced => log_engine::Durability::Synced,
-        };
         let config = LogConfig { durability, ..setup.log.clone() };
         let (log, report) = SteppedLog::open(home.clone(), config).map_err(|e| told(&e))?;
         log.create_topic(TOPIC, PARTITIONS).map_err(|e| told(&e))?;
@@ -55,11 +50,7 @@ impl Subject for LogSubject {
             report,
             commits: home.disk().map_err(|e| told(&e))?,
             upkeep: home.disk().map_err(|e| told(&e))?,
-            readers: if durability == log_engine::Durability::Synced {
-                Readers::SeeDurable
-            } else {
-                Readers::SeeAll
-            },
+            readers: if durability == Durability::Synced { Readers::SeeDurable } else { Readers::SeeAll },
             run,
             // Four digits from the start: IDs, and so batches, of equal length.
             seq: 1_000,

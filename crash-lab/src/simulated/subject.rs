@@ -1,10 +1,11 @@
 //! [`Subject`]: an engine that can be moved by single steps, and the [`Notes`] that are taken of it.
 
+use engine_env::Durability;
 use engine_env::rng::Rng;
 use engine_env::sim::SimHome;
 
 use super::scenario::Setup;
-use crate::stress::{Dump, Durability, Engine, Token};
+use crate::stress::{Dump, Engine, Token};
 
 /// What was attempted and acknowledged, and whether an operation has failed in this life.
 #[derive(Debug, Default)]

@@ -1,11 +1,10 @@
 //! What a key-value store's folder holds, through the store's own recovery and reads.
 
-use engine_env::{File, Home};
+use engine_env::{Durability, File, Home};
 use kv_engine::{Bitcask, GetError, RecoveryReport};
 
 use super::dump_line::{Dump, DumpLine};
 use super::token::{Key, ValueCrc};
-use super::write::Durability;
 use super::write_kv::{clock_of, config};
 
 /// Recovers the folder and reads everything. With `synced`: what is told is on the disk afterwards.

@@ -1,11 +1,10 @@
 //! What a log's folder holds, through the log's own recovery and fetches.
 
-use engine_env::Home;
+use engine_env::{Durability, Home};
 use log_engine::{FetchError, Offset, RecordView, RecoveryReport, SteppedLog, TopicPartition};
 
 use super::dump_line::{Dump, DumpLine};
 use super::token::{Partition, RecordId, ValueCrc};
-use super::write::Durability;
 use super::write_log::config;
 
 const FETCH_BYTES: usize = 1 << 20;

@@ -34,7 +34,7 @@ pub use run_number::RunNumberError;
 pub use token::{Key, Partition, RecordId, Token, TokenError, ValueCrc};
 pub use token_file::{Role, TokenFile, TokenFileError, Transcript, TranscriptError};
 pub use violation::{Cited, EndsFault, Found, FoundRecord, Violation};
-pub use write::{Durability, UnknownDurability, WriteError, WriteOptions, Written, write};
+pub use write::{WriteError, WriteOptions, Written, write};
 pub(crate) use write_kv::{clock_of, version_of};
 
 /// An engine that can be stressed.

@@ -6,63 +6,17 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine_env::rng::Seed;
-use engine_env::{Backend, DiskError, Home, OsHome};
+use engine_env::{Backend, DiskError, Durability, Home, OsHome};
 
 use super::line_sink::LineSink;
 use super::pace::Pace;
 use super::run_number::{self, RunNumberError};
 use super::token::{RecordId, Token};
 use super::{Engine, write_kv, write_log};
-
-/// When an operation is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// Handed to the kernel: survives the death of the process.
-    Os,
-    /// As [`Durability::Os`], with a sync every so many milliseconds.
-    IntervalMs(u64),
-    /// On stable storage.
-    Synced,
-}
-
-/// No such durability.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown durability {text:?}; say os, interval:MS (milliseconds, at least 1) or synced")]
-pub struct UnknownDurability {
-    /// What was given.
-    pub text: String,
-}
-
-impl FromStr for Durability {
-    type Err = UnknownDurability;
-
-    fn from_str(text: &str) -> Result<Self, UnknownDurability> {
-        let unknown = || UnknownDurability { text: text.to_owned() };
-        match text {
-            "os" => Ok(Self::Os),
-            "synced" => Ok(Self::Synced),
-            _ => {
-                let ms = text.strip_prefix("interval:").ok_or_else(unknown)?;
-                super::number(ms).filter(|&ms: &u64| ms > 0).map(Self::IntervalMs).ok_or_else(unknown)
-            }
-        }
-    }
-}
-
-impl fmt::Display for Durability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Os => f.write_str("os"),
-            Self::IntervalMs(ms) => write!(f, "interval:{ms}"),
-            Self::Synced => f.write_str("synced"),
-        }
-    }
-}
 
 /// How to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,14 +7,14 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use engine_env::{CompletionQueue, Home, Wait};
+use engine_env::{CompletionQueue, Durability, Home, Wait};
 use kv_engine::{KvConfig, KvDone, KvStore, PutError, Storage, VectorClock, Versioned};
 use rand::RngExt as _;
 
 use super::clock::Clock;
 use super::kv_plan::{OwnKeys, RaceKeys, Shape, Step};
 use super::token::{Key, Token, ValueCrc};
-use super::write::{Durability, Run, WriteError, now_ms};
+use super::write::{Run, WriteError, now_ms};
 
 const THREADS: u32 = 4;
 const SHAPE: Shape = Shape { own_keys: 192, race_keys: 8, value_bytes_max: 1 << 16 };
@@ -24,11 +24,6 @@ const RACES_IN_FLIGHT_MAX: usize = 4;
 const RACE_EVERY: u32 = 8;
 
 pub(super) fn config(durability: Durability) -> KvConfig {
-    let durability = match durability {
-        Durability::Os => kv_engine::Durability::Os,
-        Durability::IntervalMs(ms) => kv_engine::Durability::IntervalMs(ms),
-        Durability::Synced => kv_engine::Durability::Synced,
-    };
     KvConfig { durability, segment_bytes: 1 << 20, ..KvConfig::default() }
 }
 

@@ -9,12 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine_env::rng::Rng;
-use engine_env::{CompletionQueue, Home, Wait};
+use engine_env::{CompletionQueue, Durability, Home, Wait};
 use log_engine::{Log, LogConfig, LogDone, Offset, Record, TopicPartition};
 use rand::{Rng as _, RngExt as _};
 
 use super::token::{Partition, Token, ValueCrc};
-use super::write::{Durability, Run, WriteError, now_ms};
+use super::write::{Run, WriteError, now_ms};
 
 const THREADS: u32 = 4;
 const BATCHES_IN_FLIGHT_MAX: usize = 8;
@@ -22,11 +22,6 @@ const BATCHES_IN_FLIGHT_MAX: usize = 8;
 const TOPICS: [(&str, u32); 2] = [("stress", 4), ("stress-audit.v2", 2)];
 
 pub(super) fn config(durability: Durability) -> LogConfig {
-    let durability = match durability {
-        Durability::Os => log_engine::Durability::Os,
-        Durability::IntervalMs(ms) => log_engine::Durability::IntervalMs(ms),
-        Durability::Synced => log_engine::Durability::Synced,
-    };
     LogConfig { durability, segment_bytes: 1 << 20, zero_fill_step_bytes: 256 << 10, ..LogConfig::default() }
 }
 
