@@ -24,7 +24,9 @@ mod workload;
 pub use arrivals::{Arrivals, BatchSizes, DueTimes, Recording, Speed, UnknownSpeed};
 pub use engine_env::rng::Seed;
 pub use error::{InputError, WorkloadError};
-pub use model::{Expected, Got, Model, Promise, ReadHandle, Why, WriteHandle, WrongAnswer};
+pub use model::{
+    Expected, Freshness, Got, Model, Promise, ReadHandle, Staleness, Why, WriteHandle, WrongAnswer,
+};
 pub use op::{Access, Key, Op, OpKind};
 pub use registry::{Format, OpenOptions, Opened, Registry, UnknownFormatName};
 pub use rescheduled::Rescheduled;

@@ -11,25 +11,23 @@
 //! A write that was not acknowledged may take effect at any later time, or never, so it stays possible until a
 //! read shows it.
 //!
+//! That is the strictest [`Promise`]. A weaker one lets older answers pass, and the model then measures how old they
+//! are ([`Freshness`], [`Staleness`]). Where only answers show progress (a prefix without read-your-writes), a
+//! write replaces another once an answer has shown it; where nothing does (a partial quorum), never.
+//!
 //! Memory: 16 bytes per key at rest; a key with operations in flight, or whose order is open, has a state of its
-//! own until a later write or read settles it. Values are known by their 64-bit fingerprint.
+//! own until a later write or read settles it: with the weaker promises that is every key that was written and
+//! not read since. Values are known by their 64-bit fingerprint.
+
+mod promise;
+mod wrong_answer;
 
 use crate::op::{Access, Op};
 use crate::values::{Fingerprint, Label, StreamTag, ValueFault, read_label};
+pub use promise::{Freshness, Promise, Staleness};
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
-
-/// What the engine states that its reads keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Promise {
-    /// Linearizable per key: `memory`, `kv-store`, `log`.
-    Linearizable,
-    /// Never older than the newest write acknowledged before the read began, but an unacknowledged attempt may
-    /// be seen and vanish again: a quorum store with R + W > N.
-    Quorum,
-}
+pub use wrong_answer::{Expected, Got, Why, WrongAnswer};
 
 /// Attempts without acknowledgement that are kept per key; beyond, the key is no longer judged (and counted).
 const ATTEMPTS_MAX: usize = 64;
@@ -78,9 +76,24 @@ struct Candidate {
     end: u64,
     /// When it had surely been replaced; `OPEN` while it may be the newest.
     replaced: u64,
+    /// When it was acknowledged; `OPEN` if it was not.
+    acked: u64,
+    /// The same, in nanoseconds of the clock.
+    acked_ns: u64,
     /// Ended without acknowledgement.
     failed: bool,
     content: Content,
+}
+
+impl Candidate {
+    fn begun(id: u32, begin: u64, content: Content) -> Self {
+        Self { id, begin, end: OPEN, replaced: OPEN, acked: OPEN, acked_ns: 0, failed: false, content }
+    }
+
+    /// What was there before: acknowledged at the time `at`, which lies before that of every operation to come.
+    fn settled(id: u32, at: u64, acked_ns: u64, content: Content) -> Self {
+        Self { id, begin: at, end: at, replaced: OPEN, acked: at, acked_ns, failed: false, content }
+    }
 }
 
 /// A key with operations in flight, or with more than one candidate.
@@ -90,6 +103,8 @@ struct Busy {
     next_id: u32,
     /// Too many lost attempts: every answer is accepted, and counted.
     unjudged: bool,
+    /// When the last of the candidates that were let go had taken effect; 0 if none was.
+    forgotten: u64,
     candidates: Vec<Candidate>,
     /// Begins of the reads in flight.
     reads: Vec<u64>,
@@ -111,6 +126,7 @@ pub struct ReadHandle {
     key_index: u32,
     busy: u32,
     begin: u64,
+    begin_ns: u64,
 }
 
 /// The shadow of an engine's contents. One per run, owned by the driver thread.
@@ -118,7 +134,13 @@ pub struct ReadHandle {
 pub struct Model {
     promise: Promise,
     now: u64,
+    now_ns: u64,
     rest: Vec<Content>,
+    /// One bit for each key at rest whose first value no answer has shown yet: "not there" still explains an answer.
+    /// A preload leaves all keys so, and a state of its own for each would cost a hundred times as much.
+    unshown: Vec<u64>,
+    /// The latest acknowledgement among those.
+    unshown_ns: u64,
     index: HashMap<u32, u32, BuildHasherDefault<IndexHasher>>,
     busy: Vec<Busy>,
     free: Vec<u32>,
@@ -126,6 +148,7 @@ pub struct Model {
     /// The highest version written by each stream: few streams, so a list. For explanations only.
     newest: Vec<(u32, u32)>,
     unjudged: u64,
+    staleness: Staleness,
 }
 
 impl Model {
@@ -136,14 +159,24 @@ impl Model {
         Self {
             promise,
             now: 0,
+            now_ns: 0,
             rest: vec![Content::ABSENT; records],
+            unshown: Vec::new(),
+            unshown_ns: 0,
             index: HashMap::default(),
             busy: Vec::new(),
             free: Vec::new(),
             former: HashSet::new(),
             newest: Vec::new(),
             unjudged: 0,
+            staleness: Staleness::default(),
         }
+    }
+
+    /// The time of what is told next, nanoseconds of any clock. No verdict depends on it: it only measures how long
+    /// an answer had been replaced.
+    pub fn advance_to(&mut self, now_ns: u64) {
+        self.now_ns = self.now_ns.max(now_ns);
     }
 
     /// A write or delete that has taken effect while nothing else was in flight on its key: the quick way for a
@@ -158,6 +191,7 @@ impl Model {
         let old = self.rest_of(op.key_index);
         self.remember_former(op.key_index, old);
         self.rest[op.key_index as usize] = content;
+        self.take_unshown(op.key_index);
     }
 
     /// A write or delete is about to be submitted.
@@ -171,13 +205,14 @@ impl Model {
         let id = busy.next_id;
         busy.next_id = busy.next_id.wrapping_add(1);
         busy.in_flight += 1;
-        busy.candidates.push(Candidate { id, begin, end: OPEN, replaced: OPEN, failed: false, content });
+        busy.candidates.push(Candidate::begun(id, begin, content));
         WriteHandle { key_index: op.key_index, busy: at, id }
     }
 
     /// A write or delete ended: acknowledged, or failed in a way that leaves open whether it took effect.
     pub fn write_ends(&mut self, handle: WriteHandle, acknowledged: bool) {
         let now = self.tick();
+        let (now_ns, replaces) = (self.now_ns, self.promise.acknowledged_shows());
         let busy = &mut self.busy[handle.busy as usize];
         busy.in_flight -= 1;
         // The candidate may be gone: a read can show a later write before this one's end is told.
@@ -185,8 +220,11 @@ impl Model {
             own.failed = !acknowledged;
             if acknowledged {
                 own.end = own.end.min(now);
+                (own.acked, own.acked_ns) = (now, now_ns);
                 let begin = own.begin;
-                replace(&mut busy.candidates, now, |other| other.id != handle.id && other.end < begin);
+                if replaces {
+                    replace(&mut busy.candidates, now, |other| other.id != handle.id && other.end < begin);
+                }
             }
         }
         self.settle(handle.key_index, handle.busy);
@@ -209,39 +247,64 @@ impl Model {
         let busy = &mut self.busy[at as usize];
         busy.in_flight += 1;
         busy.reads.push(begin);
-        ReadHandle { key_index, busy: at, begin }
+        ReadHandle { key_index, busy: at, begin, begin_ns: self.now_ns }
     }
 
     /// A read ended with this answer; `None` says that the key is not there.
     ///
     /// # Errors
-    /// [`WrongAnswer`] if no write that precedes or overlaps the read explains it.
-    pub fn read_ends(&mut self, handle: ReadHandle, answer: Option<&[u8]>) -> Result<(), WrongAnswer> {
+    /// [`WrongAnswer`] if no write that precedes or overlaps the read explains it within the [`Promise`].
+    pub fn read_ends(&mut self, handle: ReadHandle, answer: Option<&[u8]>) -> Result<Freshness, WrongAnswer> {
         let now = self.tick();
         let fingerprint = answer.map_or(0, |bytes| Fingerprint::of(bytes).get());
         let busy = &mut self.busy[handle.busy as usize];
         busy.in_flight -= 1;
         forget_read(&mut busy.reads, handle.begin);
-        let mut explains = busy
-            .candidates
-            .iter_mut()
-            .filter(|c| c.content.fingerprint == fingerprint && c.replaced > handle.begin);
-        let verdict = match (explains.next(), explains.next()) {
+        let explains = |c: &&mut Candidate| c.content.fingerprint == fingerprint && c.replaced > handle.begin;
+        let mut explaining = busy.candidates.iter_mut().filter(explains);
+        let verdict = match (explaining.next(), explaining.next()) {
             (Some(seen), None) => {
-                if self.promise == Promise::Linearizable {
-                    seen.end = seen.end.min(now);
-                    let (id, begin) = (seen.id, seen.begin.max(handle.begin));
-                    replace(&mut busy.candidates, now, |other| other.id != id && other.end < begin);
+                let (id, begun, ended) = (seen.id, seen.begin, seen.end);
+                if self.promise.shown_stays() {
+                    seen.end = ended.min(now);
+                    // Where a read shows what was acknowledged before it began, so it does what ended before.
+                    let shown =
+                        if self.promise.acknowledged_shows() { begun.max(handle.begin) } else { begun };
+                    replace(&mut busy.candidates, now, |other| other.id != id && other.end < shown);
+                    if busy.forgotten < begun {
+                        busy.forgotten = 0;
+                    }
                 }
-                Ok(())
+                Ok(freshness(&busy.candidates, ended, &handle))
             }
-            (Some(_), Some(_)) => Ok(()),
+            (Some(first), Some(second)) => {
+                // The same content more than once (twice deleted): the youngest of them excuses the most.
+                let youngest = [first.end, second.end].into_iter().chain(explaining.map(|c| c.end)).max();
+                Ok(freshness(&busy.candidates, youngest.unwrap_or(OPEN), &handle))
+            }
             (None, _) if busy.unjudged => {
                 self.unjudged += 1;
-                Ok(())
+                Ok(Freshness::Fresh)
             }
+            (None, _) if busy.forgotten > 0 => match answer.map(read_label) {
+                Some(Ok(label)) if label.key_index == handle.key_index && self.is_written(label) => {
+                    // Older than all that is kept.
+                    Ok(freshness(&self.busy[handle.busy as usize].candidates, 0, &handle))
+                }
+                Some(Ok(_)) => Err(self.explain(&handle, answer, fingerprint)),
+                // Nothing in the answer says which write it is from.
+                Some(Err(_)) | None => {
+                    self.unjudged += 1;
+                    Ok(Freshness::Fresh)
+                }
+            },
             (None, _) => Err(self.explain(&handle, answer, fingerprint)),
         };
+        match &verdict {
+            Ok(freshness) => self.staleness.count(*freshness),
+            Err(WrongAnswer { why: Why::TooOld | Why::CameBack, .. }) => self.staleness.count_too_old(),
+            Err(_) => self.staleness.count(Freshness::Fresh),
+        }
         self.settle(handle.key_index, handle.busy);
         verdict
     }
@@ -259,6 +322,18 @@ impl Model {
     #[must_use]
     pub fn unjudged(&self) -> u64 {
         self.unjudged
+    }
+
+    /// What the answers are judged by.
+    #[must_use]
+    pub fn promise(&self) -> Promise {
+        self.promise
+    }
+
+    /// How far behind the answers were, so far.
+    #[must_use]
+    pub fn staleness(&self) -> Staleness {
+        self.staleness
     }
 
     /// Keys that surely hold a value now, none of whose operations is in flight or open.
@@ -314,15 +389,20 @@ impl Model {
             return *at;
         }
         let content = self.rest_of(key_index);
+        let unshown = self.take_unshown(key_index);
         let at = self.free.pop().unwrap_or_else(|| {
             self.busy.push(Busy::default());
             u32::try_from(self.busy.len() - 1).expect("fewer busy keys than keys")
         });
         let busy = &mut self.busy[at as usize];
         debug_assert!(busy.candidates.is_empty() && busy.reads.is_empty() && busy.in_flight == 0);
-        busy.next_id = 1;
+        busy.next_id = 2;
         busy.unjudged = false;
-        busy.candidates.push(Candidate { id: 0, begin: 0, end: 0, replaced: OPEN, failed: false, content });
+        busy.forgotten = 0;
+        if unshown {
+            busy.candidates.push(Candidate::settled(0, 0, 0, Content::ABSENT));
+        }
+        busy.candidates.push(Candidate::settled(1, u64::from(unshown), self.unshown_ns, content));
         self.index.insert(key_index, at);
         at
     }
@@ -342,17 +422,49 @@ impl Model {
         if busy.candidates.len() > ATTEMPTS_MAX && lose_attempts(busy) {
             busy.unjudged = true;
         }
-        if busy.in_flight > 0 || busy.unjudged {
+        let_go_of_oldest(busy, self.promise.kept_max());
+        if busy.in_flight > 0 || busy.unjudged || busy.forgotten > 0 {
             return;
         }
-        if let [only] = busy.candidates.as_slice()
-            && only.end != OPEN
-        {
-            self.rest[key_index as usize] = only.content;
-            busy.candidates.clear();
-            self.index.remove(&key_index);
-            self.free.push(at);
+        let (newest, unshown) = match busy.candidates.as_slice() {
+            [only] => (only, false),
+            // An earlier state of a key is explained by an earlier absence only if nothing was there at the start.
+            [none, first] if none.content.is_absent() && none.end == 0 && first.acked != OPEN => {
+                (first, true)
+            }
+            _ => return,
+        };
+        if newest.end == OPEN {
+            return;
         }
+        self.rest[key_index as usize] = newest.content;
+        if unshown {
+            self.unshown_ns = self.unshown_ns.max(newest.acked_ns);
+            let word = key_index as usize / 64;
+            if word >= self.unshown.len() {
+                self.unshown.resize(self.rest.len().div_ceil(64).max(word + 1), 0);
+            }
+            self.unshown[word] |= 1 << (key_index % 64);
+        }
+        busy.candidates.clear();
+        self.index.remove(&key_index);
+        self.free.push(at);
+    }
+
+    /// Whether no answer has shown the first value of a key at rest; it counts as shown from now on.
+    fn take_unshown(&mut self, key_index: u32) -> bool {
+        let bit = 1 << (key_index % 64);
+        let Some(word) = self.unshown.get_mut(key_index as usize / 64) else { return false };
+        let unshown = *word & bit != 0;
+        *word &= !bit;
+        unshown
+    }
+
+    /// Whether this version of this stream was begun, of whatever key.
+    fn is_written(&self, label: Label) -> bool {
+        self.newest
+            .iter()
+            .any(|(stream, version)| *stream == label.stream.0 && label.version <= u64::from(*version))
     }
 
     fn remember_former(&mut self, key_index: u32, content: Content) {
@@ -385,13 +497,7 @@ impl Model {
         let too_old = if only_absent { Why::CameBack } else { Why::TooOld };
         let why = match read_label(bytes) {
             Ok(label) if label.key_index != key_index => Why::OtherKey { key_index: label.key_index },
-            Ok(label)
-                if !self.newest.iter().any(|(stream, version)| {
-                    *stream == label.stream.0 && label.version <= u64::from(*version)
-                }) =>
-            {
-                Why::NeverWritten
-            }
+            Ok(label) if !self.is_written(label) => Why::NeverWritten,
             Ok(_) => too_old,
             Err(_) if self.former.contains(&former_entry(key_index, fingerprint)) => too_old,
             // Where every allowed value is recorded or short, bytes without a header are just unknown bytes.
@@ -400,6 +506,36 @@ impl Model {
         };
         WrongAnswer { key_index, expected, got, why }
     }
+}
+
+/// How an answer that had taken effect at `ended` stands to the writes acknowledged before the read began.
+fn freshness(candidates: &[Candidate], ended: u64, read: &ReadHandle) -> Freshness {
+    let (mut versions, mut since_ns) = (0, u64::MAX);
+    for lacking in candidates.iter().filter(|c| c.acked < read.begin && c.begin > ended) {
+        versions += 1;
+        since_ns = since_ns.min(lacking.acked_ns);
+    }
+    if versions == 0 {
+        return Freshness::Fresh;
+    }
+    Freshness::Stale { versions, behind_ns: read.begin_ns.saturating_sub(since_ns) }
+}
+
+/// Keeps the memory of a key bounded that is written and never read, oldest first.
+fn let_go_of_oldest(busy: &mut Busy, kept_max: usize) {
+    let mut excess = busy.candidates.len().saturating_sub(kept_max);
+    if excess == 0 {
+        return;
+    }
+    let forgotten = &mut busy.forgotten;
+    busy.candidates.retain(|c| {
+        let go = excess > 0 && c.end != OPEN;
+        if go {
+            excess -= 1;
+            *forgotten = (*forgotten).max(c.end).max(1);
+        }
+        !go
+    });
 }
 
 /// Marks as replaced at `now` whatever `older` names.
@@ -451,122 +587,6 @@ impl Hasher for IndexHasher {
         self.0 = mixed ^ (mixed >> 32);
     }
 }
-
-/// An answer that no write explains. A run that returned one has no number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WrongAnswer {
-    /// The key that was read.
-    pub key_index: u32,
-    /// What would have been allowed.
-    pub expected: Vec<Expected>,
-    /// What was returned.
-    pub got: Got,
-    /// What is wrong with it.
-    pub why: Why,
-}
-
-/// An answer that would have been allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Expected {
-    /// The key is not there.
-    NoValue,
-    /// A value of ours; the version's low 32 bits.
-    Generated {
-        /// The stream that wrote it.
-        stream: StreamTag,
-        /// The operation of that stream.
-        version: u32,
-    },
-    /// Recorded bytes, known by their fingerprint.
-    Recorded {
-        /// The fingerprint.
-        fingerprint: u64,
-    },
-}
-
-/// What an engine returned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Got {
-    /// The key is not there.
-    NoValue,
-    /// A value.
-    Value {
-        /// Its length.
-        bytes: usize,
-        /// Its fingerprint.
-        fingerprint: u64,
-        /// What its header says, where it has a sound one.
-        label: Option<Label>,
-    },
-}
-
-/// What is wrong with an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Why {
-    /// A value of this key that had been replaced before the read began.
-    TooOld,
-    /// A value of this key that had been deleted before the read began.
-    CameBack,
-    /// A whole value that belongs to another key.
-    OtherKey {
-        /// Whose it is.
-        key_index: u32,
-    },
-    /// Nobody had written it to this key.
-    NeverWritten,
-    /// The bytes are not those that were written.
-    Damaged {
-        /// What their check says.
-        fault: ValueFault,
-    },
-    /// The key must be there, and was said not to be.
-    Missing,
-}
-
-impl fmt::Display for WrongAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "key {}: ", self.key_index)?;
-        match self.why {
-            Why::TooOld => f.write_str("the value is too old, it was replaced before the read began")?,
-            Why::CameBack => f.write_str("a deleted value came back")?,
-            Why::OtherKey { key_index } => write!(f, "the value belongs to key {key_index}")?,
-            Why::NeverWritten => f.write_str("the value was never written to this key")?,
-            Why::Damaged { fault } => write!(f, "the value is damaged: {fault}")?,
-            Why::Missing => f.write_str("the key is missing")?,
-        }
-        match self.got {
-            Got::NoValue => f.write_str("; got no value")?,
-            Got::Value { bytes, label: Some(label), .. } => {
-                write!(f, "; got version {} of stream {:08x} ({bytes} bytes)", label.version, label.stream.0)?
-            }
-            Got::Value { bytes, fingerprint, label: None } => {
-                write!(f, "; got {bytes} bytes with fingerprint {fingerprint:016x}")?;
-            }
-        }
-        f.write_str("; allowed: ")?;
-        for (at, expected) in self.expected.iter().take(4).enumerate() {
-            if at > 0 {
-                f.write_str(", ")?;
-            }
-            match expected {
-                Expected::NoValue => f.write_str("no value")?,
-                Expected::Generated { stream, version } => {
-                    write!(f, "version {version} of stream {:08x}", stream.0)?;
-                }
-                Expected::Recorded { fingerprint } => write!(f, "fingerprint {fingerprint:016x}")?,
-            }
-        }
-        if self.expected.len() > 4 {
-            write!(f, " and {} more", self.expected.len() - 4)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for WrongAnswer {}
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine_env::Wait;
-use workloads::{Access, Model, Op, OpKind, ReadHandle, WriteHandle};
+use workloads::{Access, Model, Op, OpKind, ReadHandle, Staleness, WriteHandle};
 
 use super::clock::Clock;
 use super::key_order::KeyOrder;
@@ -201,6 +201,12 @@ impl<'a, C: Clock> Driver<'a, C> {
         &*self.session
     }
 
+    /// How far behind the answers were since the driver was made.
+    #[must_use]
+    pub fn staleness(&self) -> Staleness {
+        self.model.staleness()
+    }
+
     /// Gives the engine back.
     #[must_use]
     pub fn into_session(self) -> Box<dyn Session> {
@@ -255,6 +261,9 @@ impl<'a, C: Clock> Driver<'a, C> {
     pub(super) fn pump(&mut self) {
         for _ in 0..ROUND_MAX {
             let Some(mut pending) = self.ready.pop_front() else { return };
+            if self.model.promise().allows_stale() {
+                self.model.advance_to(self.clock.now_ns());
+            }
             let begun = match pending.op.access() {
                 Access::Read => Begun::Read(self.model.read_begins(pending.op.key_index)),
                 Access::Write | Access::Delete => Begun::Write(self.model.write_begins(&pending.op)),
@@ -378,6 +387,7 @@ impl<'a, C: Clock> Driver<'a, C> {
     ) {
         let Pending { op, due_ns, .. } = pending;
         self.last_done_ns = done_ns;
+        self.model.advance_to(done_ns);
         let wrong = match (begun, &result) {
             (Begun::Write(handle), Ok(Answer::Written | Answer::Deleted(_))) => {
                 self.model.write_ends(handle, true);
