@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::Wait;
+use crate::{Wait, Waker};
 
 /// A multi-producer queue that one thread drains. Waking costs as much as a tenth of a durable write, so producers
 /// push a whole group and wake once.
@@ -11,11 +11,13 @@ use crate::Wait;
 pub struct CompletionQueue<T> {
     ready: Mutex<Vec<T>>,
     arrived: Condvar,
+    /// Rung instead of `arrived`.
+    waker: Option<Waker>,
 }
 
 impl<T> Default for CompletionQueue<T> {
     fn default() -> Self {
-        Self { ready: Mutex::new(Vec::new()), arrived: Condvar::new() }
+        Self { ready: Mutex::new(Vec::new()), arrived: Condvar::new(), waker: None }
     }
 }
 
@@ -26,6 +28,13 @@ impl<T> CompletionQueue<T> {
         Self::default()
     }
 
+    /// An empty queue whose drainer waits elsewhere, for example in [`Port::receive`](crate::Port::receive): `waker` is
+    /// rung when results come into the empty queue. It is drained with [`Wait::No`]; other waits would sleep through.
+    #[must_use]
+    pub fn with_waker(waker: Waker) -> Self {
+        Self { waker: Some(waker), ..Self::default() }
+    }
+
     /// Adds a group and wakes the drainer once.
     pub fn push_all(&self, group: impl IntoIterator<Item = T>) {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,7 +43,10 @@ impl<T> CompletionQueue<T> {
         let wake = was_empty && !ready.is_empty();
         drop(ready);
         if wake {
-            self.arrived.notify_one();
+            match &self.waker {
+                Some(waker) => waker.wake(),
+                None => self.arrived.notify_one(),
+            }
         }
     }
 
@@ -44,7 +56,11 @@ impl<T> CompletionQueue<T> {
     }
 
     /// Moves everything that has arrived to the end of `out`, waiting for a first one as `wait` says.
+    ///
+    /// # Panics
+    /// If it should wait although the queue has a waker.
     pub fn drain(&self, wait: Wait, out: &mut Vec<T>) {
+        assert!(wait == Wait::No || self.waker.is_none(), "a queue with a waker is drained without waiting");
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ready = match wait {
             Wait::No => ready,

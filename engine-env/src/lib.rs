@@ -56,5 +56,8 @@ pub use disk::{
 };
 pub use durability::{Durability, UnknownDurability};
 pub use error::{DiskError, DiskErrorKind};
-pub use net::{Arrival, Delay, Net, NetError, Peer, Port, PortStats};
+pub use net::{
+    Arrival, Delay, LocalNet, LocalPort, MESSAGE_BYTES_MAX, Net, NetError, NetProfile, Peer, Port, PortStats,
+    UNREAD_BYTES_MAX, UnknownNetProfile,
+};
 pub use os::{Backend, OsDisk, OsFile, OsHome, SealedBytes};

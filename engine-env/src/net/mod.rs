@@ -2,9 +2,26 @@
 //!
 //! A message arrives whole, at most once, and in order between two ports while the connection between them lasts.
 //! Nothing more is promised: what was sent to a party that died may be lost, and a protocol's own timeouts decide.
+//!
+//! | network | its ports | for |
+//! | --- | --- | --- |
+//! | [`LocalNet`] | queues in memory, one process | clusters in one process |
+//!
+//! Delays: [`NetProfile`].
+//!
+//! **Nothing here waits for a receiver that doesn't read.** Up to [`UNREAD_BYTES_MAX`] wait for it; then the connection
+//! is cut, both ends get [`Arrival::Unreachable`], and what was sent and not read may be lost. A protocol that keeps its
+//! requests in flight below that bound never meets it.
+
+mod local;
+mod profile;
+mod transit;
 
 use std::fmt;
 use std::time::Duration;
+
+pub use local::{LocalNet, LocalPort};
+pub use profile::{NetProfile, UnknownNetProfile};
 
 use crate::{Wait, Waker};
 
@@ -18,6 +35,13 @@ impl fmt::Display for Peer {
     }
 }
 
+/// The longest message, in bytes. A longer one isn't sent: its receiver counts as unreachable.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// What may be queued from one party to another that doesn't read, in bytes, before the connection is cut. One flush or
+/// one mebibyte may exceed it, and the operating system's socket buffers come on top.
+pub const UNREAD_BYTES_MAX: usize = 64 << 20;
+
 /// What comes out of a [`Port`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arrival {
@@ -29,7 +53,7 @@ pub enum Arrival {
         bytes: Vec<u8>,
     },
     /// The connection to a party broke, or couldn't be made: what was sent to it and isn't answered may be lost.
-    /// The next send tries again.
+    /// What it had sent before comes first. The next send tries again.
     Unreachable {
         /// Who can't be reached.
         peer: Peer,
@@ -76,7 +100,8 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// Its ports.
     type Port: Port;
 
-    /// Joins as `me`. A node can be reached by everybody, a client by those that it has sent to.
+    /// Joins as `me`. A node can be reached by everybody; that a client can be reached is promised only to those that it
+    /// has sent to.
     ///
     /// # Errors
     /// Somebody else is `me`, or the operating system refuses.
