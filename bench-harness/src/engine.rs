@@ -13,7 +13,9 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use engine_env::{Durability, Wait};
-use workloads::Op;
+use workloads::{Fingerprint, Op, Promise};
+
+use crate::report::record::Replication;
 
 /// Names an operation between submit and completion; chosen by the driver, unique among those in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -162,12 +164,102 @@ impl EngineError {
 /// Counters since the engine was opened. The harness takes them before and after and reports the difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EngineStats {
-    /// Bytes handed to the operating system for writing.
+    /// Bytes handed to the operating system for writing, by all nodes together.
     pub written_bytes: u64,
     /// Syncs of data that the engine asked for, `RWF_DSYNC` writes included.
     pub syncs: u64,
     /// Events that make tails: rolled segments, merges, compactions.
     pub tail_events: u64,
+    /// Messages between clients and nodes and among nodes, each counted once, where it was sent.
+    pub messages: u64,
+    /// Their bytes, as encoded.
+    pub message_bytes: u64,
+    /// Acknowledged writes by the copies that had them.
+    pub copies_at_ack: CopiesAtAck,
+    /// Reads that met several concurrent versions and had to resolve them.
+    pub siblings: u64,
+    /// Writes that were tried again because their version was obsolete.
+    pub retries: u64,
+}
+
+impl EngineStats {
+    /// What was counted since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            written_bytes: self.written_bytes.saturating_sub(before.written_bytes),
+            syncs: self.syncs.saturating_sub(before.syncs),
+            tail_events: self.tail_events.saturating_sub(before.tail_events),
+            messages: self.messages.saturating_sub(before.messages),
+            message_bytes: self.message_bytes.saturating_sub(before.message_bytes),
+            copies_at_ack: self.copies_at_ack.since(&before.copies_at_ack),
+            siblings: self.siblings.saturating_sub(before.siblings),
+            retries: self.retries.saturating_sub(before.retries),
+        }
+    }
+}
+
+/// How many copies of a write were at the run's durability when it was acknowledged: with `synced` on stable storage,
+/// with `os` handed to their nodes' kernels. The client's knowledge counts: acknowledgements it had, or the in-sync
+/// replicas below whose high watermark the write was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CopiesAtAck {
+    /// Writes by number of copies; the last place holds all that had more.
+    writes: [u64; Self::PLACES],
+}
+
+impl CopiesAtAck {
+    const PLACES: usize = 9;
+
+    /// Counts a write that was acknowledged with so many copies.
+    pub fn count(&mut self, copies: u16) {
+        self.writes[usize::from(copies).min(Self::PLACES - 1)] += 1;
+    }
+
+    /// Adds the writes of another count, one of another client for example.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.writes.iter_mut().zip(other.writes) {
+            *mine += theirs;
+        }
+    }
+
+    /// Fewest copies of any write; `None` without a write.
+    #[must_use]
+    pub fn fewest(&self) -> Option<u32> {
+        self.writes.iter().zip(0..).find(|(writes, _)| **writes > 0).map(|(_, copies)| copies)
+    }
+
+    /// Copies of the median write; `None` without a write.
+    #[must_use]
+    pub fn median(&self) -> Option<u32> {
+        let all: u64 = self.writes.iter().sum();
+        let mut below = 0;
+        self.writes.iter().zip(0..).find_map(|(writes, copies)| {
+            below += writes;
+            (all > 0 && 2 * below >= all).then_some(copies)
+        })
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self { writes: std::array::from_fn(|i| self.writes[i].saturating_sub(before.writes[i])) }
+    }
+}
+
+/// A write as a subscriber saw it: somebody who follows the engine's changes and is told of each, or who polls for
+/// them. The harness knows when each write was due, so this gives the time from an update to its visibility.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visible {
+    /// Which write: the fingerprint of the value that was seen.
+    pub write: Fingerprint,
+    /// When the subscriber had it, by [`monotonic_ns`].
+    pub at_ns: u64,
+}
+
+/// Nanoseconds of the machine's monotonic clock: what a subscriber's thread stamps on what it sees, the moment it has
+/// it.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    crate::load::monotonic_ns()
 }
 
 /// An engine that can be measured.
@@ -188,6 +280,18 @@ pub trait Engine: Send + Sync {
         Vec::new()
     }
 
+    /// How many copies there are and how many must answer, with these settings; `None` for one node.
+    fn replication(&self, place: &Place) -> Option<Replication> {
+        let _ = place;
+        None
+    }
+
+    /// What its reads keep, with these settings; answers are judged by it.
+    fn promise(&self, place: &Place) -> Promise {
+        let _ = place;
+        Promise::Linearizable
+    }
+
     /// Opens it in a folder.
     ///
     /// # Errors
@@ -204,6 +308,17 @@ pub trait Session {
     /// engine that answers everything at once has none.
     fn poll(&mut self, wait: Wait, out: &mut Vec<Completion>) {
         let _ = (wait, out);
+    }
+
+    /// Whether a subscriber follows the writes. If so, each acknowledged write of a value must come out of
+    /// [`Session::visible`] once, and the harness waits for it before a phase ends.
+    fn has_subscriber(&self) -> bool {
+        false
+    }
+
+    /// Appends the writes that the subscriber has seen since the last call, those of other clients too. Must not wait.
+    fn visible(&mut self, out: &mut Vec<Visible>) {
+        let _ = out;
     }
 
     /// Counters since opening; zeros where it doesn't count.
@@ -284,5 +399,26 @@ pub fn check_settings(engine: &dyn Engine, settings: &BTreeMap<String, String>) 
                 known.iter().map(|s| s.name).collect::<Vec<_>>().join(", ")
             },
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_at_acknowledgement_tell_the_fewest_and_the_median_of_what_was_counted_since() {
+        let mut copies = CopiesAtAck::default();
+        assert_eq!((copies.fewest(), copies.median()), (None, None));
+        copies.count(1);
+        let before = copies;
+        for n in [2, 3, 3] {
+            copies.count(n);
+        }
+        let since = copies.since(&before);
+        assert_eq!((since.fewest(), since.median()), (Some(2), Some(3)));
+        assert_eq!((copies.fewest(), copies.median()), (Some(1), Some(2)));
+        copies.count(u16::MAX);
+        assert_eq!(copies.fewest(), Some(1), "a count beyond the last place costs nothing else");
     }
 }

@@ -13,15 +13,19 @@ use std::time::Duration;
 
 use engine_env::Durability;
 use engine_env::rng::Seed;
-use workloads::{Arrivals, Model, Op, OpKind, Promise, Workload};
+use workloads::{Arrivals, Model, Op, OpKind, Staleness, Workload};
 
 use crate::engine::{Engine, EngineError, EngineStats, Place, check_settings};
-use crate::load::{Bound, Clock as _, Driver, OsClock, Pace, Phase, Tally, closed_loop, open_loop};
+use crate::load::{
+    Bound, Clock as _, Driver, OsClock, Pace, Phase, SightingTally, Tally, closed_loop, open_loop,
+};
 use crate::measure::{
     ClassLatency, Cost, HistogramFile, LatencyRecord, Noise, Recorder, RecordingError, ResourceMeter,
-    device_flushes, disk_bytes, write_back,
+    VISIBLE, device_flushes, disk_bytes, write_back,
 };
-use crate::report::record::{Load, LoadKind, Measurement, Percentiles, Resources};
+use crate::report::record::{
+    Consistency, CopiesDurable, Load, LoadKind, Measurement, Percentiles, Replication, Resources,
+};
 use crate::stats::summarize;
 
 /// Operations in flight while records are written before a run and read after it.
@@ -127,6 +131,10 @@ pub struct RunOutcome {
     pub device_flushes: Option<u64>,
     /// What the engine counted in the measured phase.
     pub engine: EngineStats,
+    /// How old the answers of the measured phase were.
+    pub staleness: Staleness,
+    /// How many copies there were and how many had to answer; `None` for one node.
+    pub replication: Option<Replication>,
     /// Size of the engine's files at the end.
     pub disk_bytes: u64,
     /// Bytes of keys and values alive at the end.
@@ -153,7 +161,7 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
     let place = Place { dir: plan.dir.clone(), durability: plan.durability, settings: plan.settings.clone() };
     let session = plan.engine.open(&place).map_err(failed)?;
     let clock = OsClock::start();
-    let model = Model::new(plan.workload.records(), Promise::Linearizable);
+    let model = Model::new(plan.workload.records(), plan.engine.promise(&place));
     let mut driver = Driver::new(&clock, session, model, Arc::clone(stop));
 
     let mut preload = plan.workload.preload(plan.seed.derive("preload", 0));
@@ -184,6 +192,7 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
     }
 
     let before = driver.session().stats();
+    let stale_before = driver.staleness();
     driver.record_to(Recorder::start(clock.now_ns(), plan.histograms.clone())?);
     let flushes_before = device_flushes(&plan.dir);
     let meter = ResourceMeter::start();
@@ -192,6 +201,7 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
     let device_flushes =
         flushes_before.zip(device_flushes(&plan.dir)).map(|(before, after)| after.saturating_sub(before));
     let after = driver.session().stats();
+    let staleness = driver.staleness().since(stale_before);
     let recorder = driver.take_recorder().expect("it was given one above");
     let latency = recorder.finish(phase.start_ns + phase.elapsed_ns)?;
     let mut tally = driver.take_tally();
@@ -218,11 +228,9 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
         latency,
         cost,
         device_flushes,
-        engine: EngineStats {
-            written_bytes: after.written_bytes - before.written_bytes,
-            syncs: after.syncs - before.syncs,
-            tail_events: after.tail_events - before.tail_events,
-        },
+        engine: after.since(&before),
+        staleness,
+        replication: plan.engine.replication(&place),
         disk_bytes,
         live_bytes,
         arriving: plan.arriving,
@@ -327,6 +335,9 @@ impl RunOutcome {
             m.service_us = summarize(&class.service);
             m.wait_us = summarize(&class.wait);
             m.resources = self.resources();
+            m.replication = self.replication.clone();
+            m.copies_durable_at_ack = self.copies();
+            m.consistency = Some(self.consistency());
             m.warmup_s = Some(self.warmup_s);
             m.measured_s = Some(seconds);
             m.verified_answers = Some(self.tally.verified);
@@ -355,7 +366,37 @@ impl RunOutcome {
                 None => {}
             }
         }
+        if let Some(visible) = &self.latency.visible {
+            let seen = self.tally.sightings;
+            let tally =
+                crate::load::ClassTally { answered: seen.seen, errors: seen.unseen, ..Default::default() };
+            records.push(record(VISIBLE, visible, tally));
+        }
         records
+    }
+
+    fn copies(&self) -> Option<CopiesDurable> {
+        let copies = &self.engine.copies_at_ack;
+        Some(CopiesDurable { min: copies.fewest()?, p50: f64::from(copies.median()?) })
+    }
+
+    fn consistency(&self) -> Consistency {
+        let seen = self.tally.sightings;
+        let Staleness { answers, stale, versions_max, behind_ns_sum, behind_ns_max, .. } = self.staleness;
+        let us = |ns: u64| (stale > 0).then_some(ns as f64 / 1e3);
+        Consistency {
+            reads: answers,
+            stale_reads: stale,
+            stale_versions_max: versions_max,
+            stale_us_mean: us(behind_ns_sum.checked_div(stale).unwrap_or(0)),
+            stale_us_max: us(behind_ns_max),
+            siblings: self.engine.siblings,
+            retries: self.engine.retries,
+            subscribed: seen != SightingTally::default(),
+            unseen: seen.unseen,
+            order_violations: seen.out_of_order,
+            seen_again: seen.again,
+        }
     }
 
     fn load(&self, common: &Measurement) -> Load {
@@ -382,6 +423,8 @@ impl RunOutcome {
             write_amp: ratio(self.engine.written_bytes, self.tally.user_bytes_written),
             space_amp: ratio(self.disk_bytes, self.live_bytes),
             device_flushes: self.device_flushes,
+            messages: Some(self.engine.messages).filter(|n| *n > 0),
+            message_bytes: Some(self.engine.message_bytes).filter(|n| *n > 0),
             driver_cpu_s: Some(self.cost.driver_cpu_s),
             involuntary_switches: self.cost.involuntary_switches,
             steal_share: self.cost.steal_share,

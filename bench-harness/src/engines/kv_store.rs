@@ -167,6 +167,7 @@ impl Session for KvSession {
             written_bytes: stats.written_bytes,
             syncs: stats.syncs,
             tail_events: stats.rolls + stats.merges,
+            ..EngineStats::default()
         }
     }
 

@@ -291,7 +291,12 @@ impl Session for LogSession {
 
     fn stats(&self) -> EngineStats {
         let stats = self.log.stats();
-        EngineStats { written_bytes: stats.written_bytes, syncs: stats.syncs, tail_events: stats.rolls }
+        EngineStats {
+            written_bytes: stats.written_bytes,
+            syncs: stats.syncs,
+            tail_events: stats.rolls,
+            ..EngineStats::default()
+        }
     }
 
     fn close(self: Box<Self>) -> Result<EngineStats, EngineError> {

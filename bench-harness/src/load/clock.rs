@@ -8,6 +8,11 @@ pub trait Clock {
     /// Nanoseconds since the clock's own zero; never goes back.
     fn now_ns(&self) -> u64;
 
+    /// A moment of the machine's monotonic clock, on this one. The same number for a clock that isn't the machine's.
+    fn at_monotonic(&self, ns: u64) -> u64 {
+        ns
+    }
+
     /// Returns at `ns` or later.
     fn sleep_until(&self, ns: u64);
 }
@@ -29,7 +34,8 @@ impl OsClock {
     }
 }
 
-fn monotonic_ns() -> u64 {
+/// The machine's monotonic clock, nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
     let t = clock_gettime(ClockId::Monotonic);
     t.tv_sec.unsigned_abs() * 1_000_000_000 + t.tv_nsec.unsigned_abs()
 }
@@ -37,6 +43,10 @@ fn monotonic_ns() -> u64 {
 impl Clock for OsClock {
     fn now_ns(&self) -> u64 {
         monotonic_ns() - self.zero_ns
+    }
+
+    fn at_monotonic(&self, ns: u64) -> u64 {
+        ns.saturating_sub(self.zero_ns)
     }
 
     fn sleep_until(&self, ns: u64) {

@@ -17,12 +17,16 @@ use workloads::{Access, Model, Op, OpKind, ReadHandle, Staleness, WriteHandle};
 use super::clock::Clock;
 use super::key_order::KeyOrder;
 use super::lag::LagTrend;
+use super::sightings::{SightingTally, Sightings};
 use super::{DRAIN_MAX, WAIT_MAX};
-use crate::engine::{Answer, Completion, OpError, Session, Submit, Token};
+use crate::engine::{Answer, Completion, OpError, Session, Submit, Token, Visible};
 use crate::measure::Recorder;
 
 /// Examples kept of each kind of trouble.
 const EXAMPLES_MAX: usize = 5;
+
+/// How often the subscriber is asked when only it is waited for, nanoseconds.
+const LOOK_NS: u64 = 1_000_000;
 
 /// Submitted at most between two polls, so that completions don't wait behind a flood.
 const ROUND_MAX: usize = 512;
@@ -52,6 +56,8 @@ pub struct Tally {
     pub error_examples: Vec<String>,
     /// Bytes of keys and values in acknowledged writes.
     pub user_bytes_written: u64,
+    /// What the engine's subscriber saw; zeros where there is none.
+    pub sightings: SightingTally,
 }
 
 impl Tally {
@@ -83,6 +89,7 @@ impl Tally {
             mine.errors += theirs.errors;
         }
         self.verified += other.verified;
+        self.sightings.add_troubles_of(&other.sightings);
         let room = |examples: &Vec<String>| EXAMPLES_MAX.saturating_sub(examples.len());
         let (wrong, errors) = (room(&self.wrong_examples), room(&self.error_examples));
         self.wrong_examples.extend(other.wrong_examples.iter().take(wrong).cloned());
@@ -141,6 +148,9 @@ pub struct Driver<'a, C> {
     recorder: Option<Recorder>,
     trend: Option<LagTrend>,
     tally: Tally,
+    /// Present where the engine has a subscriber.
+    sightings: Option<Sightings>,
+    visible: Vec<Visible>,
     stop: Arc<AtomicBool>,
 }
 
@@ -153,6 +163,7 @@ impl<C> std::fmt::Debug for Driver<'_, C> {
 impl<'a, C: Clock> Driver<'a, C> {
     /// A driver of an open session. `stop` ends every loop from outside.
     pub fn new(clock: &'a C, session: Box<dyn Session>, model: Model, stop: Arc<AtomicBool>) -> Self {
+        let sightings = session.has_subscriber().then(Sightings::default);
         Self {
             clock,
             session,
@@ -170,6 +181,8 @@ impl<'a, C: Clock> Driver<'a, C> {
             recorder: None,
             trend: None,
             tally: Tally::default(),
+            sightings,
+            visible: Vec::new(),
             stop,
         }
     }
@@ -282,6 +295,11 @@ impl<'a, C: Clock> Driver<'a, C> {
             let submitted = self.session.submit(Token(u64::from(slot)), &pending.op);
             let now_ns = self.clock.now_ns();
             self.engine_returned_ns = now_ns;
+            if let (Some(sightings), Some(value), Submit::Accepted | Submit::Answered(_)) =
+                (&mut self.sightings, &pending.op.value, &submitted)
+            {
+                sightings.expect(value.fingerprint(), pending.op.key_index, pending.due_ns, start_ns);
+            }
             match submitted {
                 Submit::Accepted => {
                     self.slots[slot as usize] = Some(InFlight { pending, begun, start_ns });
@@ -329,19 +347,46 @@ impl<'a, C: Clock> Driver<'a, C> {
             self.end(pending, begun, start_ns, now_ns, completion.result);
         }
         self.done = done;
+        self.look();
         self.pump();
     }
 
-    /// Waits for everything that was offered.
+    /// Takes what the engine's subscriber saw.
+    fn look(&mut self) {
+        let Some(sightings) = &mut self.sightings else { return };
+        self.session.visible(&mut self.visible);
+        for Visible { write, at_ns } in self.visible.drain(..) {
+            let Some(sighted) = sightings.seen(write, &mut self.tally.sightings) else { continue };
+            if let Some(recorder) = &mut self.recorder {
+                recorder.record_visible(sighted.due_ns, sighted.start_ns, self.clock.at_monotonic(at_ns));
+            }
+        }
+    }
+
+    /// Acknowledged writes that the engine's subscriber hasn't seen.
+    fn unseen(&self) -> usize {
+        self.sightings.as_ref().map_or(0, Sightings::missing)
+    }
+
+    /// Waits for everything that was offered, and for the subscriber to see it.
     pub fn drain(&mut self) -> Drained {
         let give_up_ns = self.clock.now_ns() + DRAIN_MAX.as_nanos() as u64;
-        while self.outstanding() > 0 {
+        while self.outstanding() > 0 || self.unseen() > 0 {
             self.pump();
             let now_ns = self.clock.now_ns();
             if now_ns >= give_up_ns {
                 break;
             }
-            self.reap(Some(give_up_ns));
+            // Nothing wakes a poll when the subscriber sees something: its moment is stamped, so looking a little later
+            // costs no precision.
+            let until_ns = if self.outstanding() > 0 { give_up_ns } else { now_ns + LOOK_NS };
+            self.reap(Some(until_ns));
+            if self.outstanding() == 0 && self.unseen() > 0 {
+                self.clock.sleep_until(until_ns);
+            }
+        }
+        if let Some(sightings) = &mut self.sightings {
+            sightings.give_up(&mut self.tally.sightings);
         }
         let unanswered = self.outstanding() as u64;
         if unanswered > 0 {
@@ -412,6 +457,9 @@ impl<'a, C: Clock> Driver<'a, C> {
             Ok(_) => class.answered += 1,
             Err(error) => {
                 class.errors += 1;
+                if let (Some(sightings), Some(value)) = (&mut self.sightings, &op.value) {
+                    sightings.failed(value.fingerprint());
+                }
                 if let Some(recorder) = &mut self.recorder {
                     recorder.record_error(op.kind, done_ns);
                 }

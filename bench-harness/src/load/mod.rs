@@ -10,12 +10,15 @@ mod key_order;
 mod lag;
 mod open;
 mod pace;
+mod sightings;
 
+pub(crate) use clock::monotonic_ns;
 pub use clock::{Clock, OsClock};
 pub use closed::closed_loop;
 pub use driver::{ClassTally, Drained, Driver, Tally};
 pub use open::open_loop;
 pub use pace::Pace;
+pub use sightings::SightingTally;
 
 use std::time::Duration;
 

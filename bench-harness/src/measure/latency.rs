@@ -18,6 +18,9 @@ use workloads::OpKind;
 use crate::report::histograms::{HistogramFileError, HistogramLog, RESPONSE, Row, SERVICE, WAIT, tag};
 use crate::report::series::{Second, SeriesError, SeriesFile};
 
+/// What the time from an update to its visibility is called beside the kinds of operation.
+pub const VISIBLE: &str = "visible";
+
 const HOUR_NS: u64 = 3_600_000_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -46,6 +49,20 @@ impl ClassLatency {
         Self::new()
     }
 
+    fn boxed() -> Box<Self> {
+        Box::new(Self::new())
+    }
+
+    /// Whether all three times could be counted.
+    fn record(&mut self, due_ns: u64, start_ns: u64, end_ns: u64) -> bool {
+        let parts = [
+            self.response.record(end_ns.saturating_sub(due_ns)),
+            self.service.record(end_ns.saturating_sub(start_ns)),
+            self.wait.record(start_ns.saturating_sub(due_ns)),
+        ];
+        parts.iter().all(Result::is_ok)
+    }
+
     fn parts(&self) -> [(&'static str, &Histogram<u64>); 3] {
         [(RESPONSE, &self.response), (SERVICE, &self.service), (WAIT, &self.wait)]
     }
@@ -69,6 +86,9 @@ impl ClassLatency {
 pub struct LatencyRecord {
     /// By kind of operation, in the order of [`OpKind::ALL`]; only kinds that occurred.
     pub classes: Vec<(OpKind, ClassLatency)>,
+    /// From an update's due time, and from its being handed over, until the engine's subscriber saw it. No kind of
+    /// operation: the same updates stand in `classes` with the times of their acknowledgements.
+    pub visible: Option<ClassLatency>,
     /// How late the driver woke up or came round, nanoseconds.
     pub lateness: Histogram<u64>,
     /// Times longer than an hour, which no histogram holds.
@@ -118,6 +138,7 @@ struct Interval {
     start_ns: u64,
     end_ns: u64,
     classes: [Option<Box<ClassLatency>>; OpKind::ALL.len()],
+    visible: Option<Box<ClassLatency>>,
     lateness: Histogram<u64>,
     out_of_range: u64,
     errors: [u64; OpKind::ALL.len()],
@@ -130,6 +151,7 @@ impl Interval {
             start_ns: 0,
             end_ns: 0,
             classes: std::array::from_fn(|_| None),
+            visible: None,
             lateness: histogram(),
             out_of_range: 0,
             errors: [0; OpKind::ALL.len()],
@@ -138,7 +160,7 @@ impl Interval {
     }
 
     fn reset(&mut self) {
-        for class in self.classes.iter_mut().flatten() {
+        for class in self.classes.iter_mut().flatten().chain(&mut self.visible) {
             class.reset();
         }
         self.lateness.reset();
@@ -188,17 +210,20 @@ impl Recorder {
         if done_ns >= self.next_ns {
             self.turn(done_ns);
         }
-        let index = class_index(kind);
-        let current = &mut *self.current;
-        let class = current.classes[index].get_or_insert_with(|| Box::new(ClassLatency::new()));
-        let wait = start_ns.saturating_sub(due_ns);
-        let results = [
-            class.response.record(done_ns.saturating_sub(due_ns)),
-            class.service.record(done_ns.saturating_sub(start_ns)),
-            class.wait.record(wait),
-        ];
-        current.out_of_range += u64::from(results.iter().any(Result::is_err));
-        current.lag_ns = current.lag_ns.max(wait);
+        let class = self.current.classes[class_index(kind)].get_or_insert_with(ClassLatency::boxed);
+        let in_range = class.record(due_ns, start_ns, done_ns);
+        self.current.out_of_range += u64::from(!in_range);
+        self.current.lag_ns = self.current.lag_ns.max(start_ns.saturating_sub(due_ns));
+    }
+
+    /// Counts an update that the engine's subscriber saw at `seen_ns`, which may lie in a second that is over.
+    pub fn record_visible(&mut self, due_ns: u64, start_ns: u64, seen_ns: u64) {
+        if seen_ns >= self.next_ns {
+            self.turn(seen_ns);
+        }
+        let class = self.current.visible.get_or_insert_with(ClassLatency::boxed);
+        let in_range = class.record(due_ns, start_ns, seen_ns);
+        self.current.out_of_range += u64::from(!in_range);
     }
 
     /// Counts an operation that failed at `done_ns`.
@@ -279,6 +304,7 @@ fn keep(
 ) -> Result<LatencyRecord, RecordingError> {
     let mut totals = Totals {
         classes: std::array::from_fn(|_| None),
+        visible: None,
         lateness: histogram(),
         out_of_range: 0,
         series: Vec::new(),
@@ -314,10 +340,11 @@ fn write_interval(
 ) -> Result<(), HistogramFileError> {
     let start = Duration::from_nanos(interval.start_ns.saturating_sub(origin_ns));
     let length = Duration::from_nanos(interval.end_ns - interval.start_ns);
-    for (kind, class) in OpKind::ALL.iter().zip(&interval.classes) {
+    let kinds = OpKind::ALL.iter().map(|kind| kind.name()).zip(&interval.classes);
+    for (name, class) in kinds.chain([(VISIBLE, &interval.visible)]) {
         let Some(class) = class.as_ref().filter(|class| !class.response.is_empty()) else { continue };
         for (part, histogram) in class.parts() {
-            add(&Row { tag: tag(kind.name(), part), start, length, histogram })?;
+            add(&Row { tag: tag(name, part), start, length, histogram })?;
         }
     }
     Ok(())
@@ -331,6 +358,7 @@ fn give_back(mut interval: Box<Interval>, clean: &mpsc::Sender<Box<Interval>>) {
 
 struct Totals {
     classes: [Option<ClassLatency>; OpKind::ALL.len()],
+    visible: Option<ClassLatency>,
     lateness: Histogram<u64>,
     out_of_range: u64,
     series: Vec<Second>,
@@ -369,6 +397,10 @@ impl Totals {
             self.series.push(row(kind.name(), &class.response, errors));
         }
         self.series[rows_before] = row("all", &all, interval.errors.iter().sum());
+        if let Some(visible) = interval.visible.as_ref().filter(|v| !v.response.is_empty()) {
+            self.visible.get_or_insert_with(ClassLatency::new).add(visible);
+            self.series.push(row(VISIBLE, &visible.response, 0));
+        }
         self.lateness.add(&interval.lateness).expect("all histograms have the same bounds");
         self.out_of_range += interval.out_of_range;
         &self.series[rows_before..]
@@ -381,6 +413,7 @@ impl Totals {
                 .zip(self.classes)
                 .filter_map(|(kind, class)| Some((*kind, class?)))
                 .collect(),
+            visible: self.visible,
             lateness: self.lateness,
             out_of_range: self.out_of_range,
             series: self.series,

@@ -110,7 +110,7 @@ pub struct Measurement {
     pub durability: String,
     /// How many copies, and how many must answer; `None` for one node.
     pub replication: Option<Replication>,
-    /// How many copies were on stable storage when the acknowledgement was sent.
+    /// How many copies had reached the durability of this row when the write was acknowledged.
     pub copies_durable_at_ack: Option<CopiesDurable>,
     /// Number of the pair of runs this one belongs to, from 1; `None` outside pairs.
     pub pair: Option<u32>,
@@ -150,6 +150,9 @@ pub struct Measurement {
     pub series: Option<String>,
     /// What it cost. Of the whole run, so the same in each of its measurements.
     pub resources: Resources,
+    /// What was counted beside right and wrong. Of the whole run, so the same in each of its measurements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consistency: Option<Consistency>,
     /// Warm-up before the measured time, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_s: Option<f64>,
@@ -253,13 +256,42 @@ impl fmt::Display for Replication {
     }
 }
 
-/// Copies on stable storage at the moment of the acknowledgement.
+/// Copies at the row's durability at the moment of the acknowledgement: on stable storage for `synced`, handed to
+/// their nodes' kernels for `os`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CopiesDurable {
     /// Fewest over all operations.
     pub min: u32,
     /// Median.
     pub p50: f64,
+}
+
+/// What a run shows about order and agreement, beside right and wrong answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Consistency {
+    /// Reads that were answered.
+    pub reads: u64,
+    /// Of these, answers older than the newest write acknowledged before the read began. Wrong only where the engine
+    /// promises fresh answers.
+    pub stale_reads: u64,
+    /// Versions that the stalest answer lacked.
+    pub stale_versions_max: u32,
+    /// How long stale answers had been replaced when their read began, microseconds; mean.
+    pub stale_us_mean: Option<f64>,
+    /// The same of the worst one.
+    pub stale_us_max: Option<f64>,
+    /// Reads that met several concurrent versions.
+    pub siblings: u64,
+    /// Writes that were tried again because their version was obsolete.
+    pub retries: u64,
+    /// Whether a subscriber followed the writes; without one the numbers below say nothing.
+    pub subscribed: bool,
+    /// Acknowledged writes that the subscriber never saw.
+    pub unseen: u64,
+    /// Writes that the subscriber saw after a later write of the same key.
+    pub order_violations: u64,
+    /// Sightings of a write that had been seen before.
+    pub seen_again: u64,
 }
 
 /// Where a measurement was taken. Native and simulated figures never share a row.
@@ -362,6 +394,12 @@ pub struct Resources {
     pub write_amp: Option<f64>,
     /// `disk_bytes` by `live_bytes`.
     pub space_amp: Option<f64>,
+    /// Messages between clients and nodes and among nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<u64>,
+    /// Their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_bytes: Option<u64>,
     /// Flushes that the block device counted during the run: the check on `syncs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_flushes: Option<u64>,

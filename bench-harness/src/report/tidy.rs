@@ -67,6 +67,15 @@ fn cells(m: &Measurement) -> Vec<(String, String)> {
     put("resources.device_flushes", text(&r.device_flushes));
     put("resources.write_amp", text(&r.write_amp));
     put("resources.space_amp", text(&r.space_amp));
+    put("resources.messages", text(&r.messages));
+    put("resources.message_bytes", text(&r.message_bytes));
+    let c = m.consistency.as_ref();
+    put("consistency.reads", text(&c.map(|c| c.reads)));
+    put("consistency.stale_reads", text(&c.map(|c| c.stale_reads)));
+    put("consistency.siblings", text(&c.map(|c| c.siblings)));
+    put("consistency.retries", text(&c.map(|c| c.retries)));
+    put("consistency.unseen", text(&c.filter(|c| c.subscribed).map(|c| c.unseen)));
+    put("consistency.order_violations", text(&c.filter(|c| c.subscribed).map(|c| c.order_violations)));
     put("resources.involuntary_switches", text(&r.involuntary_switches));
     put("resources.steal_share", text(&r.steal_share));
     put("tail_events", m.tail_events.values().sum::<u64>().to_string());
