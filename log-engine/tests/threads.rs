@@ -166,3 +166,19 @@ fn wrong_requests_are_refused_with_the_way_out() {
     assert!(matches!(log.fetch(&t, Offset(2), 1), Err(FetchError::OutOfRange { end: Offset(1), .. })));
     assert!(log.fetch(&t, Offset(1), 1).expect("the end is no error").is_empty());
 }
+
+#[test]
+fn a_consumer_that_is_woken_comes_back_with_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (log, _) = Log::open(home(&folder), small(Durability::Os)).expect("it opens");
+    log.create_topic("t", 1).expect("new");
+    let mut consumer = Consumer::new(Arc::new(log));
+    consumer.assign(TopicPartition::new("t", 0), Offset(0));
+    let waker = consumer.waker();
+    // Before the wait as well as during it.
+    waker.wake();
+    assert!(consumer.poll(1, Wait::Forever).expect("readable").is_empty());
+    let waking = std::thread::spawn(move || waker.wake());
+    assert!(consumer.poll(1, Wait::Forever).expect("readable").is_empty());
+    waking.join().expect("it wakes");
+}

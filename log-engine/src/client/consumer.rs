@@ -1,10 +1,11 @@
 //! [`Consumer`]: follows partitions of a log from a position in each.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine_env::clock::Monotonic;
-use engine_env::{Home, Wait};
+use engine_env::{Home, Wait, Waker};
 
 use crate::log::fetch::{FetchError, Fetched};
 use crate::record::record::RecordView;
@@ -18,6 +19,7 @@ pub struct Consumer<H: Home> {
     assigned: Vec<(TopicPartition, Offset)>,
     /// Whose turn it is.
     turn: usize,
+    woken: Arc<AtomicBool>,
 }
 
 /// What a poll gave.
@@ -49,7 +51,7 @@ impl<H: Home> Consumer<H> {
     /// A consumer without partitions.
     #[must_use]
     pub fn new(log: Arc<Log<H>>) -> Self {
-        Self { log, assigned: Vec::new(), turn: 0 }
+        Self { log, assigned: Vec::new(), turn: 0, woken: Arc::default() }
     }
 
     /// Follows `partition` from `position` on; moves there if it is followed already.
@@ -66,6 +68,16 @@ impl<H: Home> Consumer<H> {
         self.assigned.iter().find(|(p, _)| p == partition).map(|&(_, at)| at)
     }
 
+    /// Ends a wait of [`Consumer::poll`] with nothing, from any thread: the one under way, or else the next.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        let (log, woken) = (Arc::clone(&self.log), Arc::clone(&self.woken));
+        Waker::new(move || {
+            woken.store(true, Ordering::Release);
+            log.core().readable.advance();
+        })
+    }
+
     /// Records from the positions on, which move behind them: up to `max_bytes`, but at least a batch where there
     /// is one. Where there is nothing, waits for an append that readers may see, as `wait` says.
     ///
@@ -78,7 +90,7 @@ impl<H: Home> Consumer<H> {
         loop {
             let seen = readable.generation();
             let consumed = self.poll_now(max_bytes)?;
-            if !consumed.is_empty() {
+            if !consumed.is_empty() || self.woken.swap(false, Ordering::AcqRel) {
                 return Ok(consumed);
             }
             // An append to a partition that isn't followed ends a wait too.
