@@ -58,6 +58,6 @@ pub use durability::{Durability, UnknownDurability};
 pub use error::{DiskError, DiskErrorKind};
 pub use net::{
     Arrival, Delay, LocalNet, LocalPort, MESSAGE_BYTES_MAX, Net, NetError, NetProfile, Peer, Port, PortStats,
-    UNREAD_BYTES_MAX, UnknownNetProfile,
+    TcpNet, TcpPort, UNREAD_BYTES_MAX, UnknownNetProfile,
 };
 pub use os::{Backend, OsDisk, OsFile, OsHome, SealedBytes};

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use engine_env::{
-    Arrival, CompletionQueue, Delay, LocalNet, MESSAGE_BYTES_MAX, Net, NetError, Peer, Port,
+    Arrival, CompletionQueue, Delay, LocalNet, MESSAGE_BYTES_MAX, Net, NetError, Peer, Port, TcpNet,
     UNREAD_BYTES_MAX, Wait,
 };
 
 /// Longer than anything here takes, so that a lost message fails a test instead of hanging it.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(10);
 
 const NODES: [Peer; 3] = [Peer(0), Peer(1), Peer(2)];
 const CLIENT: Peer = Peer(1000);
@@ -257,6 +257,98 @@ fn a_delay_is_kept_and_counts_from_the_sending<N: Net>(net: &N, delay: Duration)
     assert_eq!(receive(&mut a, 1), [unreachable(NODES[1])]);
 }
 
+/// Clients ask, nodes answer, one node dies again and again. Each answer is for a question that is open, in the order of
+/// the questions, and a question that gets no answer is followed by news of a break.
+fn answers_come_once_and_in_order_while_a_node_dies_and_returns<N: Net>(net: &N) {
+    const CLIENTS: u32 = 3;
+    const QUESTIONS: u64 = 1500;
+    const STOP: &[u8] = b"stop";
+    let node = |me: Peer| {
+        let net = net.clone();
+        std::thread::spawn(move || {
+            let mut port = net.join(me).expect("the name is free");
+            let (mut arrived, mut answered, mut deaths, mut is_over) = (Vec::new(), 0, 0, false);
+            while !is_over {
+                port.receive(Wait::AtMost(LIMIT), &mut arrived);
+                for arrival in arrived.drain(..) {
+                    let Arrival::Message { from, bytes } = arrival else { continue };
+                    if bytes == STOP {
+                        is_over = true;
+                        continue;
+                    }
+                    port.send(from, bytes);
+                    answered += 1;
+                }
+                if me == NODES[2] && deaths < 10 && answered > 50 * (deaths + 1) {
+                    drop(port);
+                    port = net.join(me).expect("its name is free again");
+                    deaths += 1;
+                }
+            }
+            deaths
+        })
+    };
+    let client = |me: Peer| {
+        let net = net.clone();
+        std::thread::spawn(move || {
+            let mut port = net.join(me).expect("the name is free");
+            let mut open = NODES.map(|_| std::collections::VecDeque::new());
+            let mut newest = NODES.map(|_| 0);
+            let (mut asked, mut answered, mut breaks) = (0u64, 0u64, 0u64);
+            let mut arrived = Vec::new();
+            while asked < QUESTIONS || open.iter().any(|open| !open.is_empty()) {
+                while asked < QUESTIONS && open.iter().map(|open| open.len()).sum::<usize>() < 20 {
+                    asked += 1;
+                    let to = (asked * 7 + u64::from(me.0)) as usize % NODES.len();
+                    let mut bytes = asked.to_le_bytes().to_vec();
+                    bytes.resize(8 + (asked as usize * 37) % 5000, asked as u8);
+                    port.send(NODES[to], bytes);
+                    open[to].push_back(asked);
+                }
+                let begun = Instant::now();
+                port.receive(Wait::AtMost(LIMIT), &mut arrived);
+                assert!(begun.elapsed() < LIMIT, "{me} waits for {open:?}");
+                for arrival in arrived.drain(..) {
+                    match arrival {
+                        Arrival::Unreachable { peer } => {
+                            breaks += 1;
+                            open[peer.0 as usize].clear();
+                        }
+                        Arrival::Message { from, bytes } => {
+                            let n = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes"));
+                            let node = from.0 as usize;
+                            assert!(n > newest[node], "{me}: answer {n} of {from} came before");
+                            newest[node] = n;
+                            assert!(bytes[8..].iter().all(|&b| b == n as u8));
+                            // A question may have gone out just before the news of a break was read.
+                            if open[node].front().is_some_and(|&first| first <= n) {
+                                assert_eq!(open[node].pop_front(), Some(n), "{me}: no answer of {from}");
+                                answered += 1;
+                            }
+                        }
+                    }
+                }
+            }
+            (answered, breaks)
+        })
+    };
+    let nodes = NODES.map(node);
+    let clients: Vec<_> = (0..CLIENTS).map(|i| client(Peer(CLIENT.0 + i))).collect();
+    let clients: Vec<_> = clients.into_iter().map(std::thread::JoinHandle::join).collect();
+    let mut last = net.join(Peer(2000)).expect("the name is free");
+    for node in NODES {
+        last.send(node, STOP.to_vec());
+    }
+    last.flush();
+    let clients: Vec<_> = clients.into_iter().map(|c| c.expect("a client ends well")).collect();
+    let deaths = nodes.map(|n| n.join().expect("a node ends"));
+    assert_eq!(deaths, [0, 0, 10]);
+    let answered: u64 = clients.iter().map(|(answered, _)| answered).sum();
+    let breaks: u64 = clients.iter().map(|(_, breaks)| breaks).sum();
+    assert!(breaks > 0, "no client noticed a death");
+    assert!(answered > u64::from(CLIENTS) * QUESTIONS / 2, "{answered} answers");
+}
+
 /// Like [`receive`], for arrivals that are due one after another.
 fn receive_slowly(port: &mut impl Port, n: usize) -> Vec<Arrival> {
     let mut out = Vec::new();
@@ -342,6 +434,11 @@ macro_rules! suite_with_threads {
             }
 
             #[test]
+            fn answers_come_once_and_in_order_while_a_node_dies_and_returns() {
+                super::answers_come_once_and_in_order_while_a_node_dies_and_returns(&net());
+            }
+
+            #[test]
             fn a_delay_is_kept_and_counts_from_the_sending() {
                 let delay = Duration::from_millis(20);
                 let net: fn(Delay) -> _ = $net;
@@ -353,3 +450,5 @@ macro_rules! suite_with_threads {
 
 suite!(local, |delay| LocalNet::new(delay));
 suite_with_threads!(local_with_threads, |delay| LocalNet::new(delay));
+suite!(tcp, |delay| TcpNet::loopback(&NODES, delay).expect("three ports are free"));
+suite_with_threads!(tcp_with_threads, |delay| TcpNet::loopback(&NODES, delay).expect("three ports are free"));

@@ -6,6 +6,7 @@
 //! | network | its ports | for |
 //! | --- | --- | --- |
 //! | [`LocalNet`] | queues in memory, one process | clusters in one process |
+//! | [`TcpNet`] | sockets, length-prefixed frames | clusters of processes, and what a real network stack costs |
 //!
 //! Delays: [`NetProfile`].
 //!
@@ -15,6 +16,7 @@
 
 mod local;
 mod profile;
+mod tcp;
 mod transit;
 
 use std::fmt;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 pub use local::{LocalNet, LocalPort};
 pub use profile::{NetProfile, UnknownNetProfile};
+pub use tcp::{TcpNet, TcpPort};
 
 use crate::{Wait, Waker};
 
@@ -79,6 +82,14 @@ pub enum NetError {
         /// The name.
         peer: Peer,
     },
+    /// The operating system refuses what a client needs.
+    #[error("{peer} can't join the network: {why}; raise the limit on open files, or close some ports")]
+    Join {
+        /// Who wanted to.
+        peer: Peer,
+        /// What the operating system says.
+        why: String,
+    },
     /// The operating system refuses the address.
     #[error("{peer} can't listen at {address}: {why}; choose another address")]
     Listen {
@@ -120,7 +131,8 @@ pub trait Port: Send + 'static {
     fn flush(&mut self);
 
     /// Moves everything that has arrived to the end of `out`, flushing first, and waiting for a first arrival as `wait`
-    /// says. Ends early, perhaps with nothing, when it is woken.
+    /// says. Ends early, perhaps with nothing, when it is woken; wakes from before it returned are spent then, so results
+    /// that come another way are looked for after each call.
     fn receive(&mut self, wait: Wait, out: &mut Vec<Arrival>);
 
     /// Ends this port's wait, from any thread: for results that don't come through the network.

@@ -1,6 +1,6 @@
 //! The real machine: files below a locked folder, over io_uring or blocking system calls.
 
-mod bell;
+pub(crate) mod bell;
 mod blocking;
 mod file;
 mod lock;
