@@ -1,11 +1,15 @@
 //! [`run_once`]: one run of one engine, from an empty folder to a judged, measured end.
 //!
 //! Order: open in a fresh folder, write the records that exist before, sync the file system (so that no run pays for
-//! what was written before it), warm up with the same stream, wait for every answer, measure, wait again, ask the
+//! what was written before it), warm up until the engine is steady, wait for every answer, measure, wait again, ask the
 //! workload's final reads, close, remove the folder. Whatever answered wrongly in any of these steps makes the whole
 //! run worthless.
+//!
+//! Each phase draws from a seed of its own, so that what is measured is the same however long the warm-up took. A
+//! recording goes on where its warm-up ended, so there the warm-up has a fixed length.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,16 +19,16 @@ use engine_env::Durability;
 use engine_env::rng::Seed;
 use workloads::{Arrivals, Model, Op, OpKind, Staleness, Workload};
 
-use crate::engine::{Engine, EngineError, EngineStats, Place, check_settings};
+use crate::engine::{Engine, EngineError, Place, check_settings};
 use crate::load::{
     Bound, Clock as _, Driver, OsClock, Pace, Phase, SightingTally, Tally, closed_loop, open_loop,
 };
 use crate::measure::{
-    ClassLatency, Cost, HistogramFile, LatencyRecord, Noise, Recorder, RecordingError, ResourceMeter,
-    VISIBLE, device_flushes, disk_bytes, write_back,
+    ClassLatency, HistogramFile, LatencyRecord, Noise, PhaseMeter, Recorder, RecordingError, Spent,
+    SteadyState, TIMES_MAX, VISIBLE, WINDOW, write_back,
 };
 use crate::report::record::{
-    Consistency, CopiesDurable, Load, LoadKind, Measurement, Percentiles, Replication, Resources,
+    Consistency, CopiesDurable, Load, LoadKind, Measurement, Percentiles, PhaseCost, Replication,
 };
 use crate::stats::summarize;
 
@@ -58,7 +62,7 @@ pub struct RunPlan<'a> {
     pub settings: &'a BTreeMap<String, String>,
     /// How operations arrive.
     pub arriving: Arriving,
-    /// How long to run before measuring.
+    /// How long to run before measuring, at least; three times as long until the engine is steady.
     pub warmup: Duration,
     /// When the measured phase ends.
     pub bound: Bound,
@@ -126,19 +130,13 @@ pub struct RunOutcome {
     /// Its latencies.
     pub latency: LatencyRecord,
     /// What it cost.
-    pub cost: Cost,
-    /// Flushes that the block device counted meanwhile, whoever asked for them.
-    pub device_flushes: Option<u64>,
-    /// What the engine counted in the measured phase.
-    pub engine: EngineStats,
+    pub spent: Spent,
+    /// What all phases cost, in their order, this one among them.
+    pub phases: Vec<PhaseCost>,
     /// How old the answers of the measured phase were.
     pub staleness: Staleness,
     /// How many copies there were and how many had to answer; `None` for one node.
     pub replication: Option<Replication>,
-    /// Size of the engine's files at the end.
-    pub disk_bytes: u64,
-    /// Bytes of keys and values alive at the end.
-    pub live_bytes: u64,
     /// The engine could not keep up with the offered rate.
     pub saturated: bool,
     /// The driver, not the engine, made the latency.
@@ -147,6 +145,8 @@ pub struct RunOutcome {
     pub arriving: Arriving,
     /// Length of the warm-up, seconds.
     pub warmup_s: f64,
+    /// How the warm-up went; `None` without one.
+    pub steady: Option<SteadyState>,
 }
 
 /// Makes a run. `stop` ends it early; what was measured until then is the outcome.
@@ -164,6 +164,10 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
     let model = Model::new(plan.workload.records(), plan.engine.promise(&place));
     let mut driver = Driver::new(&clock, session, model, Arc::clone(stop));
 
+    let at_dir = |source: io::Error| RunError::Dir { dir: plan.dir.clone(), source };
+    let mut phases = Vec::new();
+
+    let meter = PhaseMeter::start(&plan.dir, driver.session().stats());
     let mut preload = plan.workload.preload(plan.seed.derive("preload", 0));
     let phase = closed_loop(&mut driver, &mut preload, PRELOAD_CLIENTS, Bound::stream());
     let tally = driver.take_tally();
@@ -174,47 +178,68 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
     if phase.stopped {
         return Err(RunError::Stopped);
     }
+    let spent = stop_meter(meter, &driver, &tally).map_err(at_dir)?;
+    phases.push(phase_cost("preload", &phase, &spent));
 
-    write_back(&plan.dir).map_err(|source| RunError::Dir { dir: plan.dir.clone(), source })?;
+    write_back(&plan.dir).map_err(at_dir)?;
 
     let mut ops = Counted { ops: plan.workload.stream(plan.seed.derive("stream", 0)), taken: 0 };
     let arrivals = plan.workload.arrivals();
     let mut troubles = Tally::default();
     let mut warmup_s = 0.0;
+    let mut steady = None;
+    let mut hopeless = None;
     if !plan.warmup.is_zero() {
-        let bound = Bound::time(plan.warmup);
-        let phase = load(&mut driver, &mut ops, &plan, &arrivals, bound, "warm-up");
+        let meter = PhaseMeter::start(&plan.dir, driver.session().stats());
+        let mut own = (!plan.workload.is_recording())
+            .then(|| Counted { ops: plan.workload.stream(plan.seed.derive("warm-up stream", 0)), taken: 0 });
+        let from = own.as_mut().unwrap_or(&mut ops);
+        let WarmUp { phase, state } = warm_up(&mut driver, &clock, from, &plan, &arrivals)?;
+        let tally = driver.take_tally();
         warmup_s = phase.elapsed_ns as f64 / 1e9;
-        troubles.add_troubles_of(&driver.take_tally());
         if phase.stopped {
             return Err(RunError::Stopped);
         }
+        let spent = stop_meter(meter, &driver, &tally).map_err(at_dir)?;
+        phases.push(phase_cost("warm-up", &phase, &spent));
+        steady = Some(state);
+        if phase.unanswered > 0 {
+            // It fell behind so far that going on would measure nothing else; a driver that gave up can't go on anyway.
+            hopeless = Some((phase, tally, spent));
+        } else {
+            troubles.add_troubles_of(&tally);
+        }
     }
 
-    let before = driver.session().stats();
     let stale_before = driver.staleness();
     driver.record_to(Recorder::start(clock.now_ns(), plan.histograms.clone())?);
-    let flushes_before = device_flushes(&plan.dir);
-    let meter = ResourceMeter::start();
-    let phase = load(&mut driver, &mut ops, &plan, &arrivals, plan.bound, "measured");
-    let cost = meter.stop();
-    let device_flushes =
-        flushes_before.zip(device_flushes(&plan.dir)).map(|(before, after)| after.saturating_sub(before));
-    let after = driver.session().stats();
+    let (phase, mut tally, spent) = match hopeless {
+        Some(warm_up) => warm_up,
+        None => {
+            let meter = PhaseMeter::start(&plan.dir, driver.session().stats());
+            let phase = load(&mut driver, &mut ops, &plan, &arrivals, plan.bound, ("measured", 0));
+            let tally = driver.take_tally();
+            let spent = stop_meter(meter, &driver, &tally).map_err(at_dir)?;
+            phases.push(phase_cost("measured", &phase, &spent));
+            (phase, tally, spent)
+        }
+    };
     let staleness = driver.staleness().since(stale_before);
     let recorder = driver.take_recorder().expect("it was given one above");
     let latency = recorder.finish(phase.start_ns + phase.elapsed_ns)?;
-    let mut tally = driver.take_tally();
 
     if !phase.stopped && phase.unanswered == 0 {
+        let meter = PhaseMeter::start(&plan.dir, driver.session().stats());
         let mut finale = plan.workload.finale(ops.taken);
-        closed_loop(&mut driver, &mut finale, PRELOAD_CLIENTS, Bound::stream());
-        troubles.add_troubles_of(&driver.take_tally());
+        let phase = closed_loop(&mut driver, &mut finale, PRELOAD_CLIENTS, Bound::stream());
+        let tally = driver.take_tally();
+        if phase.ended > 0 {
+            let spent = stop_meter(meter, &driver, &tally).map_err(at_dir)?;
+            phases.push(phase_cost("final reads", &phase, &spent));
+        }
+        troubles.add_troubles_of(&tally);
     }
     tally.add_troubles_of(&troubles);
-    let live_bytes = driver.live_bytes();
-    let disk_bytes =
-        disk_bytes(&plan.dir).map_err(|source| RunError::Dir { dir: plan.dir.clone(), source })?;
     driver.into_session().close().map_err(failed)?;
     drop(dir);
 
@@ -222,20 +247,88 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
     let all = latency.all();
     Ok(RunOutcome {
         saturated: open && phase.saturated(),
-        driver_limited: open && driver_limited(&latency, &all, phase.achieved_per_s(), plan.memory_per_s),
+        driver_limited: driver_limited(&latency, &all, open, phase.achieved_per_s(), plan.memory_per_s),
         phase,
         tally,
         latency,
-        cost,
-        device_flushes,
-        engine: after.since(&before),
+        spent,
+        phases,
         staleness,
         replication: plan.engine.replication(&place),
-        disk_bytes,
-        live_bytes,
         arriving: plan.arriving,
         warmup_s,
+        steady,
     })
+}
+
+fn stop_meter(meter: PhaseMeter<'_>, driver: &Driver<'_, OsClock>, tally: &Tally) -> io::Result<Spent> {
+    meter.stop(driver.session().stats(), driver.live_bytes(), tally.user_bytes_written)
+}
+
+fn phase_cost(name: &str, phase: &Phase, spent: &Spent) -> PhaseCost {
+    PhaseCost {
+        phase: name.to_owned(),
+        seconds: phase.elapsed_ns as f64 / 1e9,
+        operations: phase.ended,
+        resources: spent.resources(),
+    }
+}
+
+/// A warm-up that came to its end.
+struct WarmUp {
+    /// All steps together.
+    phase: Phase,
+    state: SteadyState,
+}
+
+/// Runs steps of a quarter of the asked length until the engine is steady, three times the asked length at most.
+/// After each step every answer is waited for, so nothing that was asked here is answered later.
+fn warm_up(
+    driver: &mut Driver<'_, OsClock>,
+    clock: &OsClock,
+    ops: &mut dyn Iterator<Item = Op>,
+    plan: &RunPlan<'_>,
+    arrivals: &Arrivals,
+) -> Result<WarmUp, RunError> {
+    let steps_max = if plan.workload.is_recording() { WINDOW } else { WINDOW * TIMES_MAX };
+    // Due times of a recording begin anew with each phase, so its warm-up can't be cut.
+    let own_times = arrivals.own_rate_per_s().is_some();
+    let (length, steps_max) =
+        if own_times { (plan.warmup, 1) } else { (plan.warmup / WINDOW as u32, steps_max) };
+    let mut state = SteadyState::default();
+    let mut whole: Option<Phase> = None;
+    loop {
+        driver.record_to(Recorder::start(clock.now_ns(), None)?);
+        let part = ("warm-up", state.steps() as u64);
+        let phase = load(driver, ops, plan, arrivals, Bound::time(length), part);
+        let recorder = driver.take_recorder().expect("it was given one above");
+        let service = recorder.finish(phase.start_ns + phase.elapsed_ns)?.all().service;
+        let answered = service.len() as f64;
+        let throughput = match plan.arriving {
+            Arriving::Closed { .. } => phase.achieved_per_s(),
+            // What was due differs from step to step; what matters is whether the engine kept up.
+            Arriving::Open { .. } => {
+                answered / phase.offered.max(1) as f64 * phase.planned_ns as f64
+                    / phase.elapsed_ns.max(1) as f64
+            }
+        };
+        state.step((answered > 0.0).then(|| service.value_at_quantile(0.5) as f64), throughput);
+        let all = whole.map_or(phase, |whole| Phase {
+            start_ns: whole.start_ns,
+            planned_ns: whole.planned_ns + phase.planned_ns,
+            elapsed_ns: whole.elapsed_ns + phase.elapsed_ns,
+            offered: whole.offered + phase.offered,
+            ended: whole.ended + phase.ended,
+            ..phase
+        });
+        whole = Some(all);
+        // A recording may end during its warm-up; elsewhere a step between two bursts may be empty.
+        let ended = plan.workload.is_recording() && phase.offered == 0;
+        let over = ended || state.steps() >= steps_max || state.reached();
+        if over || phase.stopped || phase.unanswered > 0 {
+            return Ok(WarmUp { phase: all, state });
+        }
+    }
 }
 
 fn load(
@@ -244,7 +337,7 @@ fn load(
     plan: &RunPlan<'_>,
     arrivals: &Arrivals,
     bound: Bound,
-    part: &str,
+    part: (&str, u64),
 ) -> Phase {
     match plan.arriving {
         Arriving::Closed { clients } => closed_loop(driver, ops, clients, bound),
@@ -253,21 +346,24 @@ fn load(
             let by_count = bound.operations.map_or(f64::INFINITY, |count| count as f64 / rate_per_s);
             let length_s = bound.time.map_or(f64::INFINITY, |t| t.as_secs_f64()).min(by_count);
             let arrivals = if length_s.is_finite() { arrivals.scaled_to(length_s) } else { arrivals.clone() };
-            let mut pace = Pace::new(&arrivals, rate_per_s, plan.seed.derive(part, 0));
+            let mut pace = Pace::new(&arrivals, rate_per_s, plan.seed.derive(part.0, part.1));
             open_loop(driver, ops, &mut pace, bound)
         }
     }
 }
 
-/// The driver made the latency if its own lateness is a tenth of it, or if it was near its own limit.
+/// The driver made the latency if its own lateness is a tenth of it, or if it was near its own limit. Nothing is due in
+/// a closed loop, so there only its limit counts.
 fn driver_limited(
     latency: &LatencyRecord,
     all: &ClassLatency,
+    open: bool,
     achieved_per_s: f64,
     memory_per_s: Option<f64>,
 ) -> bool {
     let lateness_ns = latency.lateness.value_at_quantile(0.99);
-    let late = !latency.lateness.is_empty() && lateness_ns > all.response.value_at_quantile(0.99) / 10;
+    let late =
+        open && !latency.lateness.is_empty() && lateness_ns > all.response.value_at_quantile(0.99) / 10;
     late || memory_per_s.is_some_and(|memory| achieved_per_s > memory / 2.0)
 }
 
@@ -317,7 +413,8 @@ impl RunOutcome {
     pub fn measurements(&self, common: &Measurement) -> Vec<Measurement> {
         let all = self.latency.all();
         let seconds = self.phase.elapsed_ns as f64 / 1e9;
-        let noisy = Noise::of(&self.cost, &self.latency.lateness, seconds).reason();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let noisy = Noise::of(&self.spent.cost, &self.latency.lateness, processors).reason();
         let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         let record = |name: &str, class: &ClassLatency, tally: crate::load::ClassTally| {
             let mut m = common.clone();
@@ -334,19 +431,21 @@ impl RunOutcome {
             m.response_us = summarize(&class.response);
             m.service_us = summarize(&class.service);
             m.wait_us = summarize(&class.wait);
-            m.resources = self.resources();
+            m.resources = self.spent.resources();
             m.replication = self.replication.clone();
             m.copies_durable_at_ack = self.copies();
             m.consistency = Some(self.consistency());
             m.warmup_s = Some(self.warmup_s);
+            m.steady = self.steady.as_ref().map(SteadyState::reached);
             m.measured_s = Some(seconds);
             m.verified_answers = Some(self.tally.verified);
             m.noisy = noisy.clone();
             m.wrong_answer_examples = self.tally.wrong_examples.clone();
             m.lateness_us = Some(summarize(&self.latency.lateness)).filter(|l| *l != Percentiles::default());
-            if self.engine.tail_events > 0 {
-                m.tail_events.insert("rolls and merges".to_owned(), self.engine.tail_events);
+            if self.spent.engine.tail_events > 0 {
+                m.tail_events.insert("rolls and merges".to_owned(), self.spent.engine.tail_events);
             }
+            m.notes.extend(self.unsteady());
             m.notes.extend(self.tally.error_examples.iter().map(|e| format!("failed: {e}")));
             if self.latency.out_of_range > 0 {
                 m.notes.push(format!("{} times were longer than an hour", self.latency.out_of_range));
@@ -355,6 +454,7 @@ impl RunOutcome {
             m
         };
         let mut records = vec![record("all", &all, self.tally.all())];
+        records[0].phases = self.phases.clone();
         for kind in OpKind::ALL {
             let tally = self.tally.class(kind);
             let class = self.latency.classes.iter().find(|(k, _)| *k == kind).map(|(_, class)| class);
@@ -376,7 +476,7 @@ impl RunOutcome {
     }
 
     fn copies(&self) -> Option<CopiesDurable> {
-        let copies = &self.engine.copies_at_ack;
+        let copies = &self.spent.engine.copies_at_ack;
         Some(CopiesDurable { min: copies.fewest()?, p50: f64::from(copies.median()?) })
     }
 
@@ -390,8 +490,8 @@ impl RunOutcome {
             stale_versions_max: versions_max,
             stale_us_mean: us(behind_ns_sum.checked_div(stale).unwrap_or(0)),
             stale_us_max: us(behind_ns_max),
-            siblings: self.engine.siblings,
-            retries: self.engine.retries,
+            siblings: self.spent.engine.siblings,
+            retries: self.spent.engine.retries,
             subscribed: seen != SightingTally::default(),
             unseen: seen.unseen,
             order_violations: seen.out_of_order,
@@ -411,23 +511,16 @@ impl RunOutcome {
         }
     }
 
-    fn resources(&self) -> Resources {
-        let ratio = |a: u64, b: u64| (b > 0 && a > 0).then(|| a as f64 / b as f64);
-        Resources {
-            cpu_s: Some(self.cost.cpu_s),
-            rss_peak_bytes: self.cost.rss_peak_bytes,
-            written_bytes: Some(self.engine.written_bytes),
-            disk_bytes: Some(self.disk_bytes),
-            live_bytes: Some(self.live_bytes),
-            syncs: Some(self.engine.syncs),
-            write_amp: ratio(self.engine.written_bytes, self.tally.user_bytes_written),
-            space_amp: ratio(self.disk_bytes, self.live_bytes),
-            device_flushes: self.device_flushes,
-            messages: Some(self.engine.messages).filter(|n| *n > 0),
-            message_bytes: Some(self.engine.message_bytes).filter(|n| *n > 0),
-            driver_cpu_s: Some(self.cost.driver_cpu_s),
-            involuntary_switches: self.cost.involuntary_switches,
-            steal_share: self.cost.steal_share,
-        }
+    /// That no steady state was reached, in words.
+    fn unsteady(&self) -> Option<String> {
+        let state = self.steady.as_ref().filter(|state| !state.reached())?;
+        let how = state.change().map_or_else(
+            || "it was too short to tell".to_owned(),
+            |change| format!("over its last {WINDOW} steps they still changed by {:.0} %", change * 100.0),
+        );
+        Some(format!(
+            "no steady state of service time and throughput in {:.1} s of warm-up: {how}",
+            self.warmup_s
+        ))
     }
 }

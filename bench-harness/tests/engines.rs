@@ -57,14 +57,18 @@ fn every_engine_answers_rightly_at_every_durability() {
                 for kind in [OpKind::ReadProfile, OpKind::UpdateProfile, OpKind::DeleteProfile] {
                     assert!(outcome.tally.class(kind).answered > 100, "{what}: {kind}");
                 }
-                assert!(outcome.live_bytes > 50_000, "{what}: {}", outcome.live_bytes);
+                assert!(outcome.spent.live_bytes > 50_000, "{what}: {}", outcome.spent.live_bytes);
                 if engine.capabilities().durable {
-                    assert!(outcome.engine.written_bytes > 500_000, "{what}: {:?}", outcome.engine);
-                    assert!(outcome.engine.tail_events > 0, "{what}: {:?}", outcome.engine);
-                    assert!(outcome.disk_bytes > 0, "{what}");
+                    assert!(
+                        outcome.spent.engine.written_bytes > 500_000,
+                        "{what}: {:?}",
+                        outcome.spent.engine
+                    );
+                    assert!(outcome.spent.engine.tail_events > 0, "{what}: {:?}", outcome.spent.engine);
+                    assert!(outcome.spent.disk_bytes > 0, "{what}");
                 }
                 if durability == Durability::Synced && engine.capabilities().durable {
-                    assert!(outcome.engine.syncs > 0, "{what}: {:?}", outcome.engine);
+                    assert!(outcome.spent.engine.syncs > 0, "{what}: {:?}", outcome.spent.engine);
                 }
                 assert!(!dir.path().join("data").exists(), "{what}: the data is removed");
             }

@@ -52,6 +52,10 @@ impl Workload for Rescheduled {
         self.workload.stream(seed)
     }
 
+    fn is_recording(&self) -> bool {
+        self.workload.is_recording()
+    }
+
     fn arrivals(&self) -> Arrivals {
         self.arrivals.clone()
     }

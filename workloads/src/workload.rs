@@ -52,6 +52,12 @@ pub trait Workload: Send + Sync {
     /// The run's operations: endless, or finite for a recorded stream.
     fn stream(&self, seed: Seed) -> Ops<'_>;
 
+    /// Whether its operations were recorded. A recording is played once, from its begin on, warm-up included; other
+    /// streams start anew in each phase of a run, with a seed of their own.
+    fn is_recording(&self) -> bool {
+        false
+    }
+
     /// When the operations are due; Poisson unless the workload knows better.
     fn arrivals(&self) -> Arrivals {
         Arrivals::Poisson

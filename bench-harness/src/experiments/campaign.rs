@@ -268,7 +268,7 @@ impl Campaign {
             Err(error) => return Err(error.into()),
         };
         let mut measurements = outcome.measurements(&common);
-        if let Some(steal) = outcome.cost.steal_share.filter(|s| *s > STEAL_SHARE_MAX) {
+        if let Some(steal) = outcome.spent.cost.steal_share.filter(|s| *s > STEAL_SHARE_MAX) {
             let why = format!("other tenants of the machine took {:.0} % of the processors", steal * 100.0);
             measurements.iter_mut().for_each(|m| m.rejected = Some(why.clone()));
         }

@@ -53,7 +53,7 @@ pub(super) fn search(
     };
     let Some(closed) = run(Arriving::Closed { clients }, 0)? else { return Ok(None) };
     let answered = closed.tally.all().answered;
-    let written_per_op = closed.engine.written_bytes as f64 / answered.max(1) as f64;
+    let written_per_op = closed.spent.engine.written_bytes as f64 / answered.max(1) as f64;
     // A closed loop knows no queue, so its throughput is an upper bound of what a schedule can ask for.
     let mut rate = closed.phase.achieved_per_s() * 0.8;
     let mut best: Option<f64> = None;

@@ -5,28 +5,40 @@ use std::path::Path;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::machine::{MachineTime, throttled_s};
+
 /// What was used between two moments.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Cost {
+    /// Time that passed, seconds.
+    pub seconds: f64,
     /// Processor time of the whole process, seconds.
     pub cpu_s: f64,
     /// Processor time of the driver's thread, seconds; it contains whatever the engine does on that thread.
     pub driver_cpu_s: f64,
     /// Largest resident set since the meter was started, bytes.
     pub rss_peak_bytes: Option<u64>,
-    /// Times that the kernel took the processor away from one of the process's threads that still live.
+    /// Times that one of the process's threads that still live gave the processor up, to wait for something.
+    pub voluntary_switches: Option<u64>,
+    /// Times that the kernel took the processor away from one of them.
     pub involuntary_switches: Option<u64>,
     /// Share of the processors' time that the hypervisor gave to others, 0 to 1.
     pub steal_share: Option<f64>,
+    /// Share of the processors' time that other programs used, 0 to 1; the kernel's own work isn't counted.
+    pub others_share: Option<f64>,
+    /// Seconds for which the process was not let run because its control group had used up its quota.
+    pub throttled_s: Option<f64>,
 }
 
 /// Taken before and after.
 #[derive(Debug)]
 pub struct ResourceMeter {
+    started: std::time::Instant,
     cpu_s: f64,
     driver_cpu_s: f64,
-    involuntary: Option<u64>,
-    steal: Option<(u64, u64)>,
+    switches: Option<Switches>,
+    machine: Option<MachineTime>,
+    throttled_s: Option<f64>,
 }
 
 impl ResourceMeter {
@@ -36,28 +48,30 @@ impl ResourceMeter {
         // "5" resets the peak; a kernel without it leaves the peak of the process's life, which is an upper bound.
         let _ = std::fs::write("/proc/self/clear_refs", "5");
         Self {
+            started: std::time::Instant::now(),
             cpu_s: seconds(ClockId::ProcessCPUTime),
             driver_cpu_s: seconds(ClockId::ThreadCPUTime),
-            involuntary: involuntary_switches(),
-            steal: steal_and_total(),
+            switches: Switches::now(),
+            machine: MachineTime::now(),
+            throttled_s: throttled_s(),
         }
     }
 
     /// What was used since the start. Called from the thread that started it.
     #[must_use]
     pub fn stop(&self) -> Cost {
-        let steal_share = self.steal.zip(steal_and_total()).and_then(|((s0, t0), (s1, t1))| {
-            (t1 > t0).then(|| s1.saturating_sub(s0) as f64 / (t1 - t0) as f64)
-        });
+        let shares = self.machine.zip(MachineTime::now()).and_then(|(before, now)| now.shares_since(&before));
+        let switches = self.switches.zip(Switches::now());
         Cost {
+            seconds: self.started.elapsed().as_secs_f64(),
             cpu_s: seconds(ClockId::ProcessCPUTime) - self.cpu_s,
             driver_cpu_s: seconds(ClockId::ThreadCPUTime) - self.driver_cpu_s,
             rss_peak_bytes: status_field(Path::new("/proc/self/status"), "VmHWM:").map(|kib| kib * 1024),
-            involuntary_switches: self
-                .involuntary
-                .zip(involuntary_switches())
-                .map(|(before, after)| after.saturating_sub(before)),
-            steal_share,
+            voluntary_switches: switches.map(|(a, b)| b.voluntary.saturating_sub(a.voluntary)),
+            involuntary_switches: switches.map(|(a, b)| b.involuntary.saturating_sub(a.involuntary)),
+            steal_share: shares.map(|(stolen, _)| stolen),
+            others_share: shares.map(|(_, others)| others),
+            throttled_s: self.throttled_s.zip(throttled_s()).map(|(a, b)| (b - a).max(0.0)),
         }
     }
 }
@@ -68,27 +82,30 @@ fn seconds(clock: ClockId) -> f64 {
 }
 
 fn status_field(file: &Path, name: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(file).ok()?;
+    field(&std::fs::read_to_string(file).ok()?, name)
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|l| l.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
-fn involuntary_switches() -> Option<u64> {
-    let tasks = std::fs::read_dir("/proc/self/task").ok()?;
-    Some(
-        tasks
-            .flatten()
-            .filter_map(|task| status_field(&task.path().join("status"), "nonvoluntary_ctxt_switches:"))
-            .sum(),
-    )
+/// Context switches of the process's living threads.
+#[derive(Debug, Clone, Copy)]
+struct Switches {
+    voluntary: u64,
+    involuntary: u64,
 }
 
-/// Stolen and total processor ticks of the machine since boot.
-fn steal_and_total() -> Option<(u64, u64)> {
-    let text = std::fs::read_to_string("/proc/stat").ok()?;
-    // user nice system idle iowait irq softirq steal; guest time is inside user time already.
-    let ticks: Vec<u64> =
-        text.lines().next()?.split_whitespace().skip(1).take(8).map_while(|t| t.parse().ok()).collect();
-    Some((*ticks.get(7)?, ticks.iter().sum()))
+impl Switches {
+    fn now() -> Option<Self> {
+        let mut sum = Self { voluntary: 0, involuntary: 0 };
+        for task in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
+            let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            sum.voluntary += field(&status, "voluntary_ctxt_switches:").unwrap_or(0);
+            sum.involuntary += field(&status, "nonvoluntary_ctxt_switches:").unwrap_or(0);
+        }
+        Some(sum)
+    }
 }
 
 /// Bytes that the files below `dir` take on the disk: allocated blocks, so holes don't count and preallocation does.

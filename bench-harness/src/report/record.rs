@@ -156,12 +156,19 @@ pub struct Measurement {
     /// Warm-up before the measured time, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_s: Option<f64>,
+    /// Whether the warm-up ended in a steady state, by the rule of [`SteadyState`](crate::measure::SteadyState);
+    /// `None` without a warm-up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steady: Option<bool>,
     /// Measured time, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured_s: Option<f64>,
     /// Seed of this run's operation stream; the same for both sides of a pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// What each phase of the run cost, in their order; only in the measurement of all operations together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<PhaseCost>,
     /// How many answers were compared with what is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_answers: Option<u64>,
@@ -406,12 +413,34 @@ pub struct Resources {
     /// Processor time that the driver alone took, seconds, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver_cpu_s: Option<f64>,
+    /// Times that a thread of the process gave the processor up, to wait for something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voluntary_switches: Option<u64>,
     /// Times that the kernel took the processor away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub involuntary_switches: Option<u64>,
     /// Share of the processors' time that the hypervisor gave to others during the run, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steal_share: Option<f64>,
+    /// Share of the processors' time that other programs used, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others_share: Option<f64>,
+    /// Seconds for which a quota kept the process from running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled_s: Option<f64>,
+}
+
+/// What a phase of a run cost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseCost {
+    /// `preload`, `warm-up`, `measured`, `final reads`.
+    pub phase: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// Operations that came to an end in it.
+    pub operations: u64,
+    /// What it cost.
+    pub resources: Resources,
 }
 
 /// What pairs of runs say about two engines.

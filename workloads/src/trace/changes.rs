@@ -172,6 +172,10 @@ impl Workload for ChangeStream {
         Box::new((0..u64::MAX).map_while(move |at| self.op(at, stream)))
     }
 
+    fn is_recording(&self) -> bool {
+        true
+    }
+
     fn arrivals(&self) -> Arrivals {
         let mut due_ns = Vec::with_capacity(self.changes.len() * OPS_PER_CHANGE as usize);
         let start = self.changes.first().map_or(0, |change| change.ts_s);

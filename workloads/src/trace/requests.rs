@@ -170,6 +170,10 @@ impl Workload for Requests {
         Box::new((0..u64::MAX).map_while(move |at| self.op(at, stream, &mut rng)))
     }
 
+    fn is_recording(&self) -> bool {
+        true
+    }
+
     fn arrivals(&self) -> Arrivals {
         let start = self.rows.first().map_or(0, |row| row.ts_s);
         let mut latest = 0;
