@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use engine_env::rng::Seed;
+use engine_env::sim::{SimNet, SimPorts};
 use engine_env::{
     Arrival, CompletionQueue, Delay, LocalNet, MESSAGE_BYTES_MAX, Net, NetError, Peer, Port, TcpNet,
     UNREAD_BYTES_MAX, Wait,
@@ -452,3 +454,4 @@ suite!(local, |delay| LocalNet::new(delay));
 suite_with_threads!(local_with_threads, |delay| LocalNet::new(delay));
 suite!(tcp, |delay| TcpNet::loopback(&NODES, delay).expect("three ports are free"));
 suite_with_threads!(tcp_with_threads, |delay| TcpNet::loopback(&NODES, delay).expect("three ports are free"));
+suite!(simulated, |_| SimPorts::new(SimNet::new(Seed(1))));

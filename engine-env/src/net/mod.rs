@@ -7,8 +7,9 @@
 //! | --- | --- | --- |
 //! | [`LocalNet`] | queues in memory, one process | clusters in one process |
 //! | [`TcpNet`] | sockets, length-prefixed frames | clusters of processes, and what a real network stack costs |
+//! | [`SimNet`](crate::sim::SimNet) | one queue of events in virtual time | tests: loss, reorder, partition, from one seed |
 //!
-//! Delays: [`NetProfile`].
+//! All three pass one conformance suite. The first two add delays ([`NetProfile`]) in one place, at the receiving port.
 //!
 //! **Nothing here waits for a receiver that doesn't read.** Up to [`UNREAD_BYTES_MAX`] wait for it; then the connection
 //! is cut, both ends get [`Arrival::Unreachable`], and what was sent and not read may be lost. A protocol that keeps its

@@ -1,6 +1,6 @@
-//! A simulated machine with a disk whose power fails on purpose.
+//! A simulated machine with a disk whose power fails on purpose, and a simulated network between such machines.
 //!
-//! [`SimHome`] is the machine: it hands out disks as any [`Home`](crate::Home) does, and it is the control panel for
+//! [`SimNet`] is the network. [`SimHome`] is the machine: it hands out disks as any [`Home`](crate::Home) does, and it is the control panel for
 //! crashes, faults and damage. Everything it decides comes from one seed; the same seed and the same calls give the
 //! same trace.
 //!
@@ -43,8 +43,10 @@ mod disk;
 mod execute;
 mod faults;
 mod names;
+mod net;
 mod trace;
 mod world;
 
 pub use disk::{SimDisk, SimFile, SimHome};
 pub use faults::{Crash, CrashCounts, Fault, FaultRates};
+pub use net::{Link, LinkFaults, SimNet, SimPort, SimPorts};
