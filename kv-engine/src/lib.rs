@@ -1,4 +1,4 @@
-//! A Dynamo/Voldemort-style key-value store: versions and storage.
+//! A Dynamo/Voldemort-style key-value store: versions, storage, and clusters of it.
 //!
 //! ```
 //! use engine_env::{Backend, OsHome};
@@ -21,10 +21,16 @@
 //! | --- | --- |
 //! | versions | [`VectorClock`], [`Versioned`], [`Siblings`], the resolvers: Voldemort's semantics, bytes and limits |
 //! | storage | [`Bitcask`] over any [`Disk`](engine_env::Disk), [`MemoryStorage`]; neither names a thread or a clock |
-//! | edge | [`KvStore`]: a [`Bitcask`] with its threads |
+//! | distribution | [`Ring`], [`Coordinator`] (the client's side), [`Replica`] (the server's), their messages: state machines |
+//! | edges | [`KvStore`]: a [`Bitcask`] with its threads |
 
 mod config;
+mod coordinator;
 mod hash;
+mod membership;
+mod message;
+mod replica;
+mod ring;
 mod storage;
 mod store;
 mod version;
@@ -32,7 +38,15 @@ mod version;
 #[cfg(feature = "planted-bugs")]
 pub use config::PlantedBug;
 pub use config::{ConfigError, KvConfig};
+pub use coordinator::{
+    CLIENT_VALUE_BYTES_MAX, ClientConfig, Coordinator, CoordinatorStats, KvAnswer, KvOpError, KvOutcome, Now,
+    Replication, ReplicationError, Resolve,
+};
 pub use engine_env::Durability;
+pub use membership::{DetectorConfig, NodeFailure};
+pub use message::{MessageError, ReplicaError, Request, RequestId, Response};
+pub use replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
+pub use ring::{NodeId, Ring, RingError, key_hash};
 pub use storage::bitcask::{
     BatchAnswers, BatchWrite, Bitcask, Damage, DamageKind, InspectedRecord, Inspection, KvDone, KvStats,
     MaintenanceStep, RecordKind, RecoveryReport, SegmentHeaderError, SegmentSummary, SyncTarget,

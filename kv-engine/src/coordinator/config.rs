@@ -1,0 +1,174 @@
+//! What a client can be told: [`Replication`] and [`ClientConfig`].
+
+use crate::membership::DetectorConfig;
+
+/// How many replicas a key has, and how many of them an operation needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replication {
+    n: u16,
+    r: u16,
+    w: u16,
+    preferred_reads: u16,
+    preferred_writes: u16,
+}
+
+/// Why numbers make no replication.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplicationError {
+    /// R or W is 0 or more than N.
+    #[error("{name} can't be {value}: with {n} replicas it is 1 to {n}")]
+    Required {
+        /// `required reads` or `required writes`.
+        name: &'static str,
+        /// What it was set to.
+        value: u16,
+        /// The number of replicas.
+        n: u16,
+    },
+    /// A preferred count is less than the required one, or more than N.
+    #[error("{name} can't be {value}: it is {required} (required) to {n} (replicas)")]
+    Preferred {
+        /// `preferred reads` or `preferred writes`.
+        name: &'static str,
+        /// What it was set to.
+        value: u16,
+        /// The required count.
+        required: u16,
+        /// The number of replicas.
+        n: u16,
+    },
+    /// No replica at all.
+    #[error("the number of replicas can't be 0")]
+    NoReplicas,
+}
+
+impl Replication {
+    /// `n` replicas, of which `r` must answer a read and `w` acknowledge a write; preferred counts are the required
+    /// ones. As in the original, `r + w > n` isn't asked for: without it a read may miss the last write.
+    ///
+    /// # Errors
+    /// `r` or `w` isn't 1 to `n`.
+    pub fn new(n: u16, r: u16, w: u16) -> Result<Self, ReplicationError> {
+        if n == 0 {
+            return Err(ReplicationError::NoReplicas);
+        }
+        for (name, value) in [("required reads", r), ("required writes", w)] {
+            if !(1..=n).contains(&value) {
+                return Err(ReplicationError::Required { name, value, n });
+            }
+        }
+        Ok(Self { n, r, w, preferred_reads: r, preferred_writes: w })
+    }
+
+    /// Asks `reads` replicas at once, and waits for the answers of `writes` before a write is answered, if they come
+    /// in time.
+    ///
+    /// # Errors
+    /// A count is below the required one, or above N.
+    pub fn preferring(self, reads: u16, writes: u16) -> Result<Self, ReplicationError> {
+        let n = self.n;
+        for (name, value, required) in
+            [("preferred reads", reads, self.r), ("preferred writes", writes, self.w)]
+        {
+            if !(required..=n).contains(&value) {
+                return Err(ReplicationError::Preferred { name, value, required, n });
+            }
+        }
+        Ok(Self { preferred_reads: reads, preferred_writes: writes, ..self })
+    }
+
+    /// Replicas of each key.
+    #[must_use]
+    pub fn n(self) -> u16 {
+        self.n
+    }
+
+    /// Replicas that must answer a read.
+    #[must_use]
+    pub fn r(self) -> u16 {
+        self.r
+    }
+
+    /// Replicas that must acknowledge a write.
+    #[must_use]
+    pub fn w(self) -> u16 {
+        self.w
+    }
+
+    /// Replicas that a read asks at once.
+    #[must_use]
+    pub fn preferred_reads(self) -> u16 {
+        self.preferred_reads
+    }
+
+    /// Replicas whose answers a write waits for, if they come in time.
+    #[must_use]
+    pub fn preferred_writes(self) -> u16 {
+        self.preferred_writes
+    }
+}
+
+/// What a get makes of several versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Resolve {
+    /// By clock, then the one with the latest timestamp under the merge of all clocks: at most one. The default, as
+    /// in the original.
+    #[default]
+    ByTime,
+    /// By clock only: all that no other descends from.
+    ByClock,
+}
+
+/// Settings of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// How many replicas, and how many of them an operation needs.
+    pub replication: Replication,
+    /// How long one round of an operation may take, in milliseconds. Default: 5000. A read that has asked in parallel
+    /// so long goes on to the other replicas one by one; a write or delete ends.
+    pub timeout_ms: u64,
+    /// How long one replica may take where they are asked one by one, in milliseconds. Default: 5000, as in the
+    /// original: a master that hangs then uses up the whole time of a put.
+    pub node_timeout_ms: u64,
+    /// What a get makes of several versions. Default: [`Resolve::ByTime`].
+    pub resolve: Resolve,
+    /// How often a write that finds its version obsolete reads and tries again, counted with the first. Default: 3.
+    pub write_tries: u16,
+    /// When a node isn't asked any more.
+    pub detector: DetectorConfig,
+}
+
+impl ClientConfig {
+    /// The original's defaults.
+    #[must_use]
+    pub fn new(replication: Replication) -> Self {
+        Self {
+            replication,
+            timeout_ms: 5000,
+            node_timeout_ms: 5000,
+            resolve: Resolve::ByTime,
+            write_tries: 3,
+            detector: DetectorConfig::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn required_counts_are_one_to_n_and_preferred_ones_follow() {
+        let three = Replication::new(3, 2, 2).expect("valid");
+        assert_eq!((three.preferred_reads(), three.preferred_writes()), (2, 2));
+        assert!(Replication::new(3, 1, 1).is_ok(), "nobody asks for R + W > N");
+        let error = Replication::new(3, 4, 1).expect_err("R above N");
+        assert_eq!(error.to_string(), "required reads can't be 4: with 3 replicas it is 1 to 3");
+        assert!(Replication::new(3, 1, 0).is_err());
+        assert_eq!(Replication::new(0, 0, 0), Err(ReplicationError::NoReplicas));
+        assert_eq!(three.preferring(3, 2).expect("valid").preferred_reads(), 3);
+        assert!(three.preferring(1, 2).is_err());
+        assert!(three.preferring(2, 4).is_err());
+    }
+}

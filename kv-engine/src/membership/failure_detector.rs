@@ -1,0 +1,261 @@
+//! [`FailureDetector`]: which nodes a client asks at all. Voldemort's threshold detector, with its numbers.
+//!
+//! A node is down after enough failures at a low rate of success within a window, or after several connection failures
+//! with no success in between. It is up again when a success lifts its rate, or when a probe is answered.
+
+use std::collections::BTreeMap;
+
+use crate::ring::NodeId;
+
+/// Why a node's part of an operation failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeFailure {
+    /// The failure detector counts it as down: it wasn't asked.
+    #[error("counted as down, not asked")]
+    Down,
+    /// There is no connection to it, or it broke.
+    #[error("unreachable")]
+    Unreachable,
+    /// It didn't answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// It refused.
+    #[error("refused")]
+    Refused,
+    /// Its store failed.
+    #[error("its store failed: {why}")]
+    Persistence {
+        /// What the store says.
+        why: String,
+    },
+}
+
+/// When a node counts as down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DetectorConfig {
+    /// Below this share of successes, in whole percent, a node is down. Default: 95.
+    pub threshold_percent: u64,
+    /// But not before so many failures in the window. Default: 30.
+    pub failures_min: u64,
+    /// The window, in milliseconds; counting starts anew when it ends. Default: 300,000.
+    pub window_ms: u64,
+    /// So many connection failures without a success in between: down at once. Default: 10.
+    pub catastrophic_run: u64,
+    /// How often a node that is down is probed, in milliseconds. Default: 10,000.
+    pub probe_every_ms: u64,
+    /// A success slower than this counts as a failure, in milliseconds. Default: 5000.
+    pub slow_ms: u64,
+}
+
+impl Default for DetectorConfig {
+    fn default() -> Self {
+        Self {
+            threshold_percent: 95,
+            failures_min: 30,
+            window_ms: 300_000,
+            catastrophic_run: 10,
+            probe_every_ms: 10_000,
+            slow_ms: 5000,
+        }
+    }
+}
+
+const NS_PER_MS: u64 = 1_000_000;
+
+/// What is known of one node.
+#[derive(Debug, Clone, Copy, Default)]
+struct Record {
+    window_start_ns: u64,
+    successes: u64,
+    failures: u64,
+    /// Connection failures since the last success. Other failures between them don't count, and don't reset it.
+    catastrophic: u64,
+    down: bool,
+    /// When a node that is down is probed next.
+    probe_at_ns: u64,
+}
+
+/// Counts successes and failures per node. Times are nanoseconds of one monotonic clock.
+#[derive(Debug)]
+pub(crate) struct FailureDetector {
+    config: DetectorConfig,
+    nodes: BTreeMap<NodeId, Record>,
+    /// How many are down: mostly none, and then nobody has to look.
+    down: usize,
+}
+
+impl FailureDetector {
+    pub(crate) fn new(config: DetectorConfig, nodes: &[NodeId]) -> Self {
+        Self { config, nodes: nodes.iter().map(|node| (*node, Record::default())).collect(), down: 0 }
+    }
+
+    pub(crate) fn is_down(&self, node: NodeId) -> bool {
+        self.down > 0 && self.nodes.get(&node).is_some_and(|record| record.down)
+    }
+
+    /// The node answered, `took_ns` after it was asked.
+    pub(crate) fn success(&mut self, now_ns: u64, node: NodeId, took_ns: u64) {
+        if took_ns > self.config.slow_ms * NS_PER_MS {
+            self.failure(now_ns, node, &NodeFailure::TimedOut);
+            return;
+        }
+        self.record(now_ns, node, |record| {
+            record.successes += 1;
+            record.catastrophic = 0;
+        });
+    }
+
+    /// The node failed.
+    pub(crate) fn failure(&mut self, now_ns: u64, node: NodeId, failure: &NodeFailure) {
+        self.record(now_ns, node, |record| {
+            record.failures += 1;
+            if *failure == NodeFailure::Unreachable {
+                record.catastrophic += 1;
+            }
+        });
+    }
+
+    fn record(&mut self, now_ns: u64, node: NodeId, count: impl FnOnce(&mut Record)) {
+        let config = self.config;
+        let Some(record) = self.nodes.get_mut(&node) else { return };
+        if now_ns.saturating_sub(record.window_start_ns) >= config.window_ms * NS_PER_MS {
+            let Record { catastrophic, down, probe_at_ns, .. } = *record;
+            *record =
+                Record { window_start_ns: now_ns, catastrophic, down, probe_at_ns, ..Record::default() };
+        }
+        let successes_before = record.successes;
+        count(record);
+        let few = record.failures < config.failures_min;
+        let percent = record.successes * 100 / (record.successes + record.failures);
+        let cut_off = record.catastrophic >= config.catastrophic_run;
+        let was_down = record.down;
+        if cut_off || (!few && percent < config.threshold_percent) {
+            record.down = true;
+        } else if record.successes > successes_before {
+            record.down = false;
+        }
+        match (was_down, record.down) {
+            (false, true) => {
+                record.probe_at_ns = now_ns + config.probe_every_ms * NS_PER_MS;
+                self.down += 1;
+            }
+            (true, false) => self.down -= 1,
+            _ => {}
+        }
+    }
+
+    /// A probe was answered: the node is up, and what was counted is forgotten.
+    pub(crate) fn probe_answered(&mut self, now_ns: u64, node: NodeId) {
+        if let Some(record) = self.nodes.get_mut(&node)
+            && record.down
+        {
+            *record = Record { window_start_ns: now_ns, ..Record::default() };
+            self.down -= 1;
+        }
+    }
+
+    /// When the next probe is due.
+    pub(crate) fn next_probe(&self) -> Option<u64> {
+        if self.down == 0 {
+            return None;
+        }
+        self.nodes.values().filter(|record| record.down).map(|record| record.probe_at_ns).min()
+    }
+
+    /// The nodes that are to be probed now.
+    pub(crate) fn due_probes(&mut self, now_ns: u64) -> Vec<NodeId> {
+        let every_ns = self.config.probe_every_ms * NS_PER_MS;
+        let due = self.nodes.iter_mut().filter(|(_, r)| r.down && r.probe_at_ns <= now_ns);
+        due.map(|(node, record)| {
+            record.probe_at_ns = now_ns + every_ns;
+            *node
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: NodeId = NodeId(0);
+    const B: NodeId = NodeId(1);
+
+    fn detector() -> FailureDetector {
+        FailureDetector::new(DetectorConfig::default(), &[A, B])
+    }
+
+    fn fail(detector: &mut FailureDetector, times: u64, failure: &NodeFailure) {
+        for _ in 0..times {
+            detector.failure(0, A, failure);
+        }
+    }
+
+    #[test]
+    fn thirty_failures_below_95_percent_are_down() {
+        let mut detector = detector();
+        fail(&mut detector, 29, &NodeFailure::TimedOut);
+        assert!(!detector.is_down(A));
+        fail(&mut detector, 1, &NodeFailure::TimedOut);
+        assert!(detector.is_down(A));
+        assert!(!detector.is_down(B));
+    }
+
+    #[test]
+    fn many_successes_outweigh_failures_by_whole_percents() {
+        let mut detector = detector();
+        (0..570).for_each(|_| detector.success(0, A, 0));
+        fail(&mut detector, 30, &NodeFailure::TimedOut);
+        assert!(!detector.is_down(A), "570 of 600 are 95 percent");
+        fail(&mut detector, 1, &NodeFailure::TimedOut);
+        assert!(detector.is_down(A), "94.8 percent count as 94");
+        detector.success(0, A, 0);
+        (0..18).for_each(|_| detector.success(0, A, 0));
+        assert!(!detector.is_down(A), "a success that lifts the rate brings it back: 589 of 620");
+    }
+
+    #[test]
+    fn ten_connection_failures_without_a_success_are_down() {
+        let mut detector = detector();
+        fail(&mut detector, 9, &NodeFailure::Unreachable);
+        detector.success(0, A, 0);
+        fail(&mut detector, 9, &NodeFailure::Unreachable);
+        fail(&mut detector, 3, &NodeFailure::TimedOut);
+        assert!(!detector.is_down(A));
+        fail(&mut detector, 1, &NodeFailure::Unreachable);
+        assert!(detector.is_down(A), "others between them don't reset the run");
+    }
+
+    #[test]
+    fn a_slow_success_is_a_failure() {
+        let mut detector = detector();
+        (0..30).for_each(|_| detector.success(0, A, 5000 * NS_PER_MS + 1));
+        assert!(detector.is_down(A));
+    }
+
+    #[test]
+    fn the_window_starts_anew() {
+        let mut detector = detector();
+        fail(&mut detector, 29, &NodeFailure::TimedOut);
+        detector.failure(300_000 * NS_PER_MS, A, &NodeFailure::TimedOut);
+        assert!(!detector.is_down(A));
+    }
+
+    #[test]
+    fn a_node_that_is_down_is_probed_every_ten_seconds_until_it_answers() {
+        let mut detector = detector();
+        assert_eq!(detector.next_probe(), None);
+        fail(&mut detector, 10, &NodeFailure::Unreachable);
+        let ten_s = 10_000 * NS_PER_MS;
+        assert_eq!(detector.next_probe(), Some(ten_s));
+        assert_eq!(detector.due_probes(ten_s - 1), []);
+        assert_eq!(detector.due_probes(ten_s), [A]);
+        assert_eq!(detector.next_probe(), Some(2 * ten_s));
+        detector.probe_answered(ten_s + 1, A);
+        assert!(!detector.is_down(A));
+        assert_eq!(detector.next_probe(), None);
+        fail(&mut detector, 9, &NodeFailure::Unreachable);
+        assert!(!detector.is_down(A), "the counters were reset");
+    }
+}

@@ -1,0 +1,447 @@
+//! The bytes of messages: little-endian but for clocks, which have Voldemort's bytes.
+
+use super::{ReplicaError, Request, RequestId, Response};
+use crate::version::{ClockDecodeError, VectorClock, Versioned};
+
+/// The version of the layout that this build writes and reads.
+const VERSION: u8 = 1;
+const HEADER_LEN: usize = 1 + 1 + 8;
+
+/// Kinds of requests: the original's opcodes where it has one.
+const GET: u8 = 1;
+const PUT: u8 = 2;
+const DELETE: u8 = 3;
+const GET_VERSIONS: u8 = 10;
+const PING: u8 = 32;
+/// An answer's kind is that of its request with this bit.
+const ANSWER: u8 = 0x80;
+const REFUSED: u8 = 0xff;
+
+/// Error codes: the original's.
+const OBSOLETE_VERSION: u16 = 4;
+const INVALID_METADATA: u16 = 9;
+const PERSISTENCE: u16 = 10;
+const APPLICATION: u16 = 12;
+
+/// The fewest bytes a clock has: the empty one's.
+const CLOCK_LEN_MIN: usize = 11;
+/// Longest text of an error, in bytes.
+const TEXT_LEN_MAX: usize = 1000;
+
+/// Why bytes are no message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// The bytes end too early.
+    #[error("the message ends at byte {got}, inside of its {field}")]
+    Truncated {
+        /// What is cut off.
+        field: &'static str,
+        /// Bytes there are.
+        got: usize,
+    },
+    /// Another layout.
+    #[error(
+        "the message has layout version {found}, this build reads {VERSION}; run the same build on all nodes"
+    )]
+    Version {
+        /// The version it has.
+        found: u8,
+    },
+    /// A kind that this build doesn't know, or an answer where a request belongs, or the other way round.
+    #[error("the message is of kind {found}, which doesn't belong here; run the same build on all nodes")]
+    Kind {
+        /// The kind it has.
+        found: u8,
+    },
+    /// An error code that this build doesn't know.
+    #[error("the answer has the unknown error code {found}; run the same build on all nodes")]
+    Code {
+        /// The code it has.
+        found: u16,
+    },
+    /// More items than its bytes can hold.
+    #[error("the message announces {count} items in {left} bytes")]
+    Count {
+        /// Announced items.
+        count: u32,
+        /// Bytes left for them.
+        left: usize,
+    },
+    /// A value that is neither yes nor no.
+    #[error("the message has {found} where 0 or 1 belongs")]
+    Bool {
+        /// What it has.
+        found: u8,
+    },
+    /// A clock that is none.
+    #[error("the message holds no valid clock")]
+    Clock {
+        /// What is wrong with it.
+        #[from]
+        source: ClockDecodeError,
+    },
+    /// Bytes behind the end.
+    #[error("{extra} bytes follow the end of the message")]
+    Trailing {
+        /// How many.
+        extra: usize,
+    },
+}
+
+impl Request<'_> {
+    /// The message's bytes.
+    ///
+    /// # Panics
+    /// If the key or the value is longer than a store takes: whoever makes a request has checked that.
+    #[must_use]
+    pub fn encode(&self, id: RequestId) -> Vec<u8> {
+        let (kind, body_len) = match self {
+            Self::Get { key } => (GET, 2 + key.len()),
+            Self::GetVersions { key } => (GET_VERSIONS, 2 + key.len()),
+            Self::Put { key, clock, value } => (PUT, 2 + key.len() + clock.encoded_len() + 4 + value.len()),
+            Self::Delete { key, clock } => (DELETE, 2 + key.len() + clock.encoded_len()),
+            Self::Ping => (PING, 0),
+        };
+        let mut bytes = message(kind, id, body_len);
+        match self {
+            Self::Get { key } | Self::GetVersions { key } => push_key(&mut bytes, key),
+            Self::Put { key, clock, value } => {
+                push_key(&mut bytes, key);
+                clock.encode(&mut bytes);
+                push_len(&mut bytes, value.len());
+                bytes.extend_from_slice(value);
+            }
+            Self::Delete { key, clock } => {
+                push_key(&mut bytes, key);
+                clock.encode(&mut bytes);
+            }
+            Self::Ping => {}
+        }
+        debug_assert_eq!(bytes.len(), HEADER_LEN + body_len, "the length was computed ahead");
+        bytes
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Reads what [`Request::encode`] wrote.
+    ///
+    /// # Errors
+    /// The bytes are no request.
+    pub fn decode(bytes: &'a [u8]) -> Result<(RequestId, Self), MessageError> {
+        let mut rest = Rest { bytes, len: bytes.len() };
+        let (kind, id) = rest.header()?;
+        let request = match kind {
+            GET => Self::Get { key: rest.key()? },
+            GET_VERSIONS => Self::GetVersions { key: rest.key()? },
+            PUT => {
+                let (key, clock) = (rest.key()?, rest.clock()?);
+                let len = rest.u32("value length")? as usize;
+                Self::Put { key, clock, value: rest.take(len, "value")? }
+            }
+            DELETE => Self::Delete { key: rest.key()?, clock: rest.clock()? },
+            PING => Self::Ping,
+            found => return Err(MessageError::Kind { found }),
+        };
+        rest.end()?;
+        Ok((id, request))
+    }
+}
+
+impl Response {
+    /// The message's bytes.
+    ///
+    /// # Panics
+    /// If there are more versions, or longer ones, than a message can hold (4 GiB).
+    #[must_use]
+    pub fn encode(&self, id: RequestId) -> Vec<u8> {
+        match self {
+            Self::Values(versions) => {
+                let size = |v: &Versioned| 4 + v.clock.encoded_len() + v.value.len();
+                let mut bytes = message(GET | ANSWER, id, 4 + versions.iter().map(size).sum::<usize>());
+                push_len(&mut bytes, versions.len());
+                for version in versions {
+                    push_len(&mut bytes, version.clock.encoded_len() + version.value.len());
+                    version.clock.encode(&mut bytes);
+                    bytes.extend_from_slice(&version.value);
+                }
+                bytes
+            }
+            Self::Versions(clocks) => {
+                let size = clocks.iter().map(VectorClock::encoded_len).sum::<usize>();
+                let mut bytes = message(GET_VERSIONS | ANSWER, id, 4 + size);
+                push_len(&mut bytes, clocks.len());
+                for clock in clocks {
+                    clock.encode(&mut bytes);
+                }
+                bytes
+            }
+            Self::Stored => message(PUT | ANSWER, id, 0),
+            Self::Deleted(removed) => {
+                let mut bytes = message(DELETE | ANSWER, id, 1);
+                bytes.push(u8::from(*removed));
+                bytes
+            }
+            Self::Pong => message(PING | ANSWER, id, 0),
+            Self::Refused(error) => {
+                let mut bytes = message(REFUSED, id, 16);
+                match error {
+                    ReplicaError::ObsoleteVersion { stored } => {
+                        bytes.extend_from_slice(&OBSOLETE_VERSION.to_le_bytes());
+                        stored.encode(&mut bytes);
+                    }
+                    ReplicaError::InvalidMetadata => {
+                        bytes.extend_from_slice(&INVALID_METADATA.to_le_bytes());
+                    }
+                    ReplicaError::Persistence { why } => push_text(&mut bytes, PERSISTENCE, why),
+                    ReplicaError::Application { why } => push_text(&mut bytes, APPLICATION, why),
+                }
+                bytes
+            }
+        }
+    }
+
+    /// Reads what [`Response::encode`] wrote.
+    ///
+    /// # Errors
+    /// The bytes are no response.
+    pub fn decode(bytes: &[u8]) -> Result<(RequestId, Self), MessageError> {
+        let mut rest = Rest { bytes, len: bytes.len() };
+        let (kind, id) = rest.header()?;
+        const VALUES: u8 = GET | ANSWER;
+        const VERSIONS: u8 = GET_VERSIONS | ANSWER;
+        const STORED: u8 = PUT | ANSWER;
+        const DELETED: u8 = DELETE | ANSWER;
+        const PONG: u8 = PING | ANSWER;
+        let response = match kind {
+            VALUES => {
+                let count = rest.count(4 + CLOCK_LEN_MIN)?;
+                let mut versions = Vec::with_capacity(count);
+                for _ in 0..count {
+                    let len = rest.u32("version length")? as usize;
+                    versions.push(Versioned::decode(rest.take(len, "version")?)?);
+                }
+                Self::Values(versions)
+            }
+            VERSIONS => {
+                let count = rest.count(CLOCK_LEN_MIN)?;
+                Self::Versions((0..count).map(|_| rest.clock()).collect::<Result<_, _>>()?)
+            }
+            STORED => Self::Stored,
+            DELETED => match rest.take(1, "answer")? {
+                [0] => Self::Deleted(false),
+                [1] => Self::Deleted(true),
+                other => return Err(MessageError::Bool { found: other[0] }),
+            },
+            PONG => Self::Pong,
+            REFUSED => Self::Refused(match rest.u16("error code")? {
+                OBSOLETE_VERSION => ReplicaError::ObsoleteVersion { stored: rest.clock()? },
+                INVALID_METADATA => ReplicaError::InvalidMetadata,
+                PERSISTENCE => ReplicaError::Persistence { why: rest.text()? },
+                APPLICATION => ReplicaError::Application { why: rest.text()? },
+                found => return Err(MessageError::Code { found }),
+            }),
+            found => return Err(MessageError::Kind { found }),
+        };
+        rest.end()?;
+        Ok((id, response))
+    }
+}
+
+fn message(kind: u8, id: RequestId, body_len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_LEN + body_len);
+    bytes.extend_from_slice(&[VERSION, kind]);
+    bytes.extend_from_slice(&id.0.to_le_bytes());
+    bytes
+}
+
+fn push_key(bytes: &mut Vec<u8>, key: &[u8]) {
+    let len = u16::try_from(key.len()).expect("whoever asks has checked the key's length");
+    bytes.extend_from_slice(&len.to_le_bytes());
+    bytes.extend_from_slice(key);
+}
+
+fn push_len(bytes: &mut Vec<u8>, len: usize) {
+    let len = u32::try_from(len).expect("values end at 1 GiB, and a key has few versions");
+    bytes.extend_from_slice(&len.to_le_bytes());
+}
+
+fn push_text(bytes: &mut Vec<u8>, code: u16, text: &str) {
+    let text = &text[..text.floor_char_boundary(TEXT_LEN_MAX)];
+    bytes.extend_from_slice(&code.to_le_bytes());
+    bytes.extend_from_slice(&u16::try_from(text.len()).expect("cut above").to_le_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+}
+
+/// What is left of a message.
+struct Rest<'a> {
+    bytes: &'a [u8],
+    /// Length of the whole message.
+    len: usize,
+}
+
+impl<'a> Rest<'a> {
+    fn take(&mut self, len: usize, field: &'static str) -> Result<&'a [u8], MessageError> {
+        let (head, tail) =
+            self.bytes.split_at_checked(len).ok_or(MessageError::Truncated { field, got: self.len })?;
+        self.bytes = tail;
+        Ok(head)
+    }
+
+    fn array<const LEN: usize>(&mut self, field: &'static str) -> Result<[u8; LEN], MessageError> {
+        Ok(self.take(LEN, field)?.try_into().expect("as long as asked for"))
+    }
+
+    fn u16(&mut self, field: &'static str) -> Result<u16, MessageError> {
+        Ok(u16::from_le_bytes(self.array(field)?))
+    }
+
+    fn u32(&mut self, field: &'static str) -> Result<u32, MessageError> {
+        Ok(u32::from_le_bytes(self.array(field)?))
+    }
+
+    fn header(&mut self) -> Result<(u8, RequestId), MessageError> {
+        let [version, kind] = self.array("header")?;
+        if version != VERSION {
+            return Err(MessageError::Version { found: version });
+        }
+        Ok((kind, RequestId(u64::from_le_bytes(self.array("header")?))))
+    }
+
+    fn key(&mut self) -> Result<&'a [u8], MessageError> {
+        let len = self.u16("key length")?;
+        self.take(len.into(), "key")
+    }
+
+    fn clock(&mut self) -> Result<VectorClock, MessageError> {
+        let (clock, used) = VectorClock::decode(self.bytes)?;
+        self.bytes = &self.bytes[used..];
+        Ok(clock)
+    }
+
+    /// A number of items of which each takes at least `item_len_min` bytes.
+    fn count(&mut self, item_len_min: usize) -> Result<usize, MessageError> {
+        let count = self.u32("count")?;
+        if count as usize > self.bytes.len() / item_len_min {
+            return Err(MessageError::Count { count, left: self.bytes.len() });
+        }
+        Ok(count as usize)
+    }
+
+    /// A text that is for reading only: what isn't UTF-8 in it is replaced.
+    fn text(&mut self) -> Result<String, MessageError> {
+        let len = self.u16("text length")?;
+        Ok(String::from_utf8_lossy(self.take(len.into(), "text")?).into_owned())
+    }
+
+    fn end(&self) -> Result<(), MessageError> {
+        if self.bytes.is_empty() { Ok(()) } else { Err(MessageError::Trailing { extra: self.bytes.len() }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn clock() -> impl Strategy<Value = VectorClock> {
+        (proptest::collection::btree_map(0u16..100, 1u64..1000, 0..4), any::<i64>())
+            .prop_map(|(entries, at)| VectorClock::from_entries(entries, at).expect("in range"))
+    }
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        vec(any::<u8>(), 0..50)
+    }
+
+    fn version() -> impl Strategy<Value = Versioned> {
+        (clock(), bytes()).prop_map(|(clock, value)| Versioned::new(clock, value))
+    }
+
+    fn response() -> impl Strategy<Value = Response> {
+        prop_oneof![
+            vec(version(), 0..4).prop_map(Response::Values),
+            vec(clock(), 0..4).prop_map(Response::Versions),
+            Just(Response::Stored),
+            any::<bool>().prop_map(Response::Deleted),
+            Just(Response::Pong),
+            clock().prop_map(|stored| Response::Refused(ReplicaError::ObsoleteVersion { stored })),
+            Just(Response::Refused(ReplicaError::InvalidMetadata)),
+            ".{0,30}".prop_map(|why| Response::Refused(ReplicaError::Persistence { why })),
+            ".{0,30}".prop_map(|why| Response::Refused(ReplicaError::Application { why })),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_reads_as_it_was_written(
+            id: u64, kind in 0..5, key in bytes(), clock in clock(), value in bytes()
+        ) {
+            let request = match kind {
+                0 => Request::Get { key: &key },
+                1 => Request::GetVersions { key: &key },
+                2 => Request::Put { key: &key, clock, value: &value },
+                3 => Request::Delete { key: &key, clock },
+                _ => Request::Ping,
+            };
+            let bytes = request.encode(RequestId(id));
+            prop_assert_eq!(Request::decode(&bytes), Ok((RequestId(id), request)));
+            for cut in 0..bytes.len() {
+                prop_assert!(Request::decode(&bytes[..cut]).is_err());
+            }
+        }
+
+        #[test]
+        fn a_response_reads_as_it_was_written(id: u64, response in response()) {
+            let bytes = response.encode(RequestId(id));
+            prop_assert_eq!(Response::decode(&bytes), Ok((RequestId(id), response)));
+            for cut in 0..bytes.len() {
+                prop_assert!(Response::decode(&bytes[..cut]).is_err());
+            }
+        }
+
+        #[test]
+        fn any_bytes_give_a_message_or_an_error(
+            bytes in vec(any::<u8>(), 0..200), kind in prop_oneof![any::<u8>(), 1u8..4, Just(10), 0x81u8..0x84, Just(0x8a), Just(0xff)]
+        ) {
+            let _ = Request::decode(&bytes);
+            let _ = Response::decode(&bytes);
+            let mut bytes = bytes;
+            // Past the version and the kind, where the lengths and counts are.
+            if bytes.len() > 2 {
+                (bytes[0], bytes[1]) = (VERSION, kind);
+                let _ = Request::decode(&bytes);
+                let _ = Response::decode(&bytes);
+            }
+        }
+    }
+
+    // One golden message each way: it fails when a byte moves.
+    #[test]
+    fn the_layout_stands_as_documented() {
+        let clock = VectorClock::from_entries([(1, 2)], 3).expect("in range");
+        let clock_bytes = [0, 1, 1, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3];
+        let put = Request::Put { key: b"k", clock: clock.clone(), value: b"va" }.encode(RequestId(5));
+        let expected =
+            [&[1, 2, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, b'k'][..], &clock_bytes, &[2, 0, 0, 0, b'v', b'a']];
+        assert_eq!(put, expected.concat());
+        let values = Response::Values(vec![Versioned::new(clock, b"v")]).encode(RequestId(6));
+        let expected = [&[1, 0x81, 6, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 15, 0, 0, 0][..], &clock_bytes, b"v"];
+        assert_eq!(values, expected.concat());
+        let refused = Response::Refused(ReplicaError::InvalidMetadata).encode(RequestId(7));
+        assert_eq!(refused, [1, 0xff, 7, 0, 0, 0, 0, 0, 0, 0, 9, 0]);
+    }
+
+    #[test]
+    fn errors_name_what_is_wrong() {
+        assert_eq!(Request::decode(&[2, 1]), Err(MessageError::Version { found: 2 }));
+        assert_eq!(Request::decode(&[1]), Err(MessageError::Truncated { field: "header", got: 1 }));
+        let header = |kind: u8| [&[1, kind][..], &[0; 8]].concat();
+        assert_eq!(Request::decode(&header(0x81)), Err(MessageError::Kind { found: 0x81 }));
+        assert_eq!(Response::decode(&header(1)), Err(MessageError::Kind { found: 1 }));
+        let wild = [header(0x81), vec![0xff; 4]].concat();
+        assert_eq!(Response::decode(&wild), Err(MessageError::Count { count: u32::MAX, left: 0 }));
+        let long = [header(32), vec![0]].concat();
+        assert_eq!(Request::decode(&long), Err(MessageError::Trailing { extra: 1 }));
+    }
+}

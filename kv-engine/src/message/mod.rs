@@ -1,0 +1,95 @@
+//! What clients and nodes say to each other: [`Request`] and [`Response`] as bytes. `docs/formats/kv-messages.md` has
+//! the layout.
+//!
+//! Invariants: a decoder takes any bytes and gives a message or an error; it allocates no more than the bytes it was
+//! given could hold; what it accepts ends exactly where the bytes end. Requests borrow key and value from the bytes
+//! that arrived, so that a replica copies neither.
+
+mod codec;
+
+use crate::version::{VectorClock, Versioned};
+
+pub use codec::MessageError;
+
+/// What a client asks of a replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Request<'a> {
+    /// All versions of a key.
+    Get {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// The clocks of all versions of a key.
+    GetVersions {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// Keep a version.
+    Put {
+        /// The key.
+        key: &'a [u8],
+        /// Its clock.
+        clock: VectorClock,
+        /// Its value.
+        value: &'a [u8],
+    },
+    /// Remove the versions before or equal to a clock.
+    Delete {
+        /// The key.
+        key: &'a [u8],
+        /// The clock.
+        clock: VectorClock,
+    },
+    /// Is anybody there?
+    Ping,
+}
+
+/// What a replica answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Response {
+    /// To [`Request::Get`]: the versions, none if the key has none.
+    Values(Vec<Versioned>),
+    /// To [`Request::GetVersions`].
+    Versions(Vec<VectorClock>),
+    /// To [`Request::Put`]: kept, as durably as the replica's store promises.
+    Stored,
+    /// To [`Request::Delete`]: whether something was removed.
+    Deleted(bool),
+    /// To [`Request::Ping`].
+    Pong,
+    /// To any of them: it wasn't done.
+    Refused(ReplicaError),
+}
+
+/// Why a replica refuses. The numbers on the wire are the original's error codes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplicaError {
+    /// Code 4: a stored version descends from the given one or equals it.
+    #[error("version {stored} is stored, which makes the given one obsolete")]
+    ObsoleteVersion {
+        /// The stored clock.
+        stored: VectorClock,
+    },
+    /// Code 9: the key isn't this replica's.
+    #[error("the replica doesn't hold this key by its ring")]
+    InvalidMetadata,
+    /// Code 10: its store failed.
+    #[error("the replica's store failed: {why}")]
+    Persistence {
+        /// What the store says.
+        why: String,
+    },
+    /// Code 12: the request can't be done by any replica.
+    #[error("the request can't be done: {why}")]
+    Application {
+        /// Why not.
+        why: String,
+    },
+}
+
+/// A number that the asker gives its request and finds in the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId(pub u64);

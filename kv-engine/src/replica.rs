@@ -1,0 +1,429 @@
+//! [`Replica`]: the server's side of every operation. Requests and completions go in, answers come out; it names no
+//! thread, clock or socket.
+//!
+//! Invariants:
+//! * A write is answered once it is as durable as the store promises: at once, or when its completion comes.
+//! * Each request that can be read has one answer, to whoever sent it, under its id.
+//! * Keys that this node doesn't hold by its ring are refused (getVersions isn't checked, as in the original).
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::sync::Arc;
+
+use engine_env::Peer;
+
+use crate::message::{ReplicaError, Request, RequestId, Response};
+use crate::ring::{NodeId, Ring, Routing};
+use crate::storage::memory::MemoryStorage;
+use crate::storage::{DeleteError, GetError, PutError, Storage};
+use crate::version::{VectorClock, Versioned};
+
+/// How far a write has come when the store has taken it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is as durable as the store promises.
+    Done {
+        /// Whether a delete removed something.
+        removed: bool,
+    },
+    /// It will be told to [`Replica::completed`].
+    Later,
+}
+
+/// A store as a replica uses it: many writes under way at once.
+pub trait ReplicaStorage {
+    /// All versions of a key, in order of arrival.
+    ///
+    /// # Errors
+    /// A version can't be read, or isn't what was written.
+    fn read(&self, key: &[u8]) -> Result<Vec<Versioned>, GetError>;
+
+    /// The clocks of all versions of a key.
+    ///
+    /// # Errors
+    /// None so far.
+    fn clocks(&self, key: &[u8]) -> Result<Vec<VectorClock>, GetError>;
+
+    /// Takes a put, without waiting for the disk.
+    ///
+    /// # Errors
+    /// The version is obsolete, or the store takes no writes: then nothing comes later.
+    fn start_put(&self, key: &[u8], version: &Versioned, ticket: u64) -> Result<Taken, PutError>;
+
+    /// Takes a delete, without waiting for the disk.
+    ///
+    /// # Errors
+    /// The store takes no writes: then nothing comes later.
+    fn start_delete(&self, key: &[u8], clock: &VectorClock, ticket: u64) -> Result<Taken, DeleteError>;
+}
+
+impl ReplicaStorage for MemoryStorage {
+    fn read(&self, key: &[u8]) -> Result<Vec<Versioned>, GetError> {
+        self.get(key)
+    }
+
+    fn clocks(&self, key: &[u8]) -> Result<Vec<VectorClock>, GetError> {
+        self.get_versions(key)
+    }
+
+    fn start_put(&self, key: &[u8], version: &Versioned, _ticket: u64) -> Result<Taken, PutError> {
+        self.put(key, version)?;
+        Ok(Taken::Done { removed: false })
+    }
+
+    fn start_delete(&self, key: &[u8], clock: &VectorClock, _ticket: u64) -> Result<Taken, DeleteError> {
+        Ok(Taken::Done { removed: self.delete(key, clock)? })
+    }
+}
+
+/// What a replica has counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReplicaStats {
+    /// Gets.
+    pub gets: u64,
+    /// GetVersions.
+    pub version_reads: u64,
+    /// Puts.
+    pub puts: u64,
+    /// Deletes.
+    pub deletes: u64,
+    /// Requests that were answered with a refusal.
+    pub refused: u64,
+    /// Messages that were no requests: another build, or damage on the way. They were dropped.
+    pub garbled: u64,
+}
+
+/// A write that waits for the disk.
+#[derive(Debug)]
+struct Pending {
+    from: Peer,
+    id: RequestId,
+    is_delete: bool,
+}
+
+/// The server's side of a node.
+#[derive(Debug)]
+pub struct Replica {
+    me: NodeId,
+    routing: Routing,
+    pending: Vec<Option<Pending>>,
+    free: Vec<usize>,
+    outputs: VecDeque<(Peer, Vec<u8>)>,
+    /// Where a put's value is gathered: reused, so that a put allocates nothing.
+    scratch: Versioned,
+    stats: ReplicaStats,
+}
+
+impl Replica {
+    /// The replica that `me` is, of keys with `n` replicas.
+    #[must_use]
+    pub fn new(me: NodeId, ring: Arc<Ring>, n: u16) -> Self {
+        Self {
+            me,
+            routing: Routing::new(ring, n),
+            pending: Vec::new(),
+            free: Vec::new(),
+            outputs: VecDeque::new(),
+            scratch: Versioned::new(VectorClock::empty(0), Vec::new()),
+            stats: ReplicaStats::default(),
+        }
+    }
+
+    /// A message came.
+    pub fn handle(&mut self, from: Peer, message: &[u8], storage: &impl ReplicaStorage) {
+        let (id, request) = match Request::decode(message) {
+            Ok(decoded) => decoded,
+            Err(_) => {
+                self.stats.garbled += 1;
+                return;
+            }
+        };
+        let response = match request {
+            Request::Ping => Some(Response::Pong),
+            Request::GetVersions { key } => {
+                self.stats.version_reads += 1;
+                Some(storage.clocks(key).map_or_else(|error| persistence(&error), Response::Versions))
+            }
+            Request::Get { key } => {
+                self.stats.gets += 1;
+                Some(match self.holds(key) {
+                    true => storage.read(key).map_or_else(|error| persistence(&error), Response::Values),
+                    false => Response::Refused(ReplicaError::InvalidMetadata),
+                })
+            }
+            Request::Put { key, clock, value } => {
+                self.stats.puts += 1;
+                self.put(from, id, key, clock, value, storage)
+            }
+            Request::Delete { key, clock } => {
+                self.stats.deletes += 1;
+                self.delete(from, id, key, &clock, storage)
+            }
+        };
+        if let Some(response) = response {
+            self.respond(from, id, &response);
+        }
+    }
+
+    fn put(
+        &mut self,
+        from: Peer,
+        id: RequestId,
+        key: &[u8],
+        clock: VectorClock,
+        value: &[u8],
+        storage: &impl ReplicaStorage,
+    ) -> Option<Response> {
+        if !self.holds(key) {
+            return Some(Response::Refused(ReplicaError::InvalidMetadata));
+        }
+        self.scratch.clock = clock;
+        self.scratch.value.clear();
+        self.scratch.value.extend_from_slice(value);
+        let ticket = self.reserve(Pending { from, id, is_delete: false });
+        match storage.start_put(key, &self.scratch, ticket) {
+            Ok(Taken::Later) => None,
+            Ok(Taken::Done { .. }) => {
+                self.release(ticket);
+                Some(Response::Stored)
+            }
+            Err(error) => {
+                self.release(ticket);
+                Some(refused_put(error))
+            }
+        }
+    }
+
+    fn delete(
+        &mut self,
+        from: Peer,
+        id: RequestId,
+        key: &[u8],
+        clock: &VectorClock,
+        storage: &impl ReplicaStorage,
+    ) -> Option<Response> {
+        if !self.holds(key) {
+            return Some(Response::Refused(ReplicaError::InvalidMetadata));
+        }
+        let ticket = self.reserve(Pending { from, id, is_delete: true });
+        match storage.start_delete(key, clock, ticket) {
+            Ok(Taken::Later) => None,
+            Ok(Taken::Done { removed }) => {
+                self.release(ticket);
+                Some(Response::Deleted(removed))
+            }
+            Err(error) => {
+                self.release(ticket);
+                Some(match error {
+                    DeleteError::ClockTooLong { .. } => application(&error),
+                    _ => persistence(&error),
+                })
+            }
+        }
+    }
+
+    /// A write that was taken for later has come to its end.
+    ///
+    /// # Panics
+    /// If no such write is under way.
+    pub fn completed(&mut self, ticket: u64, removed: bool, result: Result<(), PutError>) {
+        let Pending { from, id, is_delete } =
+            self.release(ticket).expect("a store completes what it has taken, once");
+        let response = match result {
+            Ok(()) if is_delete => Response::Deleted(removed),
+            Ok(()) => Response::Stored,
+            Err(error) => refused_put(error),
+        };
+        self.respond(from, id, &response);
+    }
+
+    /// A message to be sent, and to whom.
+    pub fn poll_output(&mut self) -> Option<(Peer, Vec<u8>)> {
+        self.outputs.pop_front()
+    }
+
+    /// How many writes wait for the disk.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.pending.len() - self.free.len()
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn stats(&self) -> ReplicaStats {
+        self.stats
+    }
+
+    fn holds(&self, key: &[u8]) -> bool {
+        self.routing.replicas(key).contains(&self.me)
+    }
+
+    fn respond(&mut self, to: Peer, id: RequestId, response: &Response) {
+        self.stats.refused += u64::from(matches!(response, Response::Refused(_)));
+        self.outputs.push_back((to, response.encode(id)));
+    }
+
+    fn reserve(&mut self, pending: Pending) -> u64 {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.pending.push(None);
+            self.pending.len() - 1
+        });
+        self.pending[place] = Some(pending);
+        place as u64
+    }
+
+    fn release(&mut self, ticket: u64) -> Option<Pending> {
+        let pending = self.pending.get_mut(usize::try_from(ticket).ok()?)?.take()?;
+        self.free.push(ticket as usize);
+        Some(pending)
+    }
+}
+
+fn refused_put(error: PutError) -> Response {
+    match error {
+        PutError::ObsoleteVersion { stored, .. } => {
+            Response::Refused(ReplicaError::ObsoleteVersion { stored })
+        }
+        PutError::KeyTooLong { .. } | PutError::ValueTooLong { .. } | PutError::ClockTooLong { .. } => {
+            application(&error)
+        }
+        _ => persistence(&error),
+    }
+}
+
+fn application(error: &dyn Error) -> Response {
+    Response::Refused(ReplicaError::Application { why: with_causes(error) })
+}
+
+fn persistence(error: &dyn Error) -> Response {
+    Response::Refused(ReplicaError::Persistence { why: with_causes(error) })
+}
+
+/// The error and what caused it, for whoever reads it far from here.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    /// A store whose writes wait until the test completes them.
+    #[derive(Default)]
+    struct Waiting(RefCell<Vec<u64>>);
+
+    impl ReplicaStorage for Waiting {
+        fn read(&self, _key: &[u8]) -> Result<Vec<Versioned>, GetError> {
+            Ok(Vec::new())
+        }
+
+        fn clocks(&self, _key: &[u8]) -> Result<Vec<VectorClock>, GetError> {
+            Ok(Vec::new())
+        }
+
+        fn start_put(&self, _key: &[u8], _version: &Versioned, ticket: u64) -> Result<Taken, PutError> {
+            self.0.borrow_mut().push(ticket);
+            Ok(Taken::Later)
+        }
+
+        fn start_delete(&self, _k: &[u8], _clock: &VectorClock, ticket: u64) -> Result<Taken, DeleteError> {
+            self.0.borrow_mut().push(ticket);
+            Ok(Taken::Later)
+        }
+    }
+
+    fn clock(text: &str) -> VectorClock {
+        text.parse().expect("a clock")
+    }
+
+    fn ask(
+        replica: &mut Replica,
+        id: u64,
+        request: &Request<'_>,
+        storage: &impl ReplicaStorage,
+    ) -> Option<Response> {
+        replica.handle(Peer(1000), &request.encode(RequestId(id)), storage);
+        let (to, bytes) = replica.poll_output()?;
+        assert_eq!(to, Peer(1000));
+        let (answered, response) = Response::decode(&bytes).expect("a response");
+        assert_eq!(answered, RequestId(id));
+        Some(response)
+    }
+
+    fn replica(n: u16) -> Replica {
+        Replica::new(NodeId(0), Arc::new(Ring::even(3, 3).expect("a ring")), n)
+    }
+
+    #[test]
+    fn a_replica_keeps_the_contract_of_its_store() {
+        let (mut replica, store) = (replica(3), MemoryStorage::new());
+        let put = |text, value| Request::Put { key: b"k", clock: clock(text), value };
+        assert_eq!(ask(&mut replica, 1, &put("0:1", b"a"), &store), Some(Response::Stored));
+        assert_eq!(ask(&mut replica, 2, &put("1:1", b"b"), &store), Some(Response::Stored));
+        let obsolete = Response::Refused(ReplicaError::ObsoleteVersion { stored: clock("0:1") });
+        assert_eq!(ask(&mut replica, 3, &put("0:1", b"c"), &store), Some(obsolete));
+        let both = vec![Versioned::new(clock("0:1"), b"a"), Versioned::new(clock("1:1"), b"b")];
+        assert_eq!(ask(&mut replica, 4, &Request::Get { key: b"k" }, &store), Some(Response::Values(both)));
+        let delete = Request::Delete { key: b"k", clock: clock("0:1") };
+        assert_eq!(ask(&mut replica, 5, &delete, &store), Some(Response::Deleted(true)));
+        assert_eq!(ask(&mut replica, 6, &delete, &store), Some(Response::Deleted(false)));
+        let versions = Response::Versions(vec![clock("1:1")]);
+        assert_eq!(ask(&mut replica, 7, &Request::GetVersions { key: b"k" }, &store), Some(versions));
+        assert_eq!(ask(&mut replica, 8, &Request::Ping, &store), Some(Response::Pong));
+        assert_eq!(replica.pending(), 0);
+    }
+
+    #[test]
+    fn keys_of_others_are_refused_except_by_get_versions() {
+        let (mut replica, store) = (replica(1), MemoryStorage::new());
+        let ring = Ring::even(3, 3).expect("a ring");
+        let key = (0u8..).map(|b| [b]).find(|key| ring.preference_list(key, 1)[0] != NodeId(0));
+        let key = &key.expect("most keys are others'")[..];
+        let refused = Some(Response::Refused(ReplicaError::InvalidMetadata));
+        let put = Request::Put { key, clock: clock("0:1"), value: b"" };
+        assert_eq!(ask(&mut replica, 1, &put, &store), refused);
+        assert_eq!(ask(&mut replica, 2, &Request::Get { key }, &store), refused);
+        assert_eq!(ask(&mut replica, 3, &Request::Delete { key, clock: clock("-") }, &store), refused);
+        let none = Some(Response::Versions(vec![]));
+        assert_eq!(ask(&mut replica, 4, &Request::GetVersions { key }, &store), none);
+        assert_eq!(store.keys(), 0);
+    }
+
+    #[test]
+    fn a_write_is_answered_when_it_is_durable_in_any_order() {
+        let (mut replica, store) = (replica(3), Waiting::default());
+        let put = Request::Put { key: b"k", clock: clock("0:1"), value: b"a" };
+        assert_eq!(ask(&mut replica, 1, &put, &store), None);
+        assert_eq!(ask(&mut replica, 2, &Request::Delete { key: b"k", clock: clock("0:1") }, &store), None);
+        assert_eq!(ask(&mut replica, 3, &put, &store), None);
+        let tickets = store.0.take();
+        assert_eq!((tickets.len(), replica.pending()), (3, 3));
+        let mut answer = |ticket, removed, result| {
+            replica.completed(ticket, removed, result);
+            let (_, bytes) = replica.poll_output().expect("an answer");
+            Response::decode(&bytes).expect("a response")
+        };
+        assert_eq!(answer(tickets[2], false, Ok(())), (RequestId(3), Response::Stored));
+        assert_eq!(answer(tickets[1], true, Ok(())), (RequestId(2), Response::Deleted(true)));
+        let (id, response) = answer(tickets[0], false, Err(PutError::Closed));
+        let why = PutError::Closed.to_string();
+        assert_eq!((id, response), (RequestId(1), Response::Refused(ReplicaError::Persistence { why })));
+        assert_eq!(replica.pending(), 0);
+    }
+
+    #[test]
+    fn what_is_no_request_is_counted_and_dropped() {
+        let (mut replica, store) = (replica(3), MemoryStorage::new());
+        replica.handle(Peer(1000), b"nonsense", &store);
+        replica.handle(Peer(1000), &Response::Pong.encode(RequestId(1)), &store);
+        assert_eq!((replica.poll_output(), replica.stats().garbled), (None, 2));
+    }
+}

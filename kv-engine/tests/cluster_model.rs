@@ -1,0 +1,270 @@
+//! Three replicas and their clients without a thread, a clock or a socket: messages are lost, delayed and reordered,
+//! nodes come and go, and every answer is judged by a register per key.
+//!
+//! What holds with R + W > N and one writer per key: a read never gives something older than the last write that was
+//! acknowledged before it began. With R + W <= N it doesn't, and one case shows that the judge notices.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use engine_env::rng::{Rng, Seed};
+use engine_env::{Arrival, Peer};
+use kv_engine::{
+    ClientConfig, Coordinator, DetectorConfig, KvAnswer, KvOutcome, MemoryStorage, NodeId, Now, Replica,
+    Replication, Ring,
+};
+use rand::RngExt;
+
+const NODES: u16 = 3;
+const KEYS: u64 = 4;
+const MS: u64 = 1_000_000;
+
+/// What the network does to messages.
+#[derive(Debug, Clone, Copy)]
+struct Weather {
+    /// One in so many messages is lost; 0: none.
+    lose_one_in: u32,
+    delay_ms_max: u64,
+    /// One in so many steps a node goes away or comes back; 0: never.
+    flap_one_in: u32,
+}
+
+/// What is known of one key: written values are numbers that rise.
+#[derive(Debug, Default, Clone, Copy)]
+struct Register {
+    tried: u64,
+    acknowledged: u64,
+    /// Whether its writer is at work.
+    busy: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Doing {
+    Write {
+        key: u64,
+        value: u64,
+    },
+    /// With what was acknowledged when it began.
+    Read {
+        key: u64,
+        at_least: u64,
+    },
+}
+
+struct World {
+    rng: Rng,
+    now_ms: u64,
+    weather: Weather,
+    client: Coordinator,
+    nodes: Vec<(Replica, MemoryStorage, bool)>,
+    /// What is under way, by arrival time and a number that orders equals.
+    wire: BTreeMap<(u64, u64), (Peer, Arrival)>,
+    sent: u64,
+    registers: [Register; KEYS as usize],
+    doing: HashMap<u64, Doing>,
+    /// What was answered, as the trace.
+    trace: Vec<String>,
+    failed: u64,
+    wrong: Vec<String>,
+}
+
+const CLIENT: Peer = Peer(1000);
+
+impl World {
+    fn new(seed: u64, (r, w): (u16, u16), weather: Weather) -> Self {
+        let ring = Arc::new(Ring::even(NODES, 6).expect("a ring"));
+        let mut config = ClientConfig::new(Replication::new(NODES, r, w).expect("valid"));
+        config.timeout_ms = 60;
+        config.node_timeout_ms = 20;
+        config.detector = DetectorConfig { probe_every_ms: 50, ..DetectorConfig::default() };
+        let node = |id| (Replica::new(NodeId(id), Arc::clone(&ring), NODES), MemoryStorage::new(), true);
+        Self {
+            rng: Seed(seed).rng(),
+            now_ms: 1,
+            weather,
+            nodes: (0..NODES).map(node).collect(),
+            client: Coordinator::new(ring, config),
+            wire: BTreeMap::new(),
+            sent: 0,
+            registers: [Register::default(); KEYS as usize],
+            doing: HashMap::new(),
+            trace: Vec::new(),
+            failed: 0,
+            wrong: Vec::new(),
+        }
+    }
+
+    fn one_in(&mut self, many: u32) -> bool {
+        many > 0 && self.rng.random_range(0..many) == 0
+    }
+
+    fn send(&mut self, from: Peer, to: Peer, bytes: Vec<u8>) {
+        let node = if to == CLIENT { from } else { to };
+        let arrival = if self.nodes[node.0 as usize].2 {
+            if self.one_in(self.weather.lose_one_in) {
+                return;
+            }
+            (to, Arrival::Message { from, bytes })
+        } else {
+            (CLIENT, Arrival::Unreachable { peer: node })
+        };
+        let at = self.now_ms + self.rng.random_range(1..=self.weather.delay_ms_max);
+        self.sent += 1;
+        self.wire.insert((at, self.sent), arrival);
+    }
+
+    fn now(&self) -> Now {
+        Now { ns: self.now_ms * MS, wall_ms: i64::try_from(self.now_ms).expect("short runs") }
+    }
+
+    fn flap(&mut self) {
+        let node = self.rng.random_range(0..self.nodes.len());
+        let others_up = self.nodes.iter().enumerate().filter(|(i, n)| *i != node && n.2).count();
+        // One at a time: two of three are enough.
+        if !self.nodes[node].2 || others_up == 2 {
+            self.nodes[node].2 = !self.nodes[node].2;
+        }
+    }
+
+    fn start(&mut self, token: u64) {
+        let key = self.rng.random_range(0..KEYS);
+        let register = &mut self.registers[key as usize];
+        let now = Now { ns: self.now_ms * MS, wall_ms: self.now_ms as i64 };
+        if !register.busy && self.rng.random_range(0..2) == 0 {
+            register.busy = true;
+            register.tried += 1;
+            self.doing.insert(token, Doing::Write { key, value: register.tried });
+            self.client.write(now, token, &key.to_le_bytes(), &register.tried.to_le_bytes());
+        } else {
+            self.doing.insert(token, Doing::Read { key, at_least: register.acknowledged });
+            self.client.get(now, token, &key.to_le_bytes());
+        }
+    }
+
+    fn judge(&mut self, outcome: KvOutcome) {
+        self.trace.push(format!("{} {outcome:?}", self.now_ms));
+        match (self.doing.remove(&outcome.token).expect("one outcome each"), outcome.result) {
+            (Doing::Write { key, value }, result) => {
+                let register = &mut self.registers[key as usize];
+                register.busy = false;
+                match result {
+                    Ok(KvAnswer::Written(_)) => register.acknowledged = value,
+                    Ok(other) => panic!("a write gave {other:?}"),
+                    Err(_) => self.failed += 1,
+                }
+            }
+            (Doing::Read { key, at_least }, Ok(KvAnswer::Values(values))) => {
+                assert!(values.len() <= 1, "the resolver leaves one");
+                let found = values.first().map_or(0, |version| {
+                    u64::from_le_bytes(version.value.as_slice().try_into().expect("eight bytes"))
+                });
+                if !(at_least..=self.registers[key as usize].tried).contains(&found) {
+                    self.wrong.push(format!("key {key} gave {found}, {at_least} was acknowledged before"));
+                }
+            }
+            (Doing::Read { .. }, Ok(other)) => panic!("a read gave {other:?}"),
+            (Doing::Read { .. }, Err(_)) => self.failed += 1,
+        }
+    }
+
+    fn run(&mut self, operations: u64) {
+        let mut token = 0;
+        while token < operations || self.client.in_flight() > 0 {
+            if token < operations && self.client.in_flight() < 6 {
+                token += 1;
+                self.start(token);
+            }
+            if self.one_in(self.weather.flap_one_in) {
+                self.flap();
+            }
+            while let Some((to, bytes)) = self.client.poll_output() {
+                self.send(CLIENT, to, bytes);
+            }
+            while let Some(outcome) = self.client.poll_outcome() {
+                self.judge(outcome);
+            }
+            // Half of the time passes without an arrival, so that operations start between them.
+            let timeout = self.client.poll_timeout().map(|ns| ns.div_ceil(MS));
+            let arrival = self.wire.keys().next().map(|(at, _)| *at);
+            let Some(next) = timeout.into_iter().chain(arrival).min() else { continue };
+            if token < operations && self.rng.random_range(0..2) == 0 {
+                self.now_ms = next.min(self.now_ms + 1).max(self.now_ms);
+                continue;
+            }
+            self.now_ms = self.now_ms.max(next);
+            if timeout.is_some_and(|at| at <= self.now_ms) {
+                self.client.handle_timeout(self.now());
+            }
+            if let Some((_, (to, arrival))) =
+                self.wire.first_entry().filter(|e| e.key().0 <= self.now_ms).map(|e| e.remove_entry())
+            {
+                self.deliver(to, &arrival);
+            }
+        }
+    }
+
+    fn deliver(&mut self, to: Peer, arrival: &Arrival) {
+        if to == CLIENT {
+            self.client.handle(self.now(), arrival);
+            return;
+        }
+        let (replica, storage, up) = &mut self.nodes[to.0 as usize];
+        let Arrival::Message { from, bytes } = arrival else { return };
+        if !*up {
+            return;
+        }
+        replica.handle(*from, bytes, storage);
+        while let Some((to_client, bytes)) = self.nodes[to.0 as usize].0.poll_output() {
+            self.send(to, to_client, bytes);
+        }
+    }
+}
+
+fn run(seed: u64, quorum: (u16, u16), weather: Weather) -> World {
+    let mut world = World::new(seed, quorum, weather);
+    world.run(400);
+    world
+}
+
+const CALM: Weather = Weather { lose_one_in: 0, delay_ms_max: 5, flap_one_in: 0 };
+const ROUGH: Weather = Weather { lose_one_in: 20, delay_ms_max: 30, flap_one_in: 60 };
+
+fn seeds() -> std::ops::Range<u64> {
+    let many = std::env::var("KV_CLUSTER_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(150);
+    0..many
+}
+
+#[test]
+fn overlapping_quorums_never_read_older_than_acknowledged() {
+    let mut failed = 0;
+    for seed in seeds() {
+        for quorum in [(2, 2), (1, 3), (3, 1)] {
+            for weather in [CALM, ROUGH] {
+                let world = run(seed, quorum, weather);
+                assert_eq!(world.wrong, [""; 0], "seed {seed}, R and W {quorum:?}, {weather:?}");
+                failed += world.failed;
+            }
+        }
+    }
+    assert!(failed > 0, "the weather was too good to show anything");
+}
+
+#[test]
+fn quorums_that_miss_each_other_read_old_values() {
+    let wrong: usize = seeds().map(|seed| run(seed, (1, 1), ROUGH).wrong.len()).sum();
+    assert!(wrong > 0, "the judge sees no stale read where there must be some");
+}
+
+#[test]
+fn in_calm_weather_everything_succeeds() {
+    for seed in seeds() {
+        let world = run(seed, (2, 2), CALM);
+        assert_eq!((world.failed, world.wrong.len()), (0, 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    assert_eq!(run(7, (2, 2), ROUGH).trace, run(7, (2, 2), ROUGH).trace);
+    assert_ne!(run(7, (2, 2), ROUGH).trace, run(8, (2, 2), ROUGH).trace);
+}
