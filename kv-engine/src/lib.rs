@@ -22,19 +22,46 @@
 //! | versions | [`VectorClock`], [`Versioned`], [`Siblings`], the resolvers: Voldemort's semantics, bytes and limits |
 //! | storage | [`Bitcask`] over any [`Disk`](engine_env::Disk), [`MemoryStorage`]; neither names a thread or a clock |
 //! | distribution | [`Ring`], [`Coordinator`] (the client's side), [`Replica`] (the server's), their messages: state machines |
-//! | edges | [`KvStore`]: a [`Bitcask`] with its threads |
+//! | edges | [`KvStore`]: a [`Bitcask`] with its threads; [`KvNode`]: a store, a replica and a port; [`KvClient`] |
+//!
+//! A cluster in one process; over TCP it is another [`Net`](engine_env::Net):
+//!
+//! ```
+//! use std::sync::Arc;
+//! use engine_env::{Backend, LocalNet, Net, OsHome, Peer, Wait};
+//! use kv_engine::{ClientConfig, KvAnswer, KvClient, KvConfig, KvNode, NodeConfig, NodeId, Replication, Ring};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! let (net, ring) = (LocalNet::default(), Arc::new(Ring::even(3, 12)?));
+//! let mut nodes = Vec::new();
+//! for node in [0, 1, 2] {
+//!     let home = OsHome::open(&folder.path().join(format!("node-{node}")), Backend::Auto)?;
+//!     let config = NodeConfig { storage: KvConfig::default(), replicas: 3 };
+//!     nodes.push(KvNode::start(home, &net, NodeId(node), Arc::clone(&ring), config)?);
+//! }
+//! let config = ClientConfig::new(Replication::new(3, 2, 2)?);
+//! let mut client = KvClient::new(net.join(Peer(1000))?, ring, config);
+//! client.write(1, b"member:1", b"Ada");
+//! let mut outcomes = Vec::new();
+//! client.poll(Wait::Forever, &mut outcomes);
+//! assert!(outcomes[0].result.is_ok() && outcomes[0].copies >= 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+mod client;
 mod config;
 mod coordinator;
 mod hash;
 mod membership;
 mod message;
+mod node;
 mod replica;
 mod ring;
 mod storage;
 mod store;
 mod version;
 
+pub use client::KvClient;
 #[cfg(feature = "planted-bugs")]
 pub use config::PlantedBug;
 pub use config::{ConfigError, KvConfig};
@@ -45,6 +72,7 @@ pub use coordinator::{
 pub use engine_env::Durability;
 pub use membership::{DetectorConfig, NodeFailure};
 pub use message::{MessageError, ReplicaError, Request, RequestId, Response};
+pub use node::{KvNode, NodeConfig, NodeStats, StartError, StopError};
 pub use replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
 pub use ring::{NodeId, Ring, RingError, key_hash};
 pub use storage::bitcask::{

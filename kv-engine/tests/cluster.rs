@@ -1,0 +1,236 @@
+//! Three nodes with their threads and folders, over real networks: one is killed while clients work, and returns.
+//! No answer is wrong (R + W > N), and no acknowledged write is lost.
+
+#![expect(clippy::disallowed_methods, reason = "these tests are about threads: they give up after a time")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine_env::{Backend, Delay, Durability, LocalNet, Net, OsHome, Peer, TcpNet, Wait};
+use kv_engine::{
+    ClientConfig, DetectorConfig, KvAnswer, KvClient, KvConfig, KvNode, KvOpError, KvOutcome, NodeConfig,
+    NodeId, Replication, Ring, StartError,
+};
+
+const NODES: u16 = 3;
+/// Longer than anything here takes, so that a lost answer fails a test instead of hanging it.
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Cluster<N> {
+    net: N,
+    ring: Arc<Ring>,
+    folders: Vec<tempfile::TempDir>,
+    nodes: Vec<Option<KvNode>>,
+    durability: Durability,
+}
+
+impl<N: Net> Cluster<N> {
+    fn start(net: N, durability: Durability) -> Self {
+        let ring = Arc::new(Ring::even(NODES, 12).expect("a ring"));
+        let folders = (0..NODES).map(|_| tempfile::tempdir().expect("a temporary folder")).collect();
+        let mut cluster = Self { net, ring, folders, nodes: Vec::new(), durability };
+        for node in 0..NODES {
+            let started = cluster.open(node);
+            cluster.nodes.push(Some(started));
+        }
+        cluster
+    }
+
+    fn open(&self, node: u16) -> KvNode {
+        let home =
+            OsHome::open(self.folders[usize::from(node)].path(), Backend::Auto).expect("a free folder");
+        let storage = KvConfig { durability: self.durability, segment_bytes: 1 << 20, ..KvConfig::default() };
+        let config = NodeConfig { storage, replicas: NODES };
+        KvNode::start(home, &self.net, NodeId(node), Arc::clone(&self.ring), config).expect("it starts")
+    }
+
+    fn kill(&mut self, node: u16) {
+        self.nodes[usize::from(node)].take().expect("it runs").kill();
+    }
+
+    fn restart(&mut self, node: u16) {
+        self.nodes[usize::from(node)] = Some(self.open(node));
+    }
+
+    fn client(&self, name: u32, (r, w): (u16, u16)) -> KvClient<N::Port> {
+        let mut config = ClientConfig::new(Replication::new(NODES, r, w).expect("valid"));
+        config.detector = DetectorConfig { probe_every_ms: 20, ..DetectorConfig::default() };
+        let port = self.net.join(Peer(1000 + name)).expect("the name is free");
+        KvClient::new(port, Arc::clone(&self.ring), config)
+    }
+}
+
+/// The outcomes of all that is in flight.
+fn finish<P: engine_env::Port>(client: &mut KvClient<P>) -> Vec<KvOutcome> {
+    let begun = Instant::now();
+    let mut outcomes = Vec::new();
+    while client.in_flight() > 0 {
+        client.poll(Wait::AtMost(LIMIT), &mut outcomes);
+        assert!(begun.elapsed() < LIMIT, "{} operations never end", client.in_flight());
+    }
+    outcomes.sort_by_key(|outcome| outcome.token);
+    outcomes
+}
+
+fn read(outcome: &KvOutcome) -> u64 {
+    let Ok(KvAnswer::Values(values)) = &outcome.result else { panic!("{outcome:?}") };
+    values.first().map_or(0, |version| u64::from_le_bytes(version.value[..8].try_into().expect("a number")))
+}
+
+const KEYS: u64 = 40;
+
+fn key(key: u64) -> [u8; 8] {
+    key.to_le_bytes()
+}
+
+fn value(number: u64) -> Vec<u8> {
+    let mut value = number.to_le_bytes().to_vec();
+    value.resize(300, b'.');
+    value
+}
+
+/// Rounds of a write and a read of every key, all at once; node 1 dies after a third of them and returns after two.
+fn a_node_dies_and_returns<N: Net>(net: N, durability: Durability) {
+    const ROUNDS: u64 = 60;
+    let mut cluster = Cluster::start(net, durability);
+    let mut client = cluster.client(0, (2, 2));
+    let mut reader = cluster.client(1, (2, 2));
+    let mut acknowledged = [0; KEYS as usize];
+    let (mut failed, mut two_copies) = (0, 0);
+    for round in 1..=ROUNDS {
+        for i in 0..KEYS {
+            reader.get(i, &key(i));
+            client.write(i, &key(i), &value(round));
+        }
+        let before = acknowledged;
+        let mut outcomes = Vec::new();
+        match round {
+            20 => {
+                // Some are under way.
+                client.poll(Wait::No, &mut outcomes);
+                cluster.kill(1);
+            }
+            40 => cluster.restart(1),
+            _ => {}
+        }
+        outcomes.append(&mut finish(&mut client));
+        for outcome in outcomes {
+            match &outcome.result {
+                Ok(KvAnswer::Written(_)) => {
+                    assert!(outcome.copies >= 2, "W replicas at least");
+                    two_copies += u64::from(outcome.copies == 2);
+                    acknowledged[outcome.token as usize] = round;
+                }
+                Ok(other) => panic!("a write gave {other:?}"),
+                Err(KvOpError::InsufficientOperationalNodes { .. }) => failed += 1,
+                Err(other) => panic!("a write failed: {other}"),
+            }
+        }
+        for outcome in finish(&mut reader) {
+            let found = read(&outcome);
+            let at_least = before[outcome.token as usize];
+            assert!(
+                (at_least..=round).contains(&found),
+                "{found} in round {round}, {at_least} was acknowledged"
+            );
+        }
+    }
+    assert_eq!(failed, 0, "two of three are enough");
+    assert!(two_copies > 0);
+    let begun = Instant::now();
+    while client.down().count() > 0 {
+        assert!(begun.elapsed() < LIMIT, "nobody probes node 1");
+        client.poll(Wait::AtMost(Duration::from_millis(20)), &mut Vec::new());
+    }
+    // All came back: every pair of replicas has the last value, whatever node 1 missed.
+    for i in 0..KEYS {
+        client.get(i, &key(i));
+    }
+    for outcome in finish(&mut client) {
+        assert_eq!(read(&outcome), ROUNDS);
+    }
+    for node in cluster.nodes.iter_mut().map(|node| node.take().expect("it runs")) {
+        let stats = node.stats();
+        assert!(stats.replica.puts > 0 && stats.port.messages > 0 && stats.store.keys == KEYS, "{stats:?}");
+        assert_eq!(stats.replica.garbled, 0);
+        node.stop().expect("it closes");
+    }
+    // What is acknowledged is on the disks: the cluster starts anew and knows it.
+    drop((client, reader));
+    (0..NODES).for_each(|node| cluster.restart(node));
+    let mut client = cluster.client(2, (2, 2));
+    (0..KEYS).for_each(|i| client.get(i, &key(i)));
+    assert!(finish(&mut client).iter().all(|outcome| read(outcome) == ROUNDS));
+}
+
+#[test]
+fn over_queues_in_memory_a_node_dies_and_returns() {
+    for durability in [Durability::Os, Durability::Synced] {
+        a_node_dies_and_returns(LocalNet::default(), durability);
+    }
+}
+
+#[test]
+fn over_tcp_a_node_dies_and_returns() {
+    for durability in [Durability::Os, Durability::Synced] {
+        let nodes: Vec<_> = (0..NODES).map(|node| Peer(node.into())).collect();
+        let net = TcpNet::loopback(&nodes, Delay::default()).expect("free ports");
+        a_node_dies_and_returns(net, durability);
+    }
+}
+
+#[test]
+fn without_a_quorum_operations_fail_and_say_why() {
+    let mut cluster = Cluster::start(LocalNet::default(), Durability::Os);
+    let mut client = cluster.client(0, (2, 2));
+    client.write(1, b"k", b"v");
+    assert!(finish(&mut client)[0].result.is_ok());
+    cluster.kill(0);
+    cluster.kill(2);
+    client.write(1, b"k", b"w");
+    client.get(2, b"k");
+    for outcome in finish(&mut client) {
+        let error = outcome.result.expect_err("one of three is too few").to_string();
+        assert!(error.contains("2 replicas are needed") && error.contains("unreachable"), "{error}");
+    }
+    let mut alone = cluster.client(1, (1, 1));
+    alone.get(1, b"k");
+    let Ok(KvAnswer::Values(values)) = &finish(&mut alone)[0].result else { panic!("R = 1 is enough") };
+    assert!(values.len() == 1 && (values[0].value == b"v" || values[0].value == b"w"));
+}
+
+#[test]
+fn writers_of_one_key_see_each_other() {
+    let cluster = Cluster::start(LocalNet::default(), Durability::Os);
+    let mut clients: Vec<_> = (0..3).map(|name| cluster.client(name, (2, 2))).collect();
+    for round in 0..50u64 {
+        for (client, name) in clients.iter_mut().zip(0..) {
+            client.write(name, b"race", &value(round * 10 + name));
+        }
+        for client in &mut clients {
+            for outcome in finish(client) {
+                match outcome.result {
+                    Ok(KvAnswer::Written(_)) | Err(KvOpError::ObsoleteVersion { .. }) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+    // One that reads all and writes once leaves one version everywhere.
+    clients[0].write(7, b"race", &value(777));
+    assert!(finish(&mut clients[0])[0].result.is_ok());
+    for (client, name) in clients.iter_mut().zip(0..) {
+        client.get(name, b"race");
+        assert_eq!(read(&finish(client)[0]), 777);
+    }
+}
+
+#[test]
+fn a_node_outside_of_the_ring_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = OsHome::open(folder.path(), Backend::Auto).expect("a free folder");
+    let ring = Arc::new(Ring::even(3, 3).expect("a ring"));
+    let config = NodeConfig { storage: KvConfig::default(), replicas: 3 };
+    let started = KvNode::start(home, &LocalNet::default(), NodeId(3), ring, config);
+    assert!(matches!(started, Err(StartError::NotInRing { node: NodeId(3) })));
+}
