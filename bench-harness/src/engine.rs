@@ -6,7 +6,9 @@
 //!
 //! What a session promises, and the harness checks: per key, an answer is explained by a write that precedes or
 //! overlaps the read (linearizable per key). The harness never has a write in flight together with another operation
-//! on the same key, so an engine may turn an update into a read and a write.
+//! on the same key, so an engine may turn an update into a read and a write. The exception is an increment
+//! ([`OpKind::IncrementProfile`](workloads::OpKind::IncrementProfile)): those of one key overlap each other, and what
+//! gets lost is counted.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -31,6 +33,8 @@ pub enum Answer {
     Deleted(bool),
     /// The value, or that there is none.
     Value(Option<Vec<u8>>),
+    /// Keys with their values, in the order of the keys' bytes: what a scan found.
+    Rows(Vec<(Vec<u8>, Vec<u8>)>),
 }
 
 /// Why an operation failed. A failed write may have happened or not; the model allows for both.
@@ -40,6 +44,13 @@ pub enum OpError {
     /// The engine refused or failed it, for the reason inside.
     #[error("the engine failed the operation: {0}")]
     Engine(#[source] Box<dyn Error + Send + Sync>),
+    /// A read-modify-write gave up because somebody else changed the value first, each time it tried. Nothing was
+    /// written.
+    #[error("given up: the value was changed by others before each of {tries} tries")]
+    Refused {
+        /// How often it was tried.
+        tries: u32,
+    },
 }
 
 impl OpError {
@@ -59,7 +70,9 @@ pub enum Submit {
     Answered(Result<Answer, OpError>),
     /// Back-pressure: submit it again after a poll.
     Full,
-    /// This engine has no such operation. Counted apart; it isn't a failure.
+    /// This engine has no such operation. Counted apart; it isn't a failure. A read-modify-write
+    /// ([`Access::Modify`](workloads::Access::Modify)) that an engine doesn't have is made of a read and a write by the
+    /// driver, with nothing to keep others out in between.
     Unsupported,
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use engine_env::Durability;
 use engine_env::rng::Seed;
-use workloads::{Arrivals, Model, Op, OpKind, Staleness, Workload};
+use workloads::{Arrivals, LostUpdates, Model, Op, OpKind, Staleness, Workload};
 
 use crate::engine::{Engine, EngineError, Place, check_settings};
 use crate::load::{
@@ -28,7 +28,8 @@ use crate::measure::{
     SteadyState, TIMES_MAX, VISIBLE, WINDOW, write_back,
 };
 use crate::report::record::{
-    Consistency, CopiesDurable, Load, LoadKind, Measurement, Percentiles, PhaseCost, Replication,
+    Consistency, CopiesDurable, Load, LoadKind, LostUpdates as LostUpdatesRecord, Measurement, Percentiles,
+    PhaseCost, Replication,
 };
 use crate::stats::summarize;
 
@@ -137,6 +138,8 @@ pub struct RunOutcome {
     pub staleness: Staleness,
     /// How many copies there were and how many had to answer; `None` for one node.
     pub replication: Option<Replication>,
+    /// What became of overlapping increments; `None` if the workload has none. Of all phases, by the reads at the end.
+    pub lost_updates: Option<LostUpdates>,
     /// The engine could not keep up with the offered rate.
     pub saturated: bool,
     /// The driver, not the engine, made the latency.
@@ -240,6 +243,7 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
         troubles.add_troubles_of(&tally);
     }
     tally.add_troubles_of(&troubles);
+    let lost_updates = driver.lost_updates();
     driver.into_session().close().map_err(failed)?;
     drop(dir);
 
@@ -255,6 +259,7 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
         phases,
         staleness,
         replication: plan.engine.replication(&place),
+        lost_updates,
         arriving: plan.arriving,
         warmup_s,
         steady,
@@ -367,6 +372,11 @@ fn driver_limited(
     late || memory_per_s.is_some_and(|memory| achieved_per_s > memory / 2.0)
 }
 
+fn record_of(lost: LostUpdates) -> LostUpdatesRecord {
+    let LostUpdates { keys, acknowledged, failed, surviving, lost, unread } = lost;
+    LostUpdatesRecord { keys, acknowledged, failed, surviving, lost, unread }
+}
+
 /// A stream that counts what was taken from it.
 struct Counted<'a> {
     ops: workloads::Ops<'a>,
@@ -446,6 +456,10 @@ impl RunOutcome {
                 m.tail_events.insert("rolls and merges".to_owned(), self.spent.engine.tail_events);
             }
             m.notes.extend(self.unsteady());
+            if let Some(lost) = self.lost_updates.filter(|_| name == "all") {
+                m.notes.push(lost.to_string());
+            }
+            m.lost_updates = self.lost_updates.map(record_of);
             m.notes.extend(self.tally.error_examples.iter().map(|e| format!("failed: {e}")));
             if self.latency.out_of_range > 0 {
                 m.notes.push(format!("{} times were longer than an hour", self.latency.out_of_range));

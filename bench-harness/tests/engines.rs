@@ -76,6 +76,56 @@ fn every_engine_answers_rightly_at_every_durability() {
     }
 }
 
+/// Clients that read and write back the same members: the store compares versions and loses nothing that it
+/// acknowledged, the log has nothing to compare.
+#[test]
+fn overlapping_increments_are_lost_where_nothing_keeps_them_apart() {
+    let set = [("members".to_owned(), "20".to_owned())].to_vec();
+    let workload = Registry::standard()
+        .open("member-contended", &OpenOptions { set, ..OpenOptions::default() })
+        .expect("it comes with the workbench")
+        .workload;
+    let engines = EngineRegistry::standard();
+    for engine in ["memory", "kv-store", "log"] {
+        for durability in [Durability::Os, Durability::Synced] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let plan = RunPlan {
+                engine: engines.by_name(engine).expect("it is there"),
+                workload: &*workload,
+                durability,
+                settings: &BTreeMap::new(),
+                arriving: Arriving::Closed { clients: 32 },
+                warmup: Duration::ZERO,
+                bound: Bound::operations(6_000),
+                seed: Seed(4),
+                dir: dir.path().join("data"),
+                histograms: None,
+                memory_per_s: None,
+            };
+            let what = format!("{engine} {durability}");
+            let outcome = run_once(plan, &Arc::new(AtomicBool::new(false))).expect(&what);
+            assert_eq!(outcome.tally.all().wrong, 0, "{what}: {:?}", outcome.tally.wrong_examples);
+            let increments = outcome.tally.class(OpKind::IncrementProfile);
+            let lost = outcome.lost_updates.expect("the workload increments");
+            assert_eq!(lost.acknowledged, increments.answered, "{what}");
+            assert_eq!((lost.failed, lost.unread), (0, 0), "{what}: a refused one never happened");
+            assert_eq!(lost.surviving + lost.lost, lost.acknowledged, "{what}");
+            match (engine, durability) {
+                ("log", _) => assert!(lost.lost > 100, "{what}: {lost}"),
+                _ => assert_eq!(lost.lost, 0, "{what}: {lost}"),
+            }
+            let refused = increments.errors;
+            match (engine, durability) {
+                ("kv-store", Durability::Synced) => {
+                    assert!(refused > 0, "{what}: three tries are not always enough");
+                    assert!(outcome.tally.error_examples[0].contains("3 tries"), "{what}");
+                }
+                _ => assert_eq!(refused, 0, "{what}: {:?}", outcome.tally.error_examples),
+            }
+        }
+    }
+}
+
 #[test]
 fn a_setting_that_makes_no_sense_is_named() {
     let workload = Registry::standard().by_name("member-update").expect("it comes with the workbench");

@@ -61,6 +61,7 @@ impl Session for Lying {
     fn submit(&mut self, _token: Token, op: &Op) -> Submit {
         let key = op.key.to_vec();
         Submit::Answered(Ok(match op.access() {
+            Access::Modify | Access::Scan => return Submit::Unsupported,
             Access::Delete => Answer::Deleted(self.values.remove(&key).is_some()),
             Access::Write => {
                 let value = op.value.as_ref().expect("a write has a value").as_bytes().to_vec();

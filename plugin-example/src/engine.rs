@@ -25,11 +25,12 @@ impl Session for Pages {
         let (key, value) = (op.key.to_vec(), op.value.as_ref().map(|v| v.as_bytes().to_vec()));
         Submit::Answered(Ok(match (op.access(), value) {
             (Access::Read, _) => Answer::Value(self.0.get(&key).cloned()),
-            (_, None) => Answer::Deleted(self.0.remove(&key).is_some()),
-            (_, Some(value)) => {
+            (Access::Delete, _) => Answer::Deleted(self.0.remove(&key).is_some()),
+            (Access::Write, Some(value)) => {
                 self.0.insert(key, value);
                 Answer::Written
             }
+            _ => return Submit::Unsupported,
         }))
     }
 }

@@ -3,6 +3,7 @@
 //! Due times are nanoseconds since the start of the run, never decreasing.
 
 use crate::sine_day::SineDay;
+use crate::spike::Spike;
 use engine_env::rng::{Rng, Seed};
 use rand::RngExt;
 use rand_distr::{Distribution, Exp1, StandardNormal};
@@ -24,6 +25,8 @@ pub enum Arrivals {
     Batches(BatchSizes),
     /// Independent of each other, at a rate that swings like a day's.
     Sine(SineDay),
+    /// Independent of each other, with one burst.
+    Spike(Spike),
     /// As a file recorded them.
     Recorded(Recording),
 }
@@ -47,6 +50,7 @@ impl Arrivals {
             Self::Poisson => (Shape::Poisson, 1.0),
             Self::Batches(sizes) => (Shape::Batches { sizes: *sizes, left: 0 }, sizes.mean()),
             Self::Sine(day) => (Shape::Sine(*day), 1.0),
+            Self::Spike(spike) => (Shape::Spike(*spike), 1.0),
             Self::Recorded(recording) => match recording.speed.factor() {
                 None => (Shape::Constant, 1.0),
                 Some(factor) => (Shape::Recorded { recording: recording.clone(), factor, at: 0 }, 1.0),
@@ -61,12 +65,16 @@ impl Arrivals {
         }
     }
 
-    /// The same arrivals for a phase of `length_s` seconds: a [`SineDay`] without a length of its own gets this one.
+    /// The same arrivals for a phase of `length_s` seconds: a [`SineDay`] or [`Spike`] without a length of its own
+    /// gets this one.
     #[must_use]
     pub fn scaled_to(&self, length_s: f64) -> Self {
         match self {
             Self::Sine(day) if day.period_s.is_none() => {
                 Self::Sine(SineDay { period_s: Some(length_s), ..*day })
+            }
+            Self::Spike(spike) if spike.period_s.is_none() => {
+                Self::Spike(Spike { period_s: Some(length_s), ..*spike })
             }
             other => other.clone(),
         }
@@ -90,6 +98,13 @@ impl fmt::Display for Arrivals {
                 write!(f, "batches of {:.1} on average at Poisson instants", sizes.mean())
             }
             Self::Sine(day) => write!(f, "sine day, {:.0} % around the mean", day.amplitude * 100.0),
+            Self::Spike(spike) => write!(
+                f,
+                "one burst at {} times the quiet rate, {:.0} % of the run from {:.0} % on",
+                spike.factor,
+                spike.length * 100.0,
+                spike.start * 100.0
+            ),
             Self::Recorded(recording) => write!(f, "recorded, speed {}", recording.speed),
         }
     }
@@ -225,6 +240,7 @@ enum Shape {
     Poisson,
     Batches { sizes: BatchSizes, left: u32 },
     Sine(SineDay),
+    Spike(Spike),
     Recorded { recording: Recording, factor: f64, at: u64 },
 }
 
@@ -244,6 +260,9 @@ impl Iterator for DueTimes {
             }
             Shape::Sine(day) => {
                 self.now_ns = day.later_ns(self.now_ns, self.gap_ns, self.rng.sample::<f64, _>(Exp1));
+            }
+            Shape::Spike(spike) => {
+                self.now_ns = spike.later_ns(self.now_ns, self.gap_ns, self.rng.sample::<f64, _>(Exp1));
             }
             Shape::Recorded { recording, factor, at } => {
                 let len = recording.due_ns.len() as u64;

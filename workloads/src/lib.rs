@@ -7,6 +7,7 @@
 //! Nothing here waits, reads a clock or starts a thread: the same seed gives the same stream.
 
 mod arrivals;
+mod counted;
 mod error;
 pub mod keys;
 mod member;
@@ -16,6 +17,7 @@ mod registry;
 mod rescheduled;
 mod sine_day;
 mod source;
+mod spike;
 mod text;
 mod trace;
 mod values;
@@ -25,11 +27,13 @@ pub use arrivals::{Arrivals, BatchSizes, DueTimes, Recording, Speed, UnknownSpee
 pub use engine_env::rng::Seed;
 pub use error::{InputError, WorkloadError};
 pub use model::{
-    Expected, Freshness, Got, Model, Promise, ReadHandle, Staleness, Why, WriteHandle, WrongAnswer,
+    Expected, Freshness, Got, IncrementHandle, LostUpdates, Model, Promise, ReadHandle, Staleness, Why,
+    WriteHandle, WrongAnswer,
 };
 pub use op::{Access, Key, Op, OpKind};
 pub use registry::{Format, OpenOptions, Opened, Registry, UnknownFormatName};
 pub use rescheduled::Rescheduled;
 pub use sine_day::SineDay;
+pub use spike::Spike;
 pub use values::{Fingerprint, HEADER_LEN, Label, StreamTag, Value, ValueFault, check, read_label};
 pub use workload::{Ops, Parameter, Workload};

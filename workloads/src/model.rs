@@ -19,11 +19,14 @@
 //! own until a later write or read settles it: with the weaker promises that is every key that was written and
 //! not read since. Values are known by their 64-bit fingerprint.
 
+mod increments;
 mod promise;
 mod wrong_answer;
 
-use crate::op::{Access, Op};
+use crate::op::Op;
 use crate::values::{Fingerprint, Label, StreamTag, ValueFault, read_label};
+use increments::Increments;
+pub use increments::{IncrementHandle, LostUpdates};
 pub use promise::{Freshness, Promise, Staleness};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -149,6 +152,7 @@ pub struct Model {
     newest: Vec<(u32, u32)>,
     unjudged: u64,
     staleness: Staleness,
+    increments: Increments,
 }
 
 impl Model {
@@ -170,6 +174,7 @@ impl Model {
             newest: Vec::new(),
             unjudged: 0,
             staleness: Staleness::default(),
+            increments: Increments::default(),
         }
     }
 
@@ -196,7 +201,7 @@ impl Model {
 
     /// A write or delete is about to be submitted.
     pub fn write_begins(&mut self, op: &Op) -> WriteHandle {
-        debug_assert_ne!(op.access(), Access::Read, "a read is told by read_begins");
+        debug_assert!(op.access().changes(), "a read is told by read_begins");
         let begin = self.tick();
         let content = Content::of(op);
         self.note_version(content);
@@ -240,6 +245,29 @@ impl Model {
         self.settle(handle.key_index, handle.busy);
     }
 
+    /// An [increment](crate::OpKind::IncrementProfile) is about to be submitted. From now on its key is a counted one.
+    pub fn increment_begins(&mut self, op: &Op) -> IncrementHandle {
+        self.note_version(Content::of(op));
+        self.increments.begins(op.key_index)
+    }
+
+    /// An increment ended: acknowledged, or failed in a way that leaves open whether it took effect.
+    pub fn increment_ends(&mut self, handle: IncrementHandle, acknowledged: bool) {
+        self.increments.ends(handle, acknowledged);
+    }
+
+    /// An increment was refused before it was attempted, or for good without taking effect.
+    pub fn increment_withdrawn(&mut self, handle: IncrementHandle) {
+        self.increments.withdrawn(handle);
+    }
+
+    /// What became of the increments so far; `None` if there were none. Exact once every counted key was read with
+    /// nothing in flight.
+    #[must_use]
+    pub fn lost_updates(&self) -> Option<LostUpdates> {
+        self.increments.lost()
+    }
+
     /// A read is about to be submitted.
     pub fn read_begins(&mut self, key_index: u32) -> ReadHandle {
         let begin = self.tick();
@@ -260,6 +288,11 @@ impl Model {
         let busy = &mut self.busy[handle.busy as usize];
         busy.in_flight -= 1;
         forget_read(&mut busy.reads, handle.begin);
+        if self.increments.counts(handle.key_index) {
+            self.settle(handle.key_index, handle.busy);
+            let may_miss = self.promise.allows_stale();
+            return self.increments.judge(handle.key_index, answer, may_miss).map(|()| Freshness::Fresh);
+        }
         let explains = |c: &&mut Candidate| c.content.fingerprint == fingerprint && c.replaced > handle.begin;
         let mut explaining = busy.candidates.iter_mut().filter(explains);
         let verdict = match (explaining.next(), explaining.next()) {
@@ -307,6 +340,36 @@ impl Model {
         }
         self.settle(handle.key_index, handle.busy);
         verdict
+    }
+
+    /// Judges the rows of a scan: in order from its start, no more than asked for, each value whole and written by
+    /// somebody. Which keys have to be there is not judged.
+    ///
+    /// # Errors
+    /// [`WrongAnswer`] for the first row that is wrong.
+    pub fn judge_rows(&self, scan: &Op, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<(), WrongAnswer> {
+        let wrong = |bytes: &[u8], why| {
+            let (fingerprint, label) = (Fingerprint::of(bytes).get(), read_label(bytes).ok());
+            let got = Got::Value { bytes: bytes.len(), fingerprint, label };
+            Err(WrongAnswer { key_index: scan.key_index, expected: Vec::new(), got, why })
+        };
+        if let Some((_, value)) = rows.get(scan.rows_max as usize) {
+            return wrong(value, Why::TooManyRows);
+        }
+        let mut least = scan.key.as_bytes();
+        for (at, (key, value)) in rows.iter().enumerate() {
+            if key.as_slice() < least || (at > 0 && key == least) {
+                return wrong(value, Why::OutOfOrder);
+            }
+            least = key;
+            match read_label(value) {
+                Ok(label) if !self.is_written(label) => return wrong(value, Why::NeverWritten),
+                // Short and recorded values have no header; what begins with one must be whole.
+                Ok(_) | Err(ValueFault::NoHeader { .. }) => {}
+                Err(fault) => return wrong(value, Why::Damaged { fault }),
+            }
+        }
+        Ok(())
     }
 
     /// A read ended without an answer (an error, or it was refused).

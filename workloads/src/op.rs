@@ -3,7 +3,8 @@
 //! Invariant: `key_index` and `key` name the same key for the whole run; the index is dense, so that the
 //! [`Model`](crate::Model) can keep its state in an array.
 
-use crate::values::Value;
+use crate::counted;
+use crate::values::{Value, ValueFault};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
@@ -24,14 +25,39 @@ pub enum OpKind {
     Put,
     /// A plain delete of a key.
     Delete,
+    /// Somebody changes a member's profile while others do: it is read, a count in it goes up by one, and all of it
+    /// is written back. Increments of one key overlap each other; those that another one overwrote are counted.
+    IncrementProfile,
+    /// A member's feed is shown.
+    ReadFeed,
+    /// A post arrives in the feed of one follower.
+    UpdateFeed,
+    /// A key that was not there is written.
+    Insert,
+    /// A key is read, and a whole new value is written to it.
+    ReadModifyWrite,
+    /// Keys from a start on are read in their order.
+    Scan,
 }
 
 impl OpKind {
     /// Every kind, in the order in which reports list them.
-    pub const ALL: [Self; 6] =
-        [Self::ReadProfile, Self::UpdateProfile, Self::DeleteProfile, Self::Get, Self::Put, Self::Delete];
+    pub const ALL: [Self; 12] = [
+        Self::ReadProfile,
+        Self::UpdateProfile,
+        Self::IncrementProfile,
+        Self::DeleteProfile,
+        Self::ReadFeed,
+        Self::UpdateFeed,
+        Self::Get,
+        Self::Put,
+        Self::Insert,
+        Self::ReadModifyWrite,
+        Self::Scan,
+        Self::Delete,
+    ];
 
-    /// The name in reports and file names: `read-profile`, `update-profile`, `delete-profile`, `get`, `put`, `delete`.
+    /// The name in reports and file names: `read-profile`, `put`, `read-modify-write`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -41,6 +67,12 @@ impl OpKind {
             Self::Get => "get",
             Self::Put => "put",
             Self::Delete => "delete",
+            Self::IncrementProfile => "increment-profile",
+            Self::ReadFeed => "read-feed",
+            Self::UpdateFeed => "update-feed",
+            Self::Insert => "insert",
+            Self::ReadModifyWrite => "read-modify-write",
+            Self::Scan => "scan",
         }
     }
 
@@ -48,9 +80,11 @@ impl OpKind {
     #[must_use]
     pub fn access(self) -> Access {
         match self {
-            Self::ReadProfile | Self::Get => Access::Read,
-            Self::UpdateProfile | Self::Put => Access::Write,
+            Self::ReadProfile | Self::ReadFeed | Self::Get => Access::Read,
+            Self::UpdateProfile | Self::UpdateFeed | Self::Put | Self::Insert => Access::Write,
             Self::DeleteProfile | Self::Delete => Access::Delete,
+            Self::IncrementProfile | Self::ReadModifyWrite => Access::Modify,
+            Self::Scan => Access::Scan,
         }
     }
 }
@@ -70,6 +104,19 @@ pub enum Access {
     Write,
     /// Removes the key.
     Delete,
+    /// Reads the value and writes the one that [`Op::modified`] makes of it. An engine that has no such operation
+    /// says so, and the driver reads and writes by itself, with nothing to keep others out in between.
+    Modify,
+    /// Asks for the values of the key and of those that follow it in the order of their bytes.
+    Scan,
+}
+
+impl Access {
+    /// Whether it changes what is stored.
+    #[must_use]
+    pub fn changes(self) -> bool {
+        matches!(self, Self::Write | Self::Delete | Self::Modify)
+    }
 }
 
 /// An operation, ready to be submitted.
@@ -81,23 +128,53 @@ pub struct Op {
     pub key_index: u32,
     /// The key's bytes.
     pub key: Key,
-    /// The value to write: `Some` exactly when the access is [`Access::Write`].
+    /// The value to write: `Some` exactly when the access is [`Access::Write`] or [`Access::Modify`]; the latter
+    /// writes what [`modified`](Op::modified) makes of it.
     pub value: Option<Value>,
+    /// How many keys a [`Access::Scan`] asks for at most; 0 otherwise.
+    pub rows_max: u32,
 }
 
 impl Op {
     /// An operation without a value: a read or a delete.
     #[must_use]
     pub fn without_value(kind: OpKind, key_index: u32, key: Key) -> Self {
-        debug_assert_ne!(kind.access(), Access::Write, "a write carries a value");
-        Self { kind, key_index, key, value: None }
+        debug_assert!(matches!(kind.access(), Access::Read | Access::Delete), "a write carries a value");
+        Self { kind, key_index, key, value: None, rows_max: 0 }
     }
 
     /// An operation that writes `value`.
     #[must_use]
     pub fn with_value(kind: OpKind, key_index: u32, key: Key, value: Value) -> Self {
-        debug_assert_eq!(kind.access(), Access::Write, "only a write carries a value");
-        Self { kind, key_index, key, value: Some(value) }
+        debug_assert!(
+            matches!(kind.access(), Access::Write | Access::Modify),
+            "only what writes carries a value"
+        );
+        Self { kind, key_index, key, value: Some(value), rows_max: 0 }
+    }
+
+    /// A read of `rows_max` keys from `key` on.
+    #[must_use]
+    pub fn scan(key_index: u32, key: impl Into<Key>, rows_max: u32) -> Self {
+        Self { kind: OpKind::Scan, key_index, key: key.into(), value: None, rows_max }
+    }
+
+    /// What a [`Access::Modify`] writes when it has read `old`.
+    ///
+    /// # Errors
+    /// `old` is not a value that the operation can change: damaged, or of another kind.
+    ///
+    /// # Panics
+    /// If the operation carries no value.
+    pub fn modified(&self, old: Option<&[u8]>) -> Result<Value, ValueFault> {
+        let new = self.value.as_ref().expect("an operation that modifies carries a value");
+        match self.kind {
+            OpKind::IncrementProfile => {
+                let count = old.map_or(Ok(0), counted::count)?;
+                Ok(counted::with_count(new, count + 1))
+            }
+            _ => Ok(new.clone()),
+        }
     }
 
     /// A plain read.
@@ -232,6 +309,7 @@ impl fmt::Debug for Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::values::{Label, StreamTag};
     use std::collections::HashSet;
 
     #[test]
@@ -252,5 +330,25 @@ mod tests {
         assert_eq!(Op::get(0, "k").access(), Access::Read);
         assert_eq!(Op::delete(0, "k").access(), Access::Delete);
         assert_eq!(Op::put(0, "k", Value::recorded(vec![1])).access(), Access::Write);
+        assert_eq!(Op::scan(0, "k", 3).access(), Access::Scan);
+        let changing = OpKind::ALL.iter().filter(|kind| kind.access().changes()).count();
+        assert_eq!(changing, 8);
+    }
+
+    #[test]
+    fn an_increment_goes_on_from_what_was_read_and_a_rewrite_does_not() {
+        let template =
+            |version| counted::template(Label { key_index: 3, stream: StreamTag(1), version }, 400);
+        let increment = |version| Op::with_value(OpKind::IncrementProfile, 3, "k".into(), template(version));
+        let first = increment(1).modified(None).expect("nothing was there");
+        let second = increment(2).modified(Some(first.as_bytes())).expect("a counted value");
+        assert_eq!(counted::count(second.as_bytes()), Ok(2));
+        assert_eq!(second.label().map(|label| label.version), Some(2));
+        let mut damaged = second.into_bytes();
+        damaged[50] ^= 1;
+        assert!(matches!(increment(3).modified(Some(&damaged)), Err(ValueFault::BadChecksum { .. })));
+        assert!(increment(3).modified(Some(b"short")).is_err());
+        let rewrite = Op::with_value(OpKind::ReadModifyWrite, 3, "k".into(), template(4));
+        assert_eq!(rewrite.modified(Some(b"anything")).ok(), rewrite.value);
     }
 }

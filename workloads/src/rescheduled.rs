@@ -40,6 +40,10 @@ impl Workload for Rescheduled {
         &self.about
     }
 
+    fn story(&self) -> &str {
+        self.workload.story()
+    }
+
     fn records(&self) -> u64 {
         self.workload.records()
     }

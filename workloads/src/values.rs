@@ -217,6 +217,12 @@ pub enum ValueFault {
         /// The version asked for.
         expected: u64,
     },
+    /// A whole value, but too short to hold a count.
+    #[error("the value ({found} bytes) is too short to hold a count")]
+    NoCount {
+        /// Length of what was found, in bytes.
+        found: usize,
+    },
     /// A value under 32 bytes that differs from the one derived from (stream, key, version).
     #[error("the short value ({found} bytes) is not the one derived for key {key_index}, version {version}")]
     NotDerived {

@@ -43,6 +43,11 @@ pub trait Workload: Send + Sync {
     /// One line on what it imitates.
     fn about(&self) -> &str;
 
+    /// What it imitates and what to look for, in a few plain sentences; nothing by default.
+    fn story(&self) -> &str {
+        ""
+    }
+
     /// Keys that exist before the run.
     fn records(&self) -> u64;
 

@@ -52,6 +52,7 @@ pub(super) fn describe(args: &DescribeArgs, workbench: &Workbench) -> Result<(),
         let json = serde_json::json!({
             "name": workload.name(),
             "about": workload.about(),
+            "story": workload.story(),
             "records": workload.records(),
             "arrivals": workload.arrivals().to_string(),
             "operations_looked_at": seen,
@@ -68,6 +69,9 @@ pub(super) fn describe(args: &DescribeArgs, workbench: &Workbench) -> Result<(),
         return Ok(());
     }
     let _ = writeln!(out, "{}: {}", workload.name(), workload.about());
+    if !workload.story().is_empty() {
+        let _ = writeln!(out, "\n{}\n", workload.story().trim());
+    }
     let _ = writeln!(out, "keys before the run: {}", workload.records());
     let _ = writeln!(out, "arrivals: {}", workload.arrivals());
     let mix: Vec<String> =

@@ -183,6 +183,9 @@ pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> 
         let _ = writeln!(out, "{json}");
     } else {
         let _ = out.write_all(table(&measurements).as_bytes());
+        if let Some(lost) = outcome.lost_updates {
+            let _ = writeln!(out, "{lost}");
+        }
         if let Some(why) = measurements.first().and_then(|m| m.noisy.as_ref()) {
             let _ = writeln!(out, "noisy: {why}");
         }

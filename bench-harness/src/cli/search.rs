@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use workloads::{Arrivals, BatchSizes, Rescheduled, SineDay, Workload};
+use workloads::{Arrivals, BatchSizes, Rescheduled, SineDay, Spike, Workload};
 
 use super::run::RunArgs;
 use super::{Failure, stop_on_ctrl_c, text};
@@ -46,6 +46,8 @@ pub(super) enum ArrivalShape {
     Batches,
     /// Independent, at a rate that swings by 30 % as over a day; the day is as long as the run
     Sine,
+    /// Independent, with one burst: ten times the quiet rate for a fifth of the run
+    Spike,
 }
 
 impl ArrivalShape {
@@ -55,9 +57,12 @@ impl ArrivalShape {
             (Self::Constant, _) => Arrivals::Constant,
             (Self::Poisson, _) => Arrivals::Poisson,
             // A workload that knows the shape keeps its own sizes or amplitude.
-            (Self::Batches, own @ Arrivals::Batches(_)) | (Self::Sine, own @ Arrivals::Sine(_)) => own,
+            (Self::Batches, own @ Arrivals::Batches(_))
+            | (Self::Sine, own @ Arrivals::Sine(_))
+            | (Self::Spike, own @ Arrivals::Spike(_)) => own,
             (Self::Batches, _) => Arrivals::Batches(BatchSizes::MEMBER_COMMITS),
             (Self::Sine, _) => Arrivals::Sine(SineDay::DEFAULT),
+            (Self::Spike, _) => Arrivals::Spike(Spike::DEFAULT),
         };
         Arc::new(Rescheduled::new(workload, arrivals))
     }

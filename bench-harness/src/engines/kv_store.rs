@@ -1,9 +1,10 @@
 //! [`KvStoreEngine`]: one node of the key-value store.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use engine_env::{CompletionQueue, Durability, OsHome, Wait, clock};
-use kv_engine::{KvConfig, KvDone, KvStore, Storage as _, VectorClock, Versioned, resolve_by_time};
+use kv_engine::{KvConfig, KvDone, KvStore, PutError, Storage as _, VectorClock, Versioned, resolve_by_time};
 use workloads::{Access, Op};
 
 use super::io::{io_backend, io_setting};
@@ -26,7 +27,9 @@ impl Engine for KvStoreEngine {
     fn about(&self) -> &'static str {
         "One node of the key-value store (Voldemort's versions over append-only segments with a key directory in \
          memory). An update looks the key's version up in memory, counts its vector clock up and puts the whole \
-         value; with synced durability, puts that wait at the same time go to the disk together. A read finds the \
+         value; with synced durability, puts that wait at the same time go to the disk together. A read-modify-write \
+         puts the successor of the version that it read, and is tried again, three times in all, if somebody else \
+         was faster. A read finds the \
          position in memory and reads the value from its segment. A delete writes a tombstone."
     }
 
@@ -73,6 +76,8 @@ impl Engine for KvStoreEngine {
             queue: Arc::new(CompletionQueue::new()),
             done: Vec::new(),
             deletes: Vec::new(),
+            modifying: HashMap::new(),
+            refused: Vec::new(),
         }))
     }
 }
@@ -85,7 +90,15 @@ struct KvSession {
     done: Vec<KvDone>,
     /// By token: whether the operation in flight is a delete.
     deletes: Vec<bool>,
+    /// By token: a read-modify-write in flight, and which try it is.
+    modifying: HashMap<u64, (Op, u32)>,
+    /// Those whose value somebody else changed first. Whoever that was is in flight, so its completion wakes the
+    /// next poll, which tries again.
+    refused: Vec<(Token, Op, u32)>,
 }
+
+/// How often a read-modify-write is tried: Voldemort's `applyUpdate` has the same default.
+const TRIES_MAX: u32 = 3;
 
 impl KvSession {
     fn put(&mut self, token: Token, key: &[u8], value: &[u8]) -> Result<Option<Answer>, OpError> {
@@ -100,6 +113,56 @@ impl KvSession {
             self.store.put(key, &value).map_err(OpError::engine)?;
             Ok(Some(Answer::Written))
         }
+    }
+
+    /// Reads value and version, and puts what is made of the value as that version's successor: if somebody else
+    /// was faster, the put is refused, and all of it is tried again.
+    fn modify(&mut self, token: Token, op: &Op, tries: u32) -> Result<Option<Answer>, OpError> {
+        let versions = self.store.get(&op.key).map_err(OpError::engine)?;
+        let now_ms = clock::wall_ms();
+        let clocks = versions.iter().map(|v| v.clock.clone());
+        let mut clock = clocks.reduce(|a, b| a.merge(&b, now_ms)).unwrap_or_else(|| VectorClock::empty(0));
+        clock.increment(NODE, now_ms).map_err(OpError::engine)?;
+        let old = resolve_by_time(versions, now_ms);
+        let new = op.modified(old.as_ref().map(|v| v.value.as_slice())).map_err(OpError::engine)?;
+        let value = Versioned::new(clock, new.as_bytes());
+        let put = if self.waits {
+            self.store.put_async(&op.key, &value, token.0, &self.queue)
+        } else {
+            self.store.put(&op.key, &value)
+        };
+        match put {
+            Ok(()) if self.waits => {
+                self.remember(token, false);
+                self.modifying.insert(token.0, (op.clone(), tries));
+                Ok(None)
+            }
+            Ok(()) => Ok(Some(Answer::Written)),
+            Err(PutError::ObsoleteVersion { .. }) => self.refuse(token, op.clone(), tries),
+            Err(error) => Err(OpError::engine(error)),
+        }
+    }
+
+    fn refuse(&mut self, token: Token, op: Op, tries: u32) -> Result<Option<Answer>, OpError> {
+        if tries >= TRIES_MAX {
+            return Err(OpError::Refused { tries });
+        }
+        self.refused.push((token, op, tries));
+        Ok(None)
+    }
+
+    fn complete(&mut self, done: KvDone) -> Option<Completion> {
+        let token = Token(done.token);
+        let modifying = if self.modifying.is_empty() { None } else { self.modifying.remove(&done.token) };
+        let result = match (done.result, modifying) {
+            (Ok(()), _) if self.deletes[done.token as usize] => Ok(Answer::Deleted(done.removed)),
+            (Ok(()), _) => Ok(Answer::Written),
+            (Err(PutError::ObsoleteVersion { .. }), Some((op, tries))) => {
+                self.refuse(token, op, tries).transpose()?
+            }
+            (Err(error), _) => Err(OpError::engine(error)),
+        };
+        Some(Completion { token, result })
     }
 
     fn delete(&mut self, token: Token, key: &[u8]) -> Result<Option<Answer>, OpError> {
@@ -144,21 +207,22 @@ impl Session for KvSession {
             (Access::Read, _) => self.get(&op.key).map(Some),
             (Access::Delete, _) => self.delete(token, &op.key),
             (Access::Write, Some(value)) => self.put(token, &op.key, value.as_bytes()),
-            (Access::Write, None) => return Submit::Unsupported,
+            (Access::Modify, _) => self.modify(token, op, 1),
+            (Access::Write, None) | (Access::Scan, _) => return Submit::Unsupported,
         };
         answer.transpose().map_or(Submit::Accepted, Submit::Answered)
     }
 
     fn poll(&mut self, wait: Wait, out: &mut Vec<Completion>) {
         self.queue.drain(wait, &mut self.done);
-        out.extend(self.done.drain(..).map(|done| Completion {
-            token: Token(done.token),
-            result: match done.result {
-                Ok(()) if self.deletes[done.token as usize] => Ok(Answer::Deleted(done.removed)),
-                Ok(()) => Ok(Answer::Written),
-                Err(error) => Err(OpError::engine(error)),
-            },
-        }));
+        let mut done = std::mem::take(&mut self.done);
+        out.extend(done.drain(..).filter_map(|done| self.complete(done)));
+        self.done = done;
+        for (token, op, tries) in std::mem::take(&mut self.refused) {
+            if let Some(result) = self.modify(token, &op, tries + 1).transpose() {
+                out.push(Completion { token, result });
+            }
+        }
     }
 
     fn stats(&self) -> EngineStats {

@@ -257,6 +257,8 @@ impl Session for LogSession {
                 }
             }
             Access::Write if op.value.is_none() => Submit::Unsupported,
+            // A log has nothing to compare a write with: whoever changes a value reads it and appends the new one.
+            Access::Modify | Access::Scan => Submit::Unsupported,
             Access::Write | Access::Delete => match self.write(token, op) {
                 Ok(()) => Submit::Accepted,
                 Err(error) => Submit::Answered(Err(error)),

@@ -40,6 +40,7 @@ impl Session for MemorySession {
         Submit::Answered(Ok(match op.kind.access() {
             Access::Read => Answer::Value(self.values.get(key).cloned()),
             Access::Delete => Answer::Deleted(self.values.remove(key).is_some()),
+            Access::Modify | Access::Scan => return Submit::Unsupported,
             Access::Write => {
                 let Some(value) = &op.value else { return Submit::Unsupported };
                 match self.values.get_mut(key) {

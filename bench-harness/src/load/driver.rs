@@ -3,6 +3,8 @@
 //! Invariants:
 //! * Every answer is judged by the model before it counts.
 //! * `due <= start <= done`. An operation that waits for its key or for a full engine keeps its due time.
+//! * A read-modify-write that the engine doesn't have is a read and then a write, under one token and one latency.
+//!   Its answer counts when the write has ended.
 //! * The driver's lateness is the time between the moment it could have handed an operation over and the moment it
 //!   did: time spent inside the engine isn't the driver's, waiting for a timer is.
 
@@ -12,7 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine_env::Wait;
-use workloads::{Access, Model, Op, OpKind, ReadHandle, Staleness, WriteHandle};
+use workloads::{
+    Access, IncrementHandle, LostUpdates, Model, Op, OpKind, ReadHandle, Staleness, WriteHandle,
+};
 
 use super::clock::Clock;
 use super::key_order::KeyOrder;
@@ -105,6 +109,8 @@ fn index_of(kind: OpKind) -> usize {
 enum Begun {
     Read(ReadHandle),
     Write(WriteHandle),
+    Increment(IncrementHandle),
+    Scan,
 }
 
 #[derive(Debug)]
@@ -113,6 +119,33 @@ struct Pending {
     due_ns: u64,
     /// Not held back by anything: its lateness is the driver's.
     straight: bool,
+    /// The part that the engine is asked for, where it isn't `op` as a whole.
+    part: Option<Part>,
+}
+
+/// A read-modify-write, taken apart for an engine that doesn't have it.
+#[derive(Debug)]
+struct Part {
+    op: Op,
+    /// When its read was handed over; `None` before that.
+    start_ns: Option<u64>,
+}
+
+impl Pending {
+    /// What the engine is asked for.
+    fn asked(&self) -> &Op {
+        self.part.as_ref().map_or(&self.op, |part| &part.op)
+    }
+
+    fn take_apart(&mut self) {
+        let op = Op::without_value(OpKind::Get, self.op.key_index, self.op.key.clone());
+        self.part = Some(Part { op, start_ns: None });
+    }
+}
+
+/// Whether nothing else may be in flight on the operation's key. Increments are asked for because they overlap.
+fn is_exclusive(op: &Op) -> bool {
+    op.access().changes() && op.kind != OpKind::IncrementProfile
 }
 
 #[derive(Debug)]
@@ -151,6 +184,8 @@ pub struct Driver<'a, C> {
     /// Present where the engine has a subscriber.
     sightings: Option<Sightings>,
     visible: Vec<Visible>,
+    /// Whether the engine has said that it has no read-modify-write.
+    takes_apart: bool,
     stop: Arc<AtomicBool>,
 }
 
@@ -183,6 +218,7 @@ impl<'a, C: Clock> Driver<'a, C> {
             tally: Tally::default(),
             sightings,
             visible: Vec::new(),
+            takes_apart: false,
             stop,
         }
     }
@@ -218,6 +254,12 @@ impl<'a, C: Clock> Driver<'a, C> {
     #[must_use]
     pub fn staleness(&self) -> Staleness {
         self.model.staleness()
+    }
+
+    /// What became of the increments; `None` if there were none. Exact after reads of all their keys.
+    #[must_use]
+    pub fn lost_updates(&self) -> Option<LostUpdates> {
+        self.model.lost_updates()
     }
 
     /// Gives the engine back.
@@ -261,9 +303,12 @@ impl<'a, C: Clock> Driver<'a, C> {
 
     /// Takes an operation that is due, and hands over whatever can be.
     pub(super) fn offer(&mut self, op: Op, due_ns: u64) {
-        let (key, writes) = (op.key_index, op.access() != Access::Read);
-        let pending = Pending { op, due_ns, straight: self.ready.is_empty() };
-        match self.order.enter(key, writes, pending) {
+        let (key, exclusive) = (op.key_index, is_exclusive(&op));
+        let mut pending = Pending { op, due_ns, straight: self.ready.is_empty(), part: None };
+        if self.takes_apart && pending.op.access() == Access::Modify {
+            pending.take_apart();
+        }
+        match self.order.enter(key, exclusive, pending) {
             Some(pending) => self.ready.push_back(pending),
             None => return,
         }
@@ -277,10 +322,7 @@ impl<'a, C: Clock> Driver<'a, C> {
             if self.model.promise().allows_stale() {
                 self.model.advance_to(self.clock.now_ns());
             }
-            let begun = match pending.op.access() {
-                Access::Read => Begun::Read(self.model.read_begins(pending.op.key_index)),
-                Access::Write | Access::Delete => Begun::Write(self.model.write_begins(&pending.op)),
-            };
+            let begun = self.begin(&pending);
             let start_ns = self.clock.now_ns();
             if std::mem::take(&mut pending.straight)
                 && let Some(recorder) = &mut self.recorder
@@ -292,14 +334,21 @@ impl<'a, C: Clock> Driver<'a, C> {
                 self.slots.push(None);
                 u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 operations in flight")
             });
-            let submitted = self.session.submit(Token(u64::from(slot)), &pending.op);
+            let submitted = self.session.submit(Token(u64::from(slot)), pending.asked());
             let now_ns = self.clock.now_ns();
             self.engine_returned_ns = now_ns;
-            if let (Some(sightings), Some(value), Submit::Accepted | Submit::Answered(_)) =
-                (&mut self.sightings, &pending.op.value, &submitted)
+            let asked = pending.asked();
+            // What an increment writes is made of what it reads: the engine alone knows it.
+            let increments = asked.kind == OpKind::IncrementProfile;
+            if let (Some(sightings), Some(value), false, Submit::Accepted | Submit::Answered(_)) =
+                (&mut self.sightings, &asked.value, increments, &submitted)
             {
-                sightings.expect(value.fingerprint(), pending.op.key_index, pending.due_ns, start_ns);
+                sightings.expect(value.fingerprint(), asked.key_index, pending.due_ns, start_ns);
             }
+            let start_ns = match &mut pending.part {
+                Some(part) => *part.start_ns.get_or_insert(start_ns),
+                None => start_ns,
+            };
             match submitted {
                 Submit::Accepted => {
                     self.slots[slot as usize] = Some(InFlight { pending, begun, start_ns });
@@ -307,6 +356,12 @@ impl<'a, C: Clock> Driver<'a, C> {
                     continue;
                 }
                 Submit::Answered(result) => self.end(pending, begun, start_ns, now_ns, result),
+                Submit::Unsupported if pending.asked().access() == Access::Modify => {
+                    self.withdraw(begun);
+                    self.takes_apart = true;
+                    pending.take_apart();
+                    self.ready.push_front(pending);
+                }
                 Submit::Full => {
                     self.withdraw(begun);
                     self.ready.push_front(pending);
@@ -320,6 +375,19 @@ impl<'a, C: Clock> Driver<'a, C> {
                 }
             }
             self.free_slots.push(slot);
+        }
+    }
+
+    /// Tells the model what is about to be asked.
+    fn begin(&mut self, pending: &Pending) -> Begun {
+        let asked = pending.asked();
+        // The write of an increment that was taken apart is still that increment.
+        let increments = pending.op.kind == OpKind::IncrementProfile && asked.access().changes();
+        match asked.access() {
+            _ if increments => Begun::Increment(self.model.increment_begins(asked)),
+            Access::Read => Begun::Read(self.model.read_begins(asked.key_index)),
+            Access::Write | Access::Delete | Access::Modify => Begun::Write(self.model.write_begins(asked)),
+            Access::Scan => Begun::Scan,
         }
     }
 
@@ -419,39 +487,100 @@ impl<'a, C: Clock> Driver<'a, C> {
         match begun {
             Begun::Write(handle) => self.model.write_withdrawn(handle),
             Begun::Read(handle) => self.model.read_fails(handle),
+            Begun::Increment(handle) => self.model.increment_withdrawn(handle),
+            Begun::Scan => {}
         }
     }
 
     fn end(
         &mut self,
-        pending: Pending,
+        mut pending: Pending,
         begun: Begun,
         start_ns: u64,
         done_ns: u64,
         result: Result<Answer, OpError>,
     ) {
-        let Pending { op, due_ns, .. } = pending;
         self.last_done_ns = done_ns;
         self.model.advance_to(done_ns);
-        let wrong = match (begun, &result) {
+        let wrong = self.judge(&pending, begun, &result);
+        if let (Some(part), None, Ok(Answer::Value(value))) = (&mut pending.part, &wrong, &result) {
+            // The read that a write follows. It was judged, so what was read is whole.
+            match pending.op.modified(value.as_deref()) {
+                Ok(value) => {
+                    part.op =
+                        Op::with_value(OpKind::Put, pending.op.key_index, pending.op.key.clone(), value);
+                    self.ready.push_back(pending);
+                    return;
+                }
+                Err(fault) => {
+                    self.count(pending, start_ns, done_ns, Err(OpError::engine(fault)), wrong);
+                    return;
+                }
+            }
+        }
+        self.count(pending, start_ns, done_ns, result, wrong);
+    }
+
+    /// Tells the model how what was asked ended; gives what is wrong with the answer.
+    fn judge(&mut self, pending: &Pending, begun: Begun, result: &Result<Answer, OpError>) -> Option<String> {
+        let op = &pending.op;
+        let strange = || {
+            let answer = result.as_ref().ok()?;
+            Some(format!("a {} was answered with {answer:?}", op.kind))
+        };
+        match (begun, result) {
             (Begun::Write(handle), Ok(Answer::Written | Answer::Deleted(_))) => {
                 self.model.write_ends(handle, true);
-                self.count_acknowledged(&op);
+                self.count_acknowledged(op);
                 None
             }
-            (Begun::Write(handle), other) => {
+            (Begun::Write(handle), Err(OpError::Refused { .. })) => {
+                self.model.write_withdrawn(handle);
+                None
+            }
+            (Begun::Write(handle), _) => {
                 self.model.write_ends(handle, false);
-                other.as_ref().ok().map(|answer| format!("a {} was answered with {answer:?}", op.kind))
+                strange()
+            }
+            (Begun::Increment(handle), Ok(Answer::Written)) => {
+                self.model.increment_ends(handle, true);
+                self.count_acknowledged(op);
+                None
+            }
+            (Begun::Increment(handle), Err(OpError::Refused { .. })) => {
+                self.model.increment_withdrawn(handle);
+                None
+            }
+            (Begun::Increment(handle), _) => {
+                self.model.increment_ends(handle, false);
+                strange()
             }
             (Begun::Read(handle), Ok(Answer::Value(value))) => {
                 self.tally.verified += 1;
                 self.model.read_ends(handle, value.as_deref()).err().map(|wrong| wrong.to_string())
             }
-            (Begun::Read(handle), other) => {
+            (Begun::Read(handle), _) => {
                 self.model.read_fails(handle);
-                other.as_ref().ok().map(|answer| format!("a {} was answered with {answer:?}", op.kind))
+                strange()
             }
-        };
+            (Begun::Scan, Ok(Answer::Rows(rows))) => {
+                self.tally.verified += 1;
+                self.model.judge_rows(op, rows).err().map(|wrong| wrong.to_string())
+            }
+            (Begun::Scan, _) => strange(),
+        }
+    }
+
+    /// Counts an operation that has ended, and lets its key go.
+    fn count(
+        &mut self,
+        pending: Pending,
+        start_ns: u64,
+        done_ns: u64,
+        result: Result<Answer, OpError>,
+        wrong: Option<String>,
+    ) {
+        let Pending { op, due_ns, .. } = pending;
         let class = self.tally.of(op.kind);
         match &result {
             Ok(_) => class.answered += 1,
@@ -479,7 +608,7 @@ impl<'a, C: Clock> Driver<'a, C> {
                 recorder.record(op.kind, due_ns, start_ns, done_ns);
             }
             if let Some(trend) = &mut self.trend {
-                trend.take(op.access() != Access::Read, due_ns, done_ns.saturating_sub(due_ns));
+                trend.take(op.access().changes(), due_ns, done_ns.saturating_sub(due_ns));
             }
         }
         self.leave(&op);
@@ -497,6 +626,6 @@ impl<'a, C: Clock> Driver<'a, C> {
 
     fn leave(&mut self, op: &Op) {
         self.ended += 1;
-        self.order.leave(op.key_index, op.access() != Access::Read, &mut self.ready);
+        self.order.leave(op.key_index, is_exclusive(op), &mut self.ready);
     }
 }

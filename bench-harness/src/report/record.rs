@@ -96,6 +96,23 @@ pub struct Parameter {
     pub meaning: String,
 }
 
+/// What became of overlapping increments, see [`workloads::LostUpdates`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostUpdates {
+    /// Keys that were incremented.
+    pub keys: u64,
+    /// Increments that were acknowledged.
+    pub acknowledged: u64,
+    /// Increments that failed, each may have happened or not.
+    pub failed: u64,
+    /// Increments that the last reads show.
+    pub surviving: u64,
+    /// Acknowledged increments that are surely lost.
+    pub lost: u64,
+    /// Keys that nobody has read since their last increment.
+    pub unread: u64,
+}
+
 /// One kind of operation in one run of one engine. A run with reads and updates yields a measurement for each, and
 /// one called `all`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -172,6 +189,9 @@ pub struct Measurement {
     /// How many answers were compared with what is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_answers: Option<u64>,
+    /// What became of increments that overlapped; only for workloads that have them. Of the whole run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_updates: Option<LostUpdates>,
     /// Wrong answers in words, the first few.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wrong_answer_examples: Vec<String>,

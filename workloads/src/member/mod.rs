@@ -7,15 +7,17 @@ mod profile;
 mod spec;
 
 use crate::arrivals::Arrivals;
+use crate::counted;
 use crate::error::WorkloadError;
-use crate::keys::KeyChoice;
-use crate::op::{Key, Op, OpKind};
-use crate::values::{Label, StreamTag};
+use crate::keys::{KeyChoice, Permutation};
+use crate::op::{Access, Key, Op, OpKind};
+use crate::values::{Label, StreamTag, Value};
 use crate::workload::{Ops, Parameter, Workload};
 use engine_env::rng::{Rng, Seed, mix};
 use profile::{Changes, FIELDS, record};
 use rand::RngExt;
-use rand_distr::{Distribution, LogNormal};
+use rand_distr::{Distribution, LogNormal, StandardNormal};
+use spec::Family;
 pub(crate) use spec::{MemberSpec, STANDARD, looks_like_spec, parse};
 use std::sync::{Arc, OnceLock};
 
@@ -47,6 +49,62 @@ impl MemberUpdate {
 
     fn key(&self, member: u32) -> Key {
         member_key(member, self.spec.key_bytes)
+    }
+
+    fn kind(&self, access: Access) -> OpKind {
+        match (self.spec.family, access) {
+            (Family::Profiles, Access::Read) => OpKind::ReadProfile,
+            (Family::Profiles, Access::Delete) => OpKind::DeleteProfile,
+            (Family::Profiles, _) => OpKind::UpdateProfile,
+            (Family::Feeds, Access::Read) => OpKind::ReadFeed,
+            (Family::Feeds, Access::Delete) => OpKind::Delete,
+            (Family::Feeds, _) => OpKind::UpdateFeed,
+        }
+    }
+
+    /// What a key holds before the run, and after a write that nobody tells fields of.
+    fn value(&self, label: Label, bytes: usize) -> Value {
+        match self.spec.family {
+            Family::Feeds => Value::generate(label.stream, label.key_index, label.version, bytes),
+            Family::Profiles if self.spec.mix_increment > 0.0 => counted::template(label, bytes),
+            Family::Profiles => record(label, &[0; FIELDS], bytes),
+        }
+    }
+
+    fn popularity(&self, choice: KeyChoice, share: f64) -> Popular {
+        let spec = &self.spec;
+        Popular {
+            choice,
+            celebrities: if share > 0.0 { spec.celebrities } else { 0 },
+            share,
+            who: Permutation::new(spec.members, POPULATION.derive("celebrities", 0)),
+        }
+    }
+
+    /// How many followers an author has: a fact of the population.
+    fn followers(&self, author: u32) -> u32 {
+        let spec = &self.spec;
+        let mut rng = POPULATION.derive("followers", u64::from(author)).rng();
+        let normal: f64 = StandardNormal.sample(&mut rng);
+        let followers = spec.followers_median * (spec.followers_sigma * normal).exp();
+        followers.round().clamp(1.0, f64::from(spec.followers_max)) as u32
+    }
+}
+
+/// A popularity, beside a few members whom everybody knows.
+struct Popular {
+    choice: KeyChoice,
+    celebrities: u32,
+    share: f64,
+    who: Permutation,
+}
+
+impl Popular {
+    fn sample(&self, rng: &mut Rng) -> u32 {
+        if self.celebrities > 0 && rng.random::<f64>() < self.share {
+            return self.who.apply(rng.random_range(0..self.celebrities));
+        }
+        self.choice.sample(rng)
     }
 }
 
@@ -90,8 +148,8 @@ impl Workload for MemberUpdate {
         let sizes = self.sizes();
         Box::new((0..self.spec.members).map(move |member| {
             let label = Label { key_index: member, stream, version: 0 };
-            let value = record(label, &[0; FIELDS], sizes[member as usize] as usize);
-            Op::with_value(OpKind::UpdateProfile, member, self.key(member), value)
+            let value = self.value(label, sizes[member as usize] as usize);
+            Op::with_value(self.kind(Access::Write), member, self.key(member), value)
         }))
     }
 
@@ -100,9 +158,19 @@ impl Workload for MemberUpdate {
         Box::new(MemberStream {
             workload: self,
             sizes: self.sizes(),
-            reads: spec.reads.choice(spec.members, POPULATION.derive("reads", 0)),
-            updates: spec.updates.choice(spec.members, POPULATION.derive("updates", 0)),
-            changes: vec![[0; FIELDS]; spec.members as usize],
+            reads: self.popularity(
+                spec.reads.choice(spec.members, POPULATION.derive("reads", 0)),
+                spec.celebrity_reads,
+            ),
+            updates: self.popularity(
+                spec.updates.choice(spec.members, POPULATION.derive("updates", 0)),
+                spec.celebrity_updates,
+            ),
+            changes: match (spec.family, spec.mix_increment > 0.0) {
+                (Family::Profiles, false) => vec![[0; FIELDS]; spec.members as usize],
+                _ => Vec::new(),
+            },
+            post: Post { author: 0, reached: 0, followers: 0 },
             rng: seed.derive("member-update", 0).rng(),
             tag: StreamTag::of(seed),
             version: 0,
@@ -111,6 +179,21 @@ impl Workload for MemberUpdate {
 
     fn arrivals(&self) -> Arrivals {
         self.spec.arrivals()
+    }
+
+    fn story(&self) -> &str {
+        &self.spec.story
+    }
+
+    /// Every member whose count may have changed: what is missing in it is a lost update.
+    fn finale(&self, _streamed: u64) -> Ops<'_> {
+        if self.spec.mix_increment == 0.0 {
+            return Box::new(std::iter::empty());
+        }
+        Box::new(
+            (0..self.spec.members)
+                .map(|member| Op::without_value(OpKind::ReadProfile, member, self.key(member))),
+        )
     }
 
     fn parameters(&self) -> Vec<Parameter> {
@@ -128,42 +211,78 @@ impl Workload for MemberUpdate {
 struct MemberStream<'a> {
     workload: &'a MemberUpdate,
     sizes: &'a [u32],
-    reads: KeyChoice,
-    updates: KeyChoice,
-    /// What members have changed so far; the whole record is made from it.
+    reads: Popular,
+    updates: Popular,
+    /// What members have changed so far; the whole record is made from it. Only where records have fields.
     changes: Vec<Changes>,
+    /// The post that is on its way to its author's followers.
+    post: Post,
     rng: Rng,
     tag: StreamTag,
     version: u64,
+}
+
+/// A post on its way into the feeds of its author's followers.
+struct Post {
+    author: u32,
+    reached: u32,
+    followers: u32,
+}
+
+impl MemberStream<'_> {
+    /// The next feed that the current post reaches, or the first one of the next post.
+    fn next_feed(&mut self) -> u32 {
+        if self.post.reached == self.post.followers {
+            let author = self.updates.sample(&mut self.rng);
+            self.post = Post { author, reached: 0, followers: self.workload.followers(author) };
+        }
+        self.post.reached += 1;
+        let follower = mix(u64::from(self.post.author) << 32 | u64::from(self.post.reached));
+        ((u128::from(follower) * u128::from(self.workload.spec.members)) >> 64) as u32
+    }
+
+    /// The record of a member with one field changed, or a few.
+    fn changed(&mut self, label: Label, bytes: usize) -> Value {
+        let changes = &mut self.changes[label.key_index as usize];
+        loop {
+            let field = self.rng.random::<u32>() as usize % FIELDS;
+            changes[field] = changes[field].wrapping_add(1);
+            if self.rng.random::<f64>() >= self.workload.spec.update_more {
+                break;
+            }
+        }
+        record(label, changes, bytes)
+    }
 }
 
 impl Iterator for MemberStream<'_> {
     type Item = Op;
 
     fn next(&mut self) -> Option<Op> {
-        let spec = &self.workload.spec;
+        let (workload, spec) = (self.workload, &self.workload.spec);
         self.version += 1;
         let dice = self.rng.random::<f64>();
         if dice < spec.mix_read {
             let member = self.reads.sample(&mut self.rng);
-            return Some(Op::without_value(OpKind::ReadProfile, member, self.workload.key(member)));
+            return Some(Op::without_value(workload.kind(Access::Read), member, workload.key(member)));
         }
-        let member = self.updates.sample(&mut self.rng);
-        let key = self.workload.key(member);
-        if dice >= spec.mix_read + spec.mix_update {
-            return Some(Op::without_value(OpKind::DeleteProfile, member, key));
-        }
-        let changes = &mut self.changes[member as usize];
-        loop {
-            let field = self.rng.random::<u32>() as usize % FIELDS;
-            changes[field] = changes[field].wrapping_add(1);
-            if self.rng.random::<f64>() >= spec.update_more {
-                break;
-            }
+        let updates = dice < spec.mix_read + spec.mix_increment + spec.mix_update;
+        let member = match spec.family {
+            Family::Feeds if updates => self.next_feed(),
+            _ => self.updates.sample(&mut self.rng),
+        };
+        let key = workload.key(member);
+        if !updates {
+            return Some(Op::without_value(workload.kind(Access::Delete), member, key));
         }
         let label = Label { key_index: member, stream: self.tag, version: self.version };
-        let value = record(label, changes, self.sizes[member as usize] as usize);
-        Some(Op::with_value(OpKind::UpdateProfile, member, key, value))
+        let bytes = self.sizes[member as usize] as usize;
+        let (kind, value) = match spec.family {
+            _ if spec.mix_increment > 0.0 => (OpKind::IncrementProfile, workload.value(label, bytes)),
+            Family::Feeds => (OpKind::UpdateFeed, workload.value(label, bytes)),
+            Family::Profiles => (OpKind::UpdateProfile, self.changed(label, bytes)),
+        };
+        Some(Op::with_value(kind, member, key, value))
     }
 }
 

@@ -1,22 +1,29 @@
 //! The spec of a `member-update` workload: its keys, their defaults, and how a TOML file or `--set` changes them.
 //!
-//! One table, [`KEYS`], is the whole grammar: what may be written, what it means and how it is checked. A file is
+//! One table, [`KEYS`], is the whole grammar. A file is
 //! read over the defaults of its `base`; what is not in the table is refused with the nearest key that is.
+
+mod keys;
 
 use crate::arrivals::{Arrivals, BatchSizes};
 use crate::error::{InputError, WorkloadError, nearest};
 use crate::keys::{KeyChoice, Scrambled, Uniform, Zipfian};
-use crate::member::profile::RECORD_MIN;
 use crate::sine_day::SineDay;
+use crate::spike::Spike;
 use crate::workload::Parameter;
 use engine_env::rng::Seed;
+use keys::{KEYS, Refused, Slot};
 use std::collections::HashMap;
 use toml::de::{DeTable, DeValue};
 
 /// The specs that come with the workbench, by name.
-pub(crate) const STANDARD: [(&str, &str); 2] = [
+pub(crate) const STANDARD: [(&str, &str); 6] = [
     ("member-update", include_str!("../../specs/member-update.toml")),
     ("member-read-mostly", include_str!("../../specs/member-read-mostly.toml")),
+    ("member-contended", include_str!("../../specs/member-contended.toml")),
+    ("hot-profile", include_str!("../../specs/hot-profile.toml")),
+    ("news-spike", include_str!("../../specs/news-spike.toml")),
+    ("feed-fanout", include_str!("../../specs/feed-fanout.toml")),
 ];
 
 /// Every parameter of the family. The defaults are those of `specs/member-update.toml`; a test compares them.
@@ -24,13 +31,22 @@ pub(crate) const STANDARD: [(&str, &str); 2] = [
 pub(crate) struct MemberSpec {
     pub(crate) name: String,
     pub(crate) about: String,
+    pub(crate) story: String,
+    pub(crate) family: Family,
     pub(crate) members: u32,
     pub(crate) key_bytes: u32,
     pub(crate) mix_read: f64,
     pub(crate) mix_update: f64,
+    pub(crate) mix_increment: f64,
     pub(crate) mix_delete: f64,
     pub(crate) reads: Popularity,
     pub(crate) updates: Popularity,
+    pub(crate) celebrities: u32,
+    pub(crate) celebrity_reads: f64,
+    pub(crate) celebrity_updates: f64,
+    pub(crate) followers_median: f64,
+    pub(crate) followers_sigma: f64,
+    pub(crate) followers_max: u32,
     pub(crate) value_mu: f64,
     pub(crate) value_sigma: f64,
     pub(crate) value_min: u32,
@@ -39,6 +55,7 @@ pub(crate) struct MemberSpec {
     pub(crate) arrival: ArrivalKind,
     pub(crate) batches: BatchSizes,
     pub(crate) sine_amplitude: f64,
+    pub(crate) spike: Spike,
 }
 
 impl Default for MemberSpec {
@@ -46,13 +63,22 @@ impl Default for MemberSpec {
         Self {
             name: "member-update".into(),
             about: String::new(),
+            story: String::new(),
+            family: Family::Profiles,
             members: 1_000_000,
             key_bytes: 16,
             mix_read: 0.6,
             mix_update: 0.399,
+            mix_increment: 0.0,
             mix_delete: 0.001,
             reads: Popularity { kind: PopularityKind::ScrambledZipfian, exponent: 0.99 },
             updates: Popularity { kind: PopularityKind::ScrambledZipfian, exponent: 0.2 },
+            celebrities: 0,
+            celebrity_reads: 0.0,
+            celebrity_updates: 0.0,
+            followers_median: 107.0,
+            followers_sigma: 0.87,
+            followers_max: 1000,
             value_mu: 7.0,
             value_sigma: 0.4,
             value_min: 400,
@@ -61,6 +87,7 @@ impl Default for MemberSpec {
             arrival: ArrivalKind::Batches,
             batches: BatchSizes::MEMBER_COMMITS,
             sine_amplitude: SineDay::DEFAULT.amplitude,
+            spike: Spike::DEFAULT,
         }
     }
 }
@@ -99,167 +126,14 @@ pub(crate) enum ArrivalKind {
     Poisson,
     Constant,
     Sine,
+    Spike,
 }
 
-const POPULARITIES: &[(&str, PopularityKind)] = &[
-    ("uniform", PopularityKind::Uniform),
-    ("zipfian", PopularityKind::Zipfian),
-    ("scrambled-zipfian", PopularityKind::ScrambledZipfian),
-];
-const ARRIVALS: &[(&str, ArrivalKind)] = &[
-    ("batches", ArrivalKind::Batches),
-    ("poisson", ArrivalKind::Poisson),
-    ("constant", ArrivalKind::Constant),
-    ("sine", ArrivalKind::Sine),
-];
-
-/// What a key takes, where it lives in the spec, and its bounds.
-enum Slot {
-    Text(fn(&mut MemberSpec) -> &mut String),
-    Whole(fn(&mut MemberSpec) -> &mut u32, u32, u32),
-    Number(fn(&mut MemberSpec) -> &mut f64, f64, f64),
-    Bytes(fn(&mut MemberSpec) -> &mut u32),
-    Popularity(fn(&mut MemberSpec) -> &mut PopularityKind),
-    Arrival(fn(&mut MemberSpec) -> &mut ArrivalKind),
-}
-
-/// Key, what it takes, meaning with unit.
-const KEYS: &[(&str, Slot, &str)] = &[
-    ("name", Slot::Text(|s| &mut s.name), "the workload's name in reports"),
-    ("about", Slot::Text(|s| &mut s.about), "one line on what it imitates"),
-    ("members", Slot::Whole(|s| &mut s.members, 1, 400_000_000), "members that exist before the run"),
-    (
-        "key.bytes",
-        Slot::Bytes(|s| &mut s.key_bytes),
-        "bytes of a key: 8 binary, 16 hexadecimal, 36 as a uuid",
-    ),
-    ("mix.read", Slot::Number(|s| &mut s.mix_read, 0.0, 1.0), "share of operations that read a profile"),
-    (
-        "mix.update",
-        Slot::Number(|s| &mut s.mix_update, 0.0, 1.0),
-        "share that change a profile and write all of it",
-    ),
-    ("mix.delete", Slot::Number(|s| &mut s.mix_delete, 0.0, 1.0), "share that delete a profile"),
-    ("keys.reads", Slot::Popularity(|s| &mut s.reads.kind), "which members are read"),
-    ("keys.reads_exponent", Slot::Number(|s| &mut s.reads.exponent, 0.0, 5.0), "zipf exponent of the reads"),
-    ("keys.updates", Slot::Popularity(|s| &mut s.updates.kind), "which members are changed or deleted"),
-    (
-        "keys.updates_exponent",
-        Slot::Number(|s| &mut s.updates.exponent, 0.0, 5.0),
-        "zipf exponent of the changes",
-    ),
-    (
-        "value.mu",
-        Slot::Number(|s| &mut s.value_mu, 0.0, 14.0),
-        "mu of the records' lognormal length, ln bytes",
-    ),
-    ("value.sigma", Slot::Number(|s| &mut s.value_sigma, 0.0, 3.0), "sigma of the records' lognormal length"),
-    ("value.min", Slot::Whole(|s| &mut s.value_min, RECORD_MIN as u32, 1 << 20), "shortest record, bytes"),
-    ("value.max", Slot::Whole(|s| &mut s.value_max, RECORD_MIN as u32, 1 << 20), "longest record, bytes"),
-    (
-        "update.more",
-        Slot::Number(|s| &mut s.update_more, 0.0, 0.99),
-        "probability that one more field changes",
-    ),
-    ("arrivals.kind", Slot::Arrival(|s| &mut s.arrival), "when operations arrive"),
-    ("arrivals.single", Slot::Number(|s| &mut s.batches.single, 0.0, 1.0), "probability of a batch of one"),
-    (
-        "arrivals.median",
-        Slot::Number(|s| &mut s.batches.median, 1.0, 1e6),
-        "median of the other batches, operations",
-    ),
-    ("arrivals.sigma", Slot::Number(|s| &mut s.batches.sigma, 0.0, 3.0), "sigma of their lognormal size"),
-    ("arrivals.cap", Slot::Whole(|s| &mut s.batches.cap, 1, 1_000_000), "largest batch, operations"),
-    (
-        "arrivals.amplitude",
-        Slot::Number(|s| &mut s.sine_amplitude, 0.0, SineDay::AMPLITUDE_MAX),
-        "how far a sine day swings around its mean rate, as a share; the day is as long as the run",
-    ),
-];
-
-/// What is wrong with a value, and what to write instead.
-#[derive(Debug, PartialEq)]
-struct Refused {
-    what: String,
-    way_out: String,
-}
-
-impl Refused {
-    fn new(what: impl Into<String>, way_out: impl Into<String>) -> Self {
-        Self { what: what.into(), way_out: way_out.into() }
-    }
-}
-
-impl Slot {
-    fn set(&self, spec: &mut MemberSpec, key: &str, text: &str) -> Result<(), Refused> {
-        let digits = || text.replace('_', "");
-        match self {
-            Self::Text(field) => *field(spec) = text.to_owned(),
-            Self::Whole(field, min, max) => {
-                let number = digits().parse::<u32>().ok().filter(|n| (min..=max).contains(&n));
-                *field(spec) = number.ok_or_else(|| {
-                    Refused::new(
-                        format!("{key} is not a whole number in range"),
-                        format!("write {min} to {max}"),
-                    )
-                })?;
-            }
-            Self::Number(field, min, max) => {
-                let number = digits().parse::<f64>().ok().filter(|n| (min..=max).contains(&n));
-                *field(spec) = number.ok_or_else(|| {
-                    Refused::new(format!("{key} is not a number in range"), format!("write {min} to {max}"))
-                })?;
-            }
-            Self::Bytes(field) => {
-                let number = digits().parse::<u32>().ok().filter(|n| [8, 16, 36].contains(n));
-                *field(spec) = number.ok_or_else(|| {
-                    Refused::new(format!("{key} is not a length we make ids of"), "write 8, 16 or 36")
-                })?;
-            }
-            Self::Popularity(field) => *field(spec) = one_of(key, text, POPULARITIES)?,
-            Self::Arrival(field) => *field(spec) = one_of(key, text, ARRIVALS)?,
-        }
-        Ok(())
-    }
-
-    fn get(&self, spec: &MemberSpec) -> String {
-        // The slots lend mutably, so that one function per key serves both ways; reading works on a copy.
-        let spec = &mut spec.clone();
-        match self {
-            Self::Text(field) => field(spec).clone(),
-            Self::Whole(field, ..) | Self::Bytes(field) => field(spec).to_string(),
-            Self::Number(field, ..) => field(spec).to_string(),
-            Self::Popularity(field) => name_of(*field(spec), POPULARITIES),
-            Self::Arrival(field) => name_of(*field(spec), ARRIVALS),
-        }
-    }
-
-    fn is_text(&self) -> bool {
-        matches!(self, Self::Text(_) | Self::Popularity(_) | Self::Arrival(_))
-    }
-
-    /// The choices, for `describe`.
-    fn choices(&self) -> Option<String> {
-        match self {
-            Self::Popularity(_) => Some(names(POPULARITIES)),
-            Self::Arrival(_) => Some(names(ARRIVALS)),
-            _ => None,
-        }
-    }
-}
-
-fn names<T>(choices: &[(&str, T)]) -> String {
-    choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
-}
-
-fn name_of<T: PartialEq>(value: T, choices: &[(&str, T)]) -> String {
-    choices.iter().find(|(_, v)| *v == value).map(|(name, _)| (*name).to_owned()).unwrap_or_default()
-}
-
-fn one_of<T: Copy>(key: &str, text: &str, choices: &[(&str, T)]) -> Result<T, Refused> {
-    choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
-        Refused::new(format!("{key} is none of the known ones"), format!("write one of {}", names(choices)))
-    })
+/// What a key holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    Profiles,
+    Feeds,
 }
 
 fn unknown_key(key: &str) -> Refused {
@@ -279,6 +153,7 @@ impl MemberSpec {
             ArrivalKind::Sine => {
                 Arrivals::Sine(SineDay { amplitude: self.sine_amplitude, ..SineDay::DEFAULT })
             }
+            ArrivalKind::Spike => Arrivals::Spike(self.spike),
         }
     }
 
@@ -288,7 +163,7 @@ impl MemberSpec {
             None => meaning.to_owned(),
         };
         KEYS.iter()
-            .filter(|(key, ..)| !matches!(*key, "name" | "about"))
+            .filter(|(key, ..)| !matches!(*key, "name" | "about" | "story"))
             .map(|(key, slot, text)| Parameter::new(*key, slot.get(self), meaning(slot, text)))
             .collect()
     }
@@ -300,10 +175,24 @@ impl MemberSpec {
 
     /// What only shows when all keys are known: the key to blame, and what is wrong.
     fn check(&self) -> Result<(), (&'static str, Refused)> {
-        let sum = self.mix_read + self.mix_update + self.mix_delete;
+        let sum = self.mix_read + self.mix_update + self.mix_increment + self.mix_delete;
         if (sum - 1.0).abs() > 1e-6 {
-            let what = format!("mix.read + mix.update + mix.delete is {}", (sum * 1e6).round() / 1e6);
-            return Err(("mix", Refused::new(what, "make the three shares add up to 1")));
+            let sum = (sum * 1e6).round() / 1e6;
+            let what = format!("mix.read + mix.update + mix.increment + mix.delete is {sum}");
+            return Err(("mix", Refused::new(what, "make the four shares add up to 1")));
+        }
+        if self.mix_increment > 0.0 && self.mix_update + self.mix_delete > 0.0 {
+            // A count means nothing on a profile that plain updates overwrite.
+            let what = "mix.increment stands beside mix.update or mix.delete";
+            return Err(("mix", Refused::new(what, "set both of them to 0")));
+        }
+        if self.family == Family::Feeds && self.mix_increment > 0.0 {
+            let what = "mix.increment with family = \"feeds\"";
+            return Err(("mix", Refused::new(what, "use mix.update, which posts, or family = \"profiles\"")));
+        }
+        if self.celebrities > self.members {
+            let what = format!("keys.celebrities {} is above members {}", self.celebrities, self.members);
+            return Err(("keys", Refused::new(what, "name fewer of them")));
         }
         if self.value_min > self.value_max {
             let what = format!("value.min {} is above value.max {}", self.value_min, self.value_max);
@@ -383,6 +272,8 @@ pub(crate) fn parse(
         };
         // The embedded specs name no base in a circle: each comes after its base in the list.
         (spec, _) = parse(name, text, false)?;
+        // What is changed may be what the story tells.
+        spec.story.clear();
     }
     if !names_itself {
         // Two workloads of one name would be mixed up in a report; the opener knows the file's.

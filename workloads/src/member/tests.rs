@@ -60,6 +60,7 @@ fn the_mix_and_the_popularities_are_those_of_the_spec() {
                 *updates.entry(op.key_index).or_default() += 1;
             }
             Access::Delete => counts[2] += 1,
+            Access::Modify | Access::Scan => panic!("{op:?}"),
         }
     }
     let share = |at: usize| counts[at] as f64 / OPS as f64;
@@ -132,4 +133,82 @@ fn settings_make_a_new_workload_and_leave_the_old_one_alone() {
     let small = workload.configured(&set).expect("a known key");
     assert_eq!((small.records(), workload.records()), (7, 1000));
     assert_eq!(small.preload(Seed(1)).count(), 7);
+}
+
+fn named(name: &str, set: &[(&str, &str)]) -> MemberUpdate {
+    let text = STANDARD.iter().find(|(n, _)| *n == name).expect("embedded").1;
+    let (mut spec, warnings) = parse(name, text, false).expect("an embedded spec is sound");
+    assert!(warnings.is_empty());
+    let set: Vec<_> = set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    spec.apply(&set).expect("sound settings");
+    MemberUpdate::new(spec)
+}
+
+#[test]
+fn every_named_workload_tells_its_story_in_plain_sentences() {
+    for (name, _) in STANDARD {
+        let workload = named(name, &[]);
+        assert_eq!(workload.name(), name);
+        assert!(name == "member-read-mostly" || workload.story().len() > 200, "{name}");
+        assert!(workload.story().lines().all(|line| line.len() <= 120), "{name}");
+        assert!(workload.about().len() < 120, "{name}");
+    }
+}
+
+#[test]
+fn contended_members_are_incremented_by_many_and_all_read_in_the_end() {
+    let workload = named("member-contended", &[("members", "50")]);
+    let mut increments = HashMap::<u32, usize>::new();
+    for op in workload.stream(Seed(1)).take(20_000) {
+        match op.kind {
+            OpKind::ReadProfile => {}
+            OpKind::IncrementProfile => *increments.entry(op.key_index).or_default() += 1,
+            other => panic!("{other}"),
+        }
+    }
+    let total: usize = increments.values().sum();
+    assert!((9_700..10_300).contains(&total), "{total}");
+    assert!(increments.values().max() > Some(&(total / 8)), "many meet on the same member");
+    let preloaded = workload.preload(Seed(1)).next().and_then(|op| op.value).expect("a profile");
+    assert_eq!(crate::counted::count(preloaded.as_bytes()), Ok(0));
+    assert_eq!(workload.finale(20_000).count(), 50);
+}
+
+#[test]
+fn celebrities_take_their_share_whatever_the_seed() {
+    let workload = named("hot-profile", &[("members", "10000")]);
+    let hottest = |seed| {
+        let mut reads = HashMap::<u32, usize>::new();
+        let mut total = 0;
+        for op in workload.stream(Seed(seed)).take(100_000).filter(|op| op.access() == Access::Read) {
+            *reads.entry(op.key_index).or_default() += 1;
+            total += 1;
+        }
+        let even = |n: usize| (0.02..0.04).contains(&(n as f64 / f64::from(total)));
+        let hot: HashSet<u32> = reads.into_iter().filter(|(_, n)| even(*n)).map(|(key, _)| key).collect();
+        hot
+    };
+    let (first, second) = (hottest(1), hottest(2));
+    assert!(first.intersection(&second).count() >= 10, "{first:?} {second:?}");
+}
+
+#[test]
+fn a_post_reaches_its_author_s_followers_and_no_feed_but_theirs() {
+    let workload = named(
+        "feed-fanout",
+        &[("members", "5000"), ("mix.read", "0"), ("mix.update", "1"), ("keys.celebrities", "10")],
+    );
+    let ops: Vec<Op> = workload.stream(Seed(1)).take(50_000).collect();
+    assert!(ops.iter().all(|op| op.kind == OpKind::UpdateFeed));
+    // Whoever is reached by one post of an author is reached by each: the same runs of feeds come back.
+    let mut posts = HashMap::<u32, usize>::new();
+    for pair in ops.windows(2) {
+        *posts.entry(pair[0].key_index ^ pair[1].key_index.rotate_left(16)).or_default() += 1;
+    }
+    assert!(posts.values().filter(|n| **n >= 3).count() > 1000, "authors post more than once");
+    let sizes: Vec<u32> = (0..2000).map(|author| workload.followers(author)).collect();
+    let mut sorted = sizes;
+    sorted.sort_unstable();
+    assert!((90..125).contains(&sorted[1000]), "median {}", sorted[1000]);
+    assert!(*sorted.last().expect("some") <= 1000);
 }

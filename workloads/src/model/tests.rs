@@ -1,6 +1,8 @@
+mod increments;
 mod staleness;
 
 use super::*;
+use crate::op::Access;
 use crate::values::Value;
 use engine_env::rng::{Rng, Seed};
 use proptest::prelude::*;
@@ -54,6 +56,31 @@ fn each_kind_of_wrong_answer_is_named() {
     write(&mut model, &Op::delete(0, "k"));
     assert_eq!(read(&mut model, 0, None), Ok(()));
     assert_eq!(why(&mut model, 0, bytes(&new).as_deref()), Why::CameBack, "a lost delete");
+}
+
+#[test]
+fn the_rows_of_a_scan_are_ordered_few_and_whole() {
+    let mut model = Model::new(4, Promise::Linearizable);
+    let rows: Vec<(Vec<u8>, Vec<u8>)> = (0..4)
+        .map(|key| {
+            let op = put(key, u64::from(key) + 1);
+            write(&mut model, &op);
+            (vec![b'a' + key as u8], bytes(&op).expect("a value"))
+        })
+        .collect();
+    let scan = Op::scan(1, "b", 2);
+    let judge = |rows: &[(Vec<u8>, Vec<u8>)]| model.judge_rows(&scan, rows).map_err(|wrong| wrong.why);
+    assert_eq!(judge(&rows[1..3]), Ok(()));
+    assert_eq!(judge(&[]), Ok(()), "who has to be there is not judged");
+    assert_eq!(judge(&rows[1..4]), Err(Why::TooManyRows));
+    assert_eq!(judge(&rows[0..2]), Err(Why::OutOfOrder), "a lies before the start");
+    assert_eq!(judge(&[rows[2].clone(), rows[1].clone()]), Err(Why::OutOfOrder));
+    assert_eq!(judge(&[rows[1].clone(), rows[1].clone()]), Err(Why::OutOfOrder), "twice");
+    let unknown = (vec![b'b'], bytes(&put(1, 99)).expect("a value"));
+    assert_eq!(judge(&[unknown]), Err(Why::NeverWritten));
+    let mut damaged = rows[1].clone();
+    damaged.1[45] ^= 1;
+    assert!(matches!(judge(&[damaged]), Err(Why::Damaged { .. })));
 }
 
 #[test]

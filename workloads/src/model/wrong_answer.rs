@@ -75,6 +75,10 @@ pub enum Why {
     },
     /// The key must be there, and was said not to be.
     Missing,
+    /// The rows of a scan are not in the order of their keys, or lie before its start.
+    OutOfOrder,
+    /// A scan returned more rows than it was asked for.
+    TooManyRows,
 }
 
 impl fmt::Display for WrongAnswer {
@@ -87,6 +91,8 @@ impl fmt::Display for WrongAnswer {
             Why::NeverWritten => f.write_str("the value was never written to this key")?,
             Why::Damaged { fault } => write!(f, "the value is damaged: {fault}")?,
             Why::Missing => f.write_str("the key is missing")?,
+            Why::OutOfOrder => f.write_str("the scan is not in the order of the keys from its start")?,
+            Why::TooManyRows => f.write_str("the scan has more rows than asked for")?,
         }
         match self.got {
             Got::NoValue => f.write_str("; got no value")?,

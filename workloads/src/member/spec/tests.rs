@@ -13,6 +13,7 @@ fn message(text: &str) -> String {
 fn the_embedded_spec_writes_out_every_default() {
     let mut spec = standard("member-update");
     spec.about.clear();
+    spec.story.clear();
     assert_eq!(spec, MemberSpec::default());
     let text = STANDARD[0].1;
     let mut entries = Vec::new();
@@ -33,6 +34,7 @@ fn a_spec_overrides_its_base() {
     assert!(warnings.is_empty());
     let mut expected = standard("member-read-mostly");
     expected.name = "mine".into();
+    expected.story.clear();
     expected.members = 5000;
     expected.value_mu = 6.5;
     assert_eq!(spec, expected);
@@ -63,15 +65,25 @@ fn errors_name_file_line_value_and_way_out() {
     );
     assert_eq!(
         message("\nbase = \"ycsb\""),
-        "x.toml:2: unknown base (got ycsb); write one of member-update, member-read-mostly"
+        "x.toml:2: unknown base (got ycsb); write one of member-update, member-read-mostly, member-contended, hot-profile, news-spike, feed-fanout"
     );
     assert_eq!(
         message("[arrivals]\nkind = \"burst\""),
-        "x.toml:2: arrivals.kind is none of the known ones (got burst); write one of batches, poisson, constant, sine"
+        "x.toml:2: arrivals.kind is none of the known ones (got burst); write one of batches, poisson, constant, sine, spike"
     );
     assert!(
-        message("[mix]\nread = 0.5\n").starts_with("x.toml:2: mix.read + mix.update + mix.delete is 0.9")
+        message("[mix]\nread = 0.5\n")
+            .starts_with("x.toml:2: mix.read + mix.update + mix.increment + mix.delete is 0.9")
     );
+    let counted = message("[mix]\nread = 0.5\nincrement = 0.1\n");
+    assert!(
+        counted.starts_with("x.toml:3: mix.increment stands beside mix.update or mix.delete"),
+        "{counted}"
+    );
+    assert!(
+        message("members = 5\n[keys]\ncelebrities = 6\n").contains("keys.celebrities 6 is above members 5")
+    );
+    assert!(message("family = \"posts\"").contains("write one of profiles, feeds"));
     assert!(message("[value]\nmin = 9000\nmax = 500\n").contains("value.min 9000 is above value.max 500"));
     assert!(message("name = \"x\"\nmembers = \n").starts_with("x.toml:2: not TOML"));
     assert!(message("[[mix]]\nread = 1").starts_with("x.toml:1: unknown key mix"));
@@ -97,7 +109,10 @@ fn set_changes_a_key_and_names_what_it_refuses() {
     let error = spec.apply(&[pair("member", "1")]).expect_err("unknown").to_string();
     assert_eq!(error, "--set member=1: unknown key member; did you mean members?");
     let error = spec.apply(&[pair("mix.read", "0.9")]).expect_err("sum").to_string();
-    assert!(error.starts_with("--set mix.read=0.9: mix.read + mix.update + mix.delete is 1.3"), "{error}");
+    assert!(
+        error.starts_with("--set mix.read=0.9: mix.read + mix.update + mix.increment + mix.delete is 1.3"),
+        "{error}"
+    );
 }
 
 #[test]
