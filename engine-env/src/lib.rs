@@ -42,6 +42,7 @@ mod completions;
 mod disk;
 mod durability;
 mod error;
+pub mod marks;
 mod net;
 mod os;
 pub mod rng;

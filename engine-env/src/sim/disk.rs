@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::faults::{Crash, CrashCounts, Fault, FaultRates};
+use super::faults::{Crash, CrashCounts, Fault, FaultCounts, FaultRates};
 use super::names::Inode;
 use super::world::{Shared, World};
 use crate::rng::Seed;
@@ -190,6 +190,18 @@ impl SimHome {
     #[must_use]
     pub fn counts(&self) -> CrashCounts {
         self.0.lock().counts
+    }
+
+    /// How often each fault struck so far, planned or by chance; a write that found the budget used up counts as
+    /// [`Fault::NoSpace`].
+    #[must_use]
+    pub fn faults(&self) -> FaultCounts {
+        self.0.lock().faults.clone()
+    }
+
+    /// Puts a line of the program's own into the trace.
+    pub fn note(&self, line: std::fmt::Arguments<'_>) {
+        self.0.lock().trace.line(line);
     }
 
     /// Keeps the lines of the trace from now on; otherwise there is only its hash.

@@ -247,7 +247,9 @@ impl World {
             return Err(file.poison("write", Some(at + part), EIO));
         }
         let mut end = self.room(file.inode(), at, len);
-        if self.strikes(Fault::NoSpace, step) {
+        if end < at + len {
+            self.count(Fault::NoSpace);
+        } else if self.strikes(Fault::NoSpace, step) {
             end = end.min(at + self.dice.below(len));
         }
         if end < at + len {

@@ -24,6 +24,9 @@ pub enum Fault {
     SyncDirError,
 }
 
+/// How often each fault struck.
+pub type FaultCounts = std::collections::BTreeMap<Fault, u64>;
+
 /// How likely each kind of operation is to fail, from 0 (the default) to 1. Fields as in [`Fault`].
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct FaultRates {

@@ -48,5 +48,5 @@ mod trace;
 mod world;
 
 pub use disk::{SimDisk, SimFile, SimHome};
-pub use faults::{Crash, CrashCounts, Fault, FaultRates};
+pub use faults::{Crash, CrashCounts, Fault, FaultCounts, FaultRates};
 pub use net::{Link, LinkFaults, SimNet, SimPort, SimPorts};

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::contents::{Contents, SECTOR, Severity};
 use super::dice::Dice;
 use super::disk::SimFile;
-use super::faults::{Crash, CrashCounts, Fault, FaultRates};
+use super::faults::{Crash, CrashCounts, Fault, FaultCounts, FaultRates};
 use super::names::{Inode, Tree};
 use super::trace::Trace;
 use crate::rng::Seed;
@@ -133,6 +133,7 @@ pub(super) struct World {
     pub(super) dice: Dice,
     pub(super) trace: Trace,
     pub(super) counts: CrashCounts,
+    pub(super) faults: FaultCounts,
 }
 
 impl World {
@@ -156,6 +157,7 @@ impl World {
             dice: Dice::new(seed.derive("sim disk", 0)),
             trace: Trace::default(),
             counts: CrashCounts::default(),
+            faults: FaultCounts::new(),
         }
     }
 
@@ -187,6 +189,7 @@ impl World {
             dice: self.dice.clone(),
             trace: self.trace.clone(),
             counts: self.counts,
+            faults: self.faults.clone(),
         }
     }
 
@@ -243,7 +246,12 @@ impl World {
             return false;
         }
         self.trace.line(format_args!("{step} fault {fault:?}"));
+        self.count(fault);
         true
+    }
+
+    pub(super) fn count(&mut self, fault: Fault) {
+        *self.faults.entry(fault).or_default() += 1;
     }
 
     pub(super) fn interrupt(&mut self, unfinished: Option<Unfinished>) {
