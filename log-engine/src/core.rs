@@ -186,7 +186,7 @@ impl<F: File> Core<F> {
             // Upkeep has nothing more to do here: those who wait for room hear it now or never.
             partition.changed.notify_all();
         }
-        if !matches!(appended, Err(Refused::Error(_))) && log.next_task().is_some() {
+        if log.next_task().is_some() {
             self.want_upkeep(partition);
         }
         appended
@@ -236,8 +236,9 @@ impl<F: File> Core<F> {
         let Some(task) = log.next_task() else { return false };
         let dir = log.dir.clone();
         drop(log);
+        let only_takes_space = task.only_takes_space();
         let result = upkeep::run(disk, &dir, upkeep::names_synced(&self.config), task);
-        partition.lock().finish_task(result);
+        partition.lock().finish_task(result, only_takes_space);
         // Whoever waits for room, or for nothing any more because it failed.
         partition.changed.notify_all();
         true

@@ -332,10 +332,14 @@ impl<H: Home> SteppedLog<H> {
         partition: &crate::core::Partition<FileOf<H>>,
         disk: &mut H::Disk,
     ) -> Result<(), DiskError> {
+        partition.lock().retry_space = true;
         while !partition.lock().is_settled() && self.core.keep_up(partition, disk, Interval::Running) {}
         let mut log = partition.lock();
         if let Some(error) = &log.failed {
             return Err(error.clone());
+        }
+        if let Some(full) = log.no_space.as_ref().filter(|_| !log.is_settled()) {
+            return Err(full.clone());
         }
         assert!(log.queue.is_idle(), "a log is closed when its commits are done");
         seal::cut(disk, &log.active.file, log.active.position)?;

@@ -3,7 +3,8 @@
 //! With `os` and `interval` the batch is handed to the kernel at once, on the caller's thread: a hand-off to a ring
 //! costs more than the write. With `synced` it is staged; whoever drives the partition begins and finishes commits.
 
-use engine_env::{DiskError, File, WriteSync};
+use engine_env::marks::reached;
+use engine_env::{DiskError, DiskErrorKind, File, WriteSync};
 
 use super::mark::Mark;
 use super::partition_log::{Effects, PartitionLog, Tell, Ticket};
@@ -29,6 +30,15 @@ pub enum AppendError {
         /// Why.
         #[source]
         cause: EncodeError,
+    },
+    /// The file system is full. Nothing was appended, reads go on, and appends succeed again once there is space.
+    #[error("{partition} takes no appends: the file system is full ({cause}); free some space and try again")]
+    DiskFull {
+        /// The partition.
+        partition: TopicPartition,
+        /// The operation that found out.
+        #[source]
+        cause: Box<DiskError>,
     },
     /// The disk failed, now or earlier. What it holds behind the last acknowledged record is unknown.
     #[error("{partition} takes no appends: {cause}. Reads go on; reopen the log to recover")]
@@ -85,14 +95,18 @@ impl<F: File> PartitionLog<F> {
         if full && self.active.position > 0 {
             let Some(next) = self.next.take() else {
                 self.wanted.next = true;
-                return Err(Refused::NeedsRoom(batch, tell));
+                return Err(self.no_room(batch, tell));
             };
             self.roll(next);
         }
         let position = self.active.position;
         if self.config.synced() && position + len > self.active.prepared {
             self.wanted.prepared = position + len;
-            return Err(Refused::NeedsRoom(batch, tell));
+            return Err(self.no_room(batch, tell));
+        }
+        if self.leftover {
+            // A refused append may have left a part of itself behind the end: that goes first.
+            return Err(self.no_room(batch, tell));
         }
         let base = self.end;
         batch.set_base_offset(base);
@@ -113,8 +127,14 @@ impl<F: File> PartitionLog<F> {
             self.spare = batch.into_bytes();
         } else {
             if let Err(error) = self.active.file.write_now(position, batch.bytes(), WriteSync::None) {
-                return Err(Refused::Error(self.fail(error)));
+                if error.kind != DiskErrorKind::NoSpace {
+                    return Err(Refused::Error(self.fail(error)));
+                }
+                reached("log append refused by a full disk");
+                (self.leftover, self.no_space) = (true, Some(error));
+                return Err(self.no_room(batch, tell));
             }
+            self.no_space = None;
             self.counters.written_bytes += len;
             effects.tell(tell, &Ok(base));
             effects.progressed = true;
@@ -126,6 +146,21 @@ impl<F: File> PartitionLog<F> {
         self.active.position += len;
         self.end = end;
         Ok(Appended { base, end })
+    }
+
+    /// The batch has to wait for upkeep; or, while the disk is full, upkeep tries once more and the batch is refused.
+    fn no_room(&mut self, batch: EncodedBatch, tell: Tell) -> Refused {
+        match &self.no_space {
+            None => {
+                reached("log append waits for room");
+                Refused::NeedsRoom(batch, tell)
+            }
+            Some(cause) => {
+                self.retry_space = true;
+                let (partition, cause) = (self.name.clone(), Box::new(cause.clone()));
+                Refused::Error(AppendError::DiskFull { partition, cause })
+            }
+        }
     }
 
     /// A buffer to encode into.
@@ -171,6 +206,7 @@ impl<F: File> PartitionLog<F> {
                 }
             }
             Err((error, tickets)) => {
+                reached("log commit failed");
                 let error = Err(self.fail(error));
                 for ticket in tickets {
                     effects.tell(ticket.tell, &error);

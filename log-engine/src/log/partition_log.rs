@@ -133,6 +133,12 @@ pub(crate) struct PartitionLog<F> {
     pub(crate) recent: Recent,
     pub(crate) mark: MarkFile<F>,
     pub(crate) failed: Option<DiskError>,
+    /// Upkeep or an append found the disk full. What needs space waits until an append asks for it again.
+    pub(crate) no_space: Option<DiskError>,
+    /// An append has asked since.
+    pub(crate) retry_space: bool,
+    /// Bytes of a refused append lie behind the end of the active segment (`os` and `interval`).
+    pub(crate) leftover: bool,
     pub(crate) counters: Counters,
     /// A buffer to encode the next batch into.
     pub(crate) spare: Vec<u8>,

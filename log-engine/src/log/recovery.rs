@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
+use engine_env::marks::reached;
 use engine_env::{CommitQueue, Disk, DiskError, DiskErrorKind, EntryKind, Op, OpenHow, WriteSync};
 
 use super::mark::{MARK_FILE_LEN, Mark, MarkFile};
@@ -197,6 +198,9 @@ impl<D: Disk> Recovery<'_, D> {
             recent: Recent::new(self.config.recent_bytes),
             mark,
             failed: None,
+            no_space: None,
+            retry_space: false,
+            leftover: false,
             counters: Counters::default(),
             spare: Vec::new(),
         };
@@ -291,6 +295,7 @@ impl<D: Disk> Recovery<'_, D> {
             return Ok(());
         }
         let scan = self.scan(&file, &path, base, len, Durable::Whole { next })?;
+        reached("log index rebuilt");
         self.report.indexes_rebuilt += 1;
         let index = OffsetIndex::Memory(scan.index.entries);
         let rolled = Segment::new((base, next), path, file, scan.position, index, false);
@@ -336,6 +341,7 @@ impl<D: Disk> Recovery<'_, D> {
                 Durable::Whole { next } => (len, next),
                 Durable::Nothing => unreachable!("nothing lies below offset 0"),
             });
+            reached("log damage found at opening");
             self.report.damage.push(Damage {
                 segment: path.to_owned(),
                 position: at,
@@ -385,6 +391,7 @@ impl<D: Disk> Recovery<'_, D> {
     ) -> Result<u64, DiskError> {
         let tail_bytes = self.bytes_behind(file, scan.position, len)? + dropped_bytes;
         if tail_bytes > 0 {
+            reached("log torn tail cut");
             self.report.tail_truncated = Some(TailTruncated {
                 segment: path.to_owned(),
                 position: scan.position,
@@ -421,6 +428,7 @@ impl<D: Disk> Recovery<'_, D> {
     /// Names the prepared file as the segment that the mark speaks of. If the file is gone, an empty one takes its
     /// place, and the offsets below the mark are damage.
     fn adopt_marked(&mut self, mark: Mark) -> Result<(), DiskError> {
+        reached("log marked segment adopted");
         let prepared = format!("{}/{}", self.dir, name::NEXT);
         let to = name::log(self.dir, mark.segment);
         match self.disk.run(Op::Rename { from: prepared, to: to.clone() }) {
@@ -446,6 +454,7 @@ impl<D: Disk> Recovery<'_, D> {
         if window.batch_at(0)?.and_then(|b| b.check_next(end)).is_err() {
             return Ok(false);
         }
+        reached("log prepared segment adopted");
         self.disk.run(Op::Rename { from: prepared, to: name::log(self.dir, end) })?;
         self.disk.run(Op::SyncDir { dir: self.dir.to_owned() })?;
         Ok(true)
@@ -457,6 +466,7 @@ impl<D: Disk> Recovery<'_, D> {
         for base in bases.iter().rev() {
             let path = name::log(self.dir, *base);
             let (file, len) = self.disk.open(&path, OpenHow::Existing)?;
+            reached("log segment behind the end removed");
             bytes += self.bytes_behind(&file, 0, len)?;
             self.disk.run(Op::Remove { path })?;
         }
@@ -469,6 +479,7 @@ impl<D: Disk> Recovery<'_, D> {
             let stray_index = name::base_of(&entry.name, ".index")
                 .is_some_and(|base| base == active || !self.segments.iter().any(|s| s.base == base));
             if stray_index || entry.name == name::NEXT {
+                reached("log leftover removed");
                 self.disk.run(Op::Remove { path: format!("{}/{}", self.dir, entry.name) })?;
             }
         }

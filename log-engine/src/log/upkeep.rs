@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use engine_env::{Disk, DiskError, File, Op, OpenHow, WriteSync};
+use engine_env::marks::reached;
+use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, WriteSync};
 
 use super::mark::Mark;
 use super::partition_log::PartitionLog;
@@ -29,6 +30,15 @@ pub(crate) enum Task<F> {
     Seal { at: usize, segment: Arc<Segment<F>> },
     /// Sync the active segment up to this place.
     Sync { file: F, place: Mark },
+    /// Cut off what a refused append left behind the end.
+    CutLeftover { file: F, len: u64 },
+}
+
+impl<F> Task<F> {
+    /// Whether it only takes space, and may be tried again once there is some.
+    pub(crate) fn only_takes_space(&self) -> bool {
+        matches!(self, Self::Fill { .. } | Self::Prepare { .. } | Self::Seal { .. })
+    }
 }
 
 /// What a finished task changes.
@@ -39,6 +49,7 @@ pub(crate) enum TaskDone<F> {
     Prepared { file: F, prepared: u64 },
     Sealed { at: usize, segment: Arc<Segment<F>> },
     Synced { place: Mark },
+    LeftoverCut,
 }
 
 impl<F: File> PartitionLog<F> {
@@ -54,7 +65,12 @@ impl<F: File> PartitionLog<F> {
         // Space is asked for by an append, and from then on kept a step ahead.
         let ahead = if active.position > 0 { active.position + step } else { 0 };
         let target = ahead.max(self.wanted.prepared).min(space_end);
-        if synced && active.prepared < target {
+        // While the disk is full, space is asked for once after each append that needs it.
+        let may_take_space = self.no_space.is_none() || self.retry_space;
+        if self.leftover {
+            return Some(Task::CutLeftover { file: active.file.clone(), len: active.position });
+        }
+        if synced && may_take_space && active.prepared < target {
             let until = target.max(active.prepared + step).next_multiple_of(BLOCK).min(space_end);
             return Some(Task::Fill {
                 file: active.file.clone(),
@@ -65,12 +81,16 @@ impl<F: File> PartitionLog<F> {
         if active.unnamed {
             return Some(Task::Name { from: format!("{}/{}", self.dir, name::NEXT), to: self.active_path() });
         }
-        if self.next.is_none() && (self.wanted.next || active.position > self.config.segment_bytes / 2) {
+        if self.next.is_none()
+            && may_take_space
+            && (self.wanted.next || active.position > self.config.segment_bytes / 2)
+        {
             let len = if synced { step.min(space_end).next_multiple_of(BLOCK) } else { 0 };
             return Some(Task::Prepare { path: format!("{}/{}", self.dir, name::NEXT), len });
         }
         let at = self.segments.partition_point(|s| s.sealed);
         if let Some(segment) = self.segments.get(at)
+            && may_take_space
             && (!synced || self.durable >= segment.end)
         {
             return Some(Task::Seal { at, segment: Arc::clone(segment) });
@@ -83,8 +103,18 @@ impl<F: File> PartitionLog<F> {
     }
 
     /// Enters what a task did.
-    pub(crate) fn finish_task(&mut self, result: Result<TaskDone<F>, DiskError>) {
+    pub(crate) fn finish_task(&mut self, result: Result<TaskDone<F>, DiskError>, only_takes_space: bool) {
+        match &result {
+            Err(error) if only_takes_space && error.kind == DiskErrorKind::NoSpace => {
+                reached("log upkeep put off by a full disk");
+                (self.no_space, self.retry_space) = (Some(error.clone()), false);
+                return;
+            }
+            Ok(_) if only_takes_space => (self.no_space, self.retry_space) = (None, false),
+            _ => {}
+        }
         match result {
+            Ok(TaskDone::LeftoverCut) => self.leftover = false,
             Ok(TaskDone::Filled { file, at, len }) => {
                 self.counters.syncs += 1;
                 self.counters.written_bytes += len;
@@ -152,13 +182,21 @@ pub(crate) fn run<D: Disk>(
         Task::Prepare { path, len } => {
             let (file, _) = disk.open(&path, OpenHow::CreateNew)?;
             if len > 0 {
-                disk.run(Op::ZeroFill { file: file.clone(), at: 0, len })?;
-                disk.run(Op::Sync { file: file.clone() })?;
+                let filled = disk.run(Op::ZeroFill { file: file.clone(), at: 0, len });
+                if let Err(error) = filled.and_then(|_| disk.run(Op::Sync { file: file.clone() })) {
+                    // Its space may be what somebody else needs, and the next try makes it anew.
+                    disk.run(Op::Remove { path })?;
+                    return Err(error);
+                }
             }
             sync_names(disk)?;
             Ok(TaskDone::Prepared { file, prepared: len })
         }
         Task::Seal { at, segment } => Ok(TaskDone::Sealed { at, segment: seal::seal(disk, dir, &segment)? }),
+        Task::CutLeftover { file, len } => {
+            disk.run(Op::Truncate { file, len })?;
+            Ok(TaskDone::LeftoverCut)
+        }
         Task::Sync { file, place } => {
             disk.run(Op::Sync { file })?;
             Ok(TaskDone::Synced { place })

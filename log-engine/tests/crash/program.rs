@@ -7,8 +7,8 @@ use engine_env::rng::Seed;
 use engine_env::sim::{Crash, Fault, SimDisk, SimHome};
 use engine_env::{CompletionQueue, Disk, Home, OpId, Wait};
 use log_engine::{
-    Appending, Durability, Interval, LogConfig, LogDone, Offset, Record, RecoveryReport, SteppedLog,
-    TopicPartition,
+    AppendError, Appending, Durability, Interval, LogConfig, LogDone, Offset, Record, RecoveryReport,
+    SteppedLog, TopicPartition,
 };
 
 /// Numbers from a seed.
@@ -238,6 +238,8 @@ impl World {
             Ok(Appending::NeedsUpkeep) => {
                 self.upkeep(Interval::Running);
             }
+            // Nothing of it was taken, and appends go on once there is space.
+            Err(AppendError::DiskFull { .. }) => {}
             // It may be there in part. With another life its bytes are told apart from later ones.
             Err(_) => self.model.values.extend(values),
         }
