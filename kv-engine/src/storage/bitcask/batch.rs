@@ -140,7 +140,7 @@ impl<F: File> Bitcask<F> {
         let writer = &mut *guard;
         writer.check()?;
         let rolled = writer.roll_if_full(len, self.config.segment_bytes);
-        writer.check_space(len)?;
+        writer.take_space(len)?;
         let mut is_staged = false;
         let mut answers = Vec::with_capacity(writes.len());
         for write in prepared {

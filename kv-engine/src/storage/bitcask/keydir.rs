@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use engine_env::marks::reached;
+
 use super::segment::Segment;
 use crate::hash::{KeyHasher, shard_of};
 use crate::version::{Clocked, Occurred, Siblings, VectorClock};
@@ -109,6 +111,7 @@ impl<F> Shard<F> {
             other.sequence == place.sequence || (other.sequence > place.sequence && related(other))
         });
         if dead {
+            reached("kv record found dead at opening");
             return false;
         }
         siblings.remove_where(related, |old| forget(segments, &old));

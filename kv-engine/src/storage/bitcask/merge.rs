@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use engine_env::marks::reached;
 use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, WriteSync};
 
 use super::maintenance::Maintenance;
@@ -117,7 +118,10 @@ impl<F: File> Bitcask<F> {
                 self.finish_merge(&mut run, disk)?;
                 Ok(Some(bytes))
             }
-            Copied::Damaged => Ok(None),
+            Copied::Damaged => {
+                reached("kv merge given up over damage");
+                Ok(None)
+            }
         });
         match moved {
             Ok(Some(bytes)) => {
@@ -133,6 +137,7 @@ impl<F: File> Bitcask<F> {
             }
             Err(error) => {
                 // No space for the output: later, perhaps. Anything else: not before the next open.
+                reached("kv merge ended by an error");
                 let stopped = run.changes_names || error.kind != DiskErrorKind::NoSpace;
                 self.merges_stopped.store(stopped, Ordering::Release);
                 run.abandon(disk);
@@ -205,7 +210,11 @@ impl<F: File> Bitcask<F> {
 
     fn is_alive(&self, record: &RecordView<'_>, input: &Segment<F>, droppable_below: u64) -> bool {
         match record.kind {
-            RecordKind::Tombstone => record.sequence >= droppable_below && !planted!(self, TombstonesDropped),
+            RecordKind::Tombstone => {
+                let kept = record.sequence >= droppable_below && !planted!(self, TombstonesDropped);
+                reached(if kept { "kv merge kept a tombstone" } else { "kv merge dropped a tombstone" });
+                kept
+            }
             RecordKind::Put => self
                 .keydir
                 .read(record.key)
@@ -320,6 +329,7 @@ impl<F: File> Bitcask<F> {
             folder::sync_dir(disk)?;
             count(&self.counters.syncs, 1);
         }
+        reached("kv merge done");
         count(&self.counters.merges, 1);
         Ok(())
     }

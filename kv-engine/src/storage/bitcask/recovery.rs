@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use engine_env::marks::reached;
 use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, WriteSync};
 
 use super::keydir::{Keydir, Place};
@@ -122,6 +123,7 @@ impl<F: File> Bitcask<F> {
             one.settle(disk, trusted, Some(i) == active)?;
         }
         for path in gone {
+            reached("kv unfinished segment removed");
             disk.run(Op::Remove { path })?;
         }
         // Before anything is written: what was cut or removed mustn't come back under it.
@@ -296,6 +298,7 @@ impl<F: File> Rebuild<F> {
     }
 
     fn damage(&mut self, file: String, position: u64, bytes: u64, why: DamageKind) {
+        reached("kv damage found at opening");
         self.report.damage.push(Damage { file, position, bytes, why });
     }
 
@@ -338,6 +341,8 @@ impl<F: File> Rebuild<F> {
         } else {
             HEADER_LEN as u64
         };
+        // Cut to its last record before the mark moved past it, or written to its length: zeros at the end are a lost write.
+        let finished = origin == Origin::Merged || id < mark.segment;
         let segment =
             Arc::new(Segment::new(Header { origin, ..header }, file.clone(), HEADER_LEN as u64, len));
         self.keydir.add_segment(&segment);
@@ -374,7 +379,7 @@ impl<F: File> Rebuild<F> {
             };
             if !below || trusted_until == u64::MAX {
                 let zeros = zeros_from(&mut window, position)?;
-                if zeros || !below {
+                if (zeros && !finished) || !below {
                     torn = !zeros;
                     break;
                 }
@@ -389,6 +394,7 @@ impl<F: File> Rebuild<F> {
         self.report.segments += 1;
         self.report.bytes_scanned += window.bytes_read();
         if torn {
+            reached("kv torn tail cut");
             self.report.tail_truncated = Some(TailTruncated { file: name, position, bytes: len - position });
         }
         Ok(Kept { segment, header, torn })

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use engine_env::marks::reached;
 use engine_env::{
     CommitQueue, CompletionQueue, DiskError, DiskErrorKind, Done, File, Machine, Op, OpId, Outcome, WriteSync,
 };
@@ -158,6 +159,10 @@ pub(super) struct Writer<F> {
     pub(super) buf: Vec<u8>,
 }
 
+/// Space past a segment's end is taken in pieces of this size.
+const GROWTH_BYTES: u64 = 16 << 10;
+static ZEROS: [u8; GROWTH_BYTES as usize] = [0; GROWTH_BYTES as usize];
+
 /// A larger buffer isn't kept between writes.
 const BUF_BYTES_MAX: usize = 1 << 20;
 
@@ -228,7 +233,11 @@ impl<F: File> Writer<F> {
         if end + len <= segment_bytes || end == HEADER_LEN as u64 {
             return false;
         }
-        let Some(next) = self.prepared.take() else { return false };
+        let Some(next) = self.prepared.take() else {
+            reached("kv roll without a prepared segment");
+            return false;
+        };
+        reached("kv roll");
         self.sealed.push_back(std::mem::replace(&mut self.active, next));
         true
     }
@@ -248,14 +257,36 @@ impl<F: File> Writer<F> {
         }
     }
 
-    /// Growing into a full disk would poison the segment; so it isn't tried while there is no space.
-    pub(super) fn check_space(&self, len: u64) -> Result<(), PutError> {
-        match &self.no_space {
-            Some(cause) if self.active.end() + len > self.active.allocated() => {
-                Err(PutError::DiskFull { cause: cause.clone() })
-            }
-            _ => Ok(()),
+    /// Makes sure that a commit of `len` more bytes finds its space (`synced` durability). A synced write that finds the
+    /// disk full poisons the segment and ends all writing; zeros without a sync only tell that it is full. While
+    /// maintenance has no space for the next segment either, it isn't tried.
+    pub(super) fn take_space(&mut self, len: u64) -> Result<(), PutError> {
+        let (from, to) = (self.active.allocated(), self.active.end() + len);
+        if to <= from {
+            return Ok(());
         }
+        if let Some(cause) = &self.no_space {
+            return Err(PutError::DiskFull { cause: cause.clone() });
+        }
+        reached("kv segment grown past its space");
+        let to = to.next_multiple_of(GROWTH_BYTES);
+        let mut at = from;
+        while at < to {
+            let piece = &ZEROS[..usize::try_from((to - at).min(GROWTH_BYTES)).expect("at most a piece")];
+            match self.active.file.write_now(at, piece, WriteSync::None) {
+                Ok(()) => at += piece.len() as u64,
+                Err(cause) if cause.kind == DiskErrorKind::NoSpace => {
+                    reached("kv growth refused by a full disk");
+                    return Err(PutError::DiskFull { cause });
+                }
+                Err(cause) => {
+                    self.stop(cause.clone());
+                    return Err(PutError::WriteFailed { cause });
+                }
+            }
+            self.active.set_allocated(at);
+        }
+        Ok(())
     }
 
     /// Where the next record goes.
@@ -327,6 +358,7 @@ impl<F: File> Bitcask<F> {
             // What was written of it lies past the end: the next record overwrites it, or the segment is cut when
             // it is sealed.
             Err(cause) if cause.kind == DiskErrorKind::NoSpace => {
+                reached("kv write refused by a full disk");
                 writer.active.set_allocated(writer.active.allocated().max(at.position + len));
                 Err(PutError::DiskFull { cause })
             }
@@ -423,7 +455,7 @@ impl<F: File> Bitcask<F> {
             return Ok(true);
         };
         let rolled = writer.roll_if_full(len, self.config.segment_bytes);
-        writer.check_space(len)?;
+        writer.take_space(len)?;
         let mut reply = Some(Reply { token, removed, to: Arc::clone(to) });
         if planted!(self, EarlyAck) {
             reply = None;
@@ -509,6 +541,7 @@ impl<F: File> Bitcask<F> {
                 (chunk.tags, Ok(()))
             }
             Err((cause, tags)) => {
+                reached("kv commit failed");
                 writer.stop(cause.clone());
                 writer.overlay.clear();
                 (tags, Err(PutError::WriteFailed { cause }))
@@ -533,10 +566,11 @@ impl<F: File> Bitcask<F> {
         }
         let more = writer.queue.can_begin();
         let sealed = writer.sealed.front().is_some_and(|s| s.id < writer.durable.segment);
+        let noted = durable.map(|_| writer.end_to_note());
         drop(guard);
         answer(replies, &result);
-        if let Some(durable) = durable {
-            self.mark().note(durable);
+        if let Some(noted) = noted {
+            self.mark().note(noted);
         }
         if more && let Some(bell) = self.commit_bell.get() {
             bell.wake();
