@@ -1,10 +1,15 @@
 //! Random programs on a simulated machine, judged from outside. See `docs/crash.md` for what each scenario claims.
 //!
 //! `WORKBENCH_SEEDS=10000 cargo test -p crash-lab --test simulated` runs more of them; `WORKBENCH_SEED=17` starts there.
+//! `corpus.txt` lists every seed that ever found something; all of them run first, always.
 
-use crash_lab::simulated::{Scenario, Setup, Summary, simulate};
+use crash_lab::simulated::{
+    FaultClass, Many, Pick, Scenario, Setup, Summary, commit, record, shrink, simulate, simulate_many,
+};
+use engine_env::marks;
 
-const SEEDS: u64 = 200;
+/// With the four scenarios of an engine that crash it, 10,000 crash points each.
+const SEEDS: u64 = 600;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().map_or(otherwise, |text| text.parse().expect("a number in the environment"))
@@ -14,15 +19,18 @@ fn number(name: &str, otherwise: u64) -> u64 {
 fn hold(scenario: Scenario) -> (Summary, u64) {
     let (first, seeds) = (number("WORKBENCH_SEED", 0), number("WORKBENCH_SEEDS", SEEDS));
     let setup = Setup::default();
-    let mut sum = Summary::default();
-    for seed in first..first + seeds {
-        match simulate(scenario, seed, &setup) {
-            Ok(summary) => sum += summary,
-            Err(failure) => panic!("{failure}\nreplay: WORKBENCH_SEED={seed} WORKBENCH_SEEDS=1"),
-        }
+    let Many { summary, failure, .. } =
+        simulate_many(Pick::Scenario(scenario), first..first + seeds, &setup, |_| {});
+    if let Some(failure) = failure {
+        let story = shrink(scenario, failure.seed, &setup).map_or(failure.to_string(), |s| s.to_string());
+        panic!(
+            "{story}\ncommit {}; replay: workbench simulate --scenario {scenario} --seed {}; add it to crash-lab/corpus.txt",
+            commit(),
+            failure.seed
+        );
     }
-    eprintln!("{scenario}: {seeds} seeds from {first}: {sum:?}");
-    (sum, seeds)
+    eprintln!("{scenario}: {seeds} seeds from {first}\n{summary}");
+    (summary, seeds)
 }
 
 /// The simulation really lost, tore and failed things: otherwise that nothing broke shows nothing.
@@ -30,20 +38,47 @@ fn bites(sum: &Summary, seeds: u64) {
     if seeds < SEEDS {
         return;
     }
-    let Summary { crashes, recoveries_cut, attempted, acknowledged, .. } = sum;
-    assert!(crashes.sectors_lost >= seeds, "few sectors lost: {crashes:?}");
-    assert!(crashes.sectors_torn >= seeds / 10, "few sectors torn: {crashes:?}");
-    assert!(*recoveries_cut >= seeds / 8, "few recoveries cut short: {recoveries_cut}");
+    let Summary { attempted, acknowledged, .. } = sum;
+    let at_least = |class, times| {
+        assert!(sum.faults_of(class) >= times, "few {class}: {}", sum.faults_of(class));
+    };
+    at_least(FaultClass::LostSector, seeds);
+    at_least(FaultClass::TornSector, seeds / 10);
+    at_least(FaultClass::RecoveryCut, seeds / 8);
     assert!(
         attempted > acknowledged && *acknowledged > 10 * seeds,
         "{acknowledged} of {attempted} acknowledged"
     );
 }
 
+/// The scenario came to these rare paths of the engines, so that it says something about them.
+fn reaches(sum: &Summary, seeds: u64, names: &[&str]) {
+    if seeds < SEEDS || !marks::ENABLED {
+        return;
+    }
+    let missed: Vec<_> = names.iter().filter(|name| !sum.marks.contains_key(**name)).collect();
+    assert!(missed.is_empty(), "never reached: {missed:?}; reached: {:?}", sum.marks);
+}
+
 #[test]
 fn kv_loses_nothing_that_was_synced_to_power_cuts_at_any_step() {
     let (sum, seeds) = hold(Scenario::KvPowerCut);
     bites(&sum, seeds);
+    reaches(
+        &sum,
+        seeds,
+        &[
+            "kv torn tail cut",
+            "kv roll",
+            "kv roll without a prepared segment",
+            "kv segment grown past its space",
+            "kv merge done",
+            "kv merge kept a tombstone",
+            "kv merge dropped a tombstone",
+            "kv record found dead at opening",
+            "kv unfinished segment removed",
+        ],
+    );
 }
 
 #[test]
@@ -54,18 +89,27 @@ fn kv_loses_nothing_that_the_kernel_had_to_kills() {
 #[test]
 fn kv_acknowledges_nothing_that_a_failed_sync_left_in_doubt() {
     let (sum, seeds) = hold(Scenario::KvFailedSync);
+    reaches(&sum, seeds, &["kv commit failed", "kv merge ended by an error"]);
     assert!(seeds < SEEDS || sum.failures > seeds, "few operations failed: {}", sum.failures);
 }
 
 #[test]
 fn kv_refuses_writes_on_a_full_disk_and_loses_nothing() {
     let (sum, seeds) = hold(Scenario::KvFullDisk);
+    reaches(&sum, seeds, &["kv write refused by a full disk", "kv growth refused by a full disk"]);
     assert!(seeds < SEEDS || sum.failures > seeds, "few operations were refused: {}", sum.failures);
 }
 
 #[test]
 fn kv_reports_rot_and_serves_the_rest() {
     let (sum, seeds) = hold(Scenario::KvRot);
+    reaches(&sum, seeds, &["kv damage found at opening"]);
+    assert!(seeds < SEEDS || sum.damage > seeds, "little damage was reported: {}", sum.damage);
+}
+
+#[test]
+fn kv_believes_no_bytes_of_another_place_or_time() {
+    let (sum, seeds) = hold(Scenario::KvMisdirected);
     assert!(seeds < SEEDS || sum.damage > seeds, "little damage was reported: {}", sum.damage);
 }
 
@@ -73,28 +117,50 @@ fn kv_reports_rot_and_serves_the_rest() {
 fn log_loses_nothing_that_was_synced_to_power_cuts_at_any_step() {
     let (sum, seeds) = hold(Scenario::LogPowerCut);
     bites(&sum, seeds);
+    reaches(
+        &sum,
+        seeds,
+        &[
+            "log torn tail cut",
+            "log append waits for room",
+            "log prepared segment adopted",
+            "log marked segment adopted",
+            "log index rebuilt",
+            "log leftover removed",
+        ],
+    );
 }
 
 #[test]
 fn log_loses_nothing_that_the_kernel_had_to_kills() {
-    hold(Scenario::LogKill);
+    let (sum, seeds) = hold(Scenario::LogKill);
+    reaches(&sum, seeds, &["log segment behind the end removed"]);
 }
 
 #[test]
 fn log_acknowledges_nothing_that_a_failed_sync_left_in_doubt() {
     let (sum, seeds) = hold(Scenario::LogFailedSync);
+    reaches(&sum, seeds, &["log commit failed"]);
     assert!(seeds < SEEDS || sum.failures > seeds, "few operations failed: {}", sum.failures);
 }
 
 #[test]
 fn log_refuses_appends_on_a_full_disk_and_loses_nothing() {
     let (sum, seeds) = hold(Scenario::LogFullDisk);
+    reaches(&sum, seeds, &["log append refused by a full disk", "log upkeep put off by a full disk"]);
     assert!(seeds < SEEDS || sum.failures > seeds, "few operations were refused: {}", sum.failures);
 }
 
 #[test]
 fn log_reports_rot_and_serves_the_rest() {
     let (sum, seeds) = hold(Scenario::LogRot);
+    reaches(&sum, seeds, &["log damage found at opening"]);
+    assert!(seeds < SEEDS || sum.damage > seeds, "little damage was reported: {}", sum.damage);
+}
+
+#[test]
+fn log_believes_no_bytes_of_another_place_or_time() {
+    let (sum, seeds) = hold(Scenario::LogMisdirected);
     assert!(seeds < SEEDS || sum.damage > seeds, "little damage was reported: {}", sum.damage);
 }
 
@@ -105,59 +171,35 @@ fn the_same_seed_does_the_same_and_another_does_something_else() {
         let run = |seed| simulate(scenario, seed, &setup).expect("nothing breaks");
         assert_eq!(run(1), run(1), "{scenario}");
         assert_ne!(run(1).trace_hash, run(2).trace_hash, "{scenario}");
+        let (first, second) = (record(scenario, 1, &setup), record(scenario, 1, &setup));
+        assert!(first.trace == second.trace && !first.trace.is_empty(), "{scenario}");
+        assert_eq!(first.result.expect("nothing breaks"), run(1), "{scenario}: watching changes nothing");
     }
 }
 
-#[cfg(feature = "planted-bugs")]
-mod teeth {
-    use crash_lab::simulated::Failure;
+#[test]
+fn many_seeds_at_once_are_the_same_as_one_after_the_other() {
+    let setup = Setup::default();
+    let one_by_one = (0..40).fold(Summary::default(), |mut sum, seed| {
+        sum += simulate(Pick::BySeed.scenario(seed), seed, &setup).expect("nothing breaks");
+        sum
+    });
+    let many = simulate_many(Pick::BySeed, 0..40, &setup, |_| {});
+    assert_eq!((many.seeds, many.summary), (40, one_by_one));
+}
 
-    use super::*;
-
-    /// The first failure of `scenario` among some hundred seeds.
-    fn first_failure(scenario: Scenario, setup: &Setup) -> Option<Failure> {
-        (0..300).find_map(|seed| simulate(scenario, seed, setup).err())
+#[test]
+fn every_seed_that_ever_failed_holds() {
+    let setup = Setup::default();
+    let corpus = include_str!("../corpus.txt");
+    let lines = corpus.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let mut replayed = 0;
+    for line in lines.filter(|line| !line.is_empty()) {
+        let (scenario, seed) = line.split_once(' ').expect("a scenario and a seed");
+        let scenario: Scenario = scenario.parse().expect("a scenario's name");
+        let seed = seed.trim().parse().expect("a seed");
+        simulate(scenario, seed, &setup).unwrap_or_else(|e| panic!("it fails again: {e}"));
+        replayed += 1;
     }
-
-    #[expect(clippy::print_stderr, reason = "which seed found which bug is worth reading")]
-    fn found(scenario: Scenario, bug: &dyn std::fmt::Debug, setup: &Setup) {
-        let failure =
-            first_failure(scenario, setup).unwrap_or_else(|| panic!("{scenario} doesn't find {bug:?}"));
-        let what = failure.what.lines().next().unwrap_or_default();
-        eprintln!("{bug:?}: {scenario} finds it with seed {}: {what}", failure.seed);
-    }
-
-    #[test]
-    fn bugs_planted_in_the_store_are_found() {
-        use kv_engine::PlantedBug as Bug;
-        for (bug, scenario) in [
-            (Bug::SyncSkipped, Scenario::KvPowerCut),
-            (Bug::EarlyAck, Scenario::KvPowerCut),
-            (Bug::DirSyncSkipped, Scenario::KvPowerCut),
-            (Bug::MergeUnsynced, Scenario::KvPowerCut),
-            (Bug::TombstonesDropped, Scenario::KvPowerCut),
-            (Bug::ChecksumIgnored, Scenario::KvRot),
-        ] {
-            let mut setup = Setup::default();
-            setup.kv.planted_bug = Some(bug);
-            found(scenario, &bug, &setup);
-        }
-    }
-
-    #[test]
-    fn bugs_planted_in_the_log_are_found() {
-        use log_engine::PlantedBug as Bug;
-        // Not `StaleTail`: random lengths hardly ever let a stale batch fit. The log's own crash tests build that case.
-        for (bug, scenario) in [
-            (Bug::SyncSkipped, Scenario::LogPowerCut),
-            (Bug::EarlyAck, Scenario::LogPowerCut),
-            (Bug::MarkAhead, Scenario::LogPowerCut),
-            (Bug::NamesNotSynced, Scenario::LogPowerCut),
-            (Bug::CrcSkipped, Scenario::LogPowerCut),
-        ] {
-            let mut setup = Setup::default();
-            setup.log.planted_bug = Some(bug);
-            found(scenario, &bug, &setup);
-        }
-    }
+    assert!(replayed > 0, "the corpus is empty");
 }

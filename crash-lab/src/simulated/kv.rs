@@ -1,6 +1,7 @@
 //! [`KvSubject`]: the key-value store by single steps.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use engine_env::rng::{Rng, Seed};
@@ -17,6 +18,8 @@ use crate::stress::{Clock, Dump, Engine, Key, Token, ValueCrc, clock_of, dump_kv
 const SHAPE: Shape = Shape { own_keys: 16, race_keys: 2, value_bytes_max: 15_000 };
 const IN_FLIGHT_MAX: usize = 6;
 const NOW_MS: i64 = 1_700_000_000_000;
+/// Clocks of machines jump, forward and back; no answer may depend on them.
+const JUMP_MS: i64 = 3_600_000;
 
 /// Who writes: the owner of most keys, or one of those who race for the rest.
 type Writer = usize;
@@ -34,6 +37,7 @@ pub(super) struct KvSubject {
     /// A writer knows the clocks of a key only while it has nothing in flight there.
     busy: HashSet<(Vec<u8>, Writer)>,
     next_token: u64,
+    home: SimHome,
     /// Operations with a lower number began before a failure that was seen.
     failed_at: Option<u64>,
     done: Arc<CompletionQueue<KvDone>>,
@@ -65,6 +69,7 @@ impl Subject for KvSubject {
             in_flight: HashMap::new(),
             busy: HashSet::new(),
             next_token: 0,
+            home: home.clone(),
             failed_at: None,
             done: Arc::new(CompletionQueue::new()),
         })
@@ -74,9 +79,15 @@ impl Subject for KvSubject {
         match rng.random_range(0..100) {
             0..50 if self.in_flight.len() < IN_FLIGHT_MAX => self.begin(rng, notes)?,
             50..80 => self.pump(Wait::No),
-            80..84 => drop(self.store.commit_now()),
+            80..84 => {
+                self.note(format_args!("commit on the caller's thread"));
+                self.store.commit_now();
+            }
             // A failure of upkeep is the engine's to deal with; what it must not do shows in the answers.
-            _ => drop(self.store.maintain(&mut self.upkeep)),
+            _ => {
+                self.note(format_args!("maintain"));
+                drop(self.store.maintain(&mut self.upkeep));
+            }
         }
         self.take_answers(notes)
     }
@@ -89,6 +100,11 @@ impl Subject for KvSubject {
         path != "FORMAT" && path != "mark"
     }
 
+    fn records_in(bytes: &[u8]) -> Vec<Range<u64>> {
+        let Ok(segment) = kv_engine::inspect_segment(bytes) else { return Vec::new() };
+        segment.records.iter().map(|r| r.position..r.position + r.len).collect()
+    }
+
     fn close(mut self, notes: &mut Notes) -> Result<(), String> {
         while !self.in_flight.is_empty() {
             self.pump(Wait::Forever);
@@ -99,6 +115,10 @@ impl Subject for KvSubject {
 }
 
 impl KvSubject {
+    fn note(&self, line: std::fmt::Arguments<'_>) {
+        self.home.note(format_args!("> {line}"));
+    }
+
     fn begin(&mut self, rng: &mut Rng, notes: &mut Notes) -> Result<(), String> {
         let Self { own, races, store, busy, .. } = self;
         let present = |key: &[u8]| -> Result<Vec<Clock>, std::convert::Infallible> {
@@ -115,10 +135,11 @@ impl KvSubject {
             _ => races[writer - 1].next(free, present),
         };
         match step {
-            Step::Get { key, at_least } => self.read(&key, &at_least),
+            Step::Get { key, at_least } => self.read(&key, &at_least, notes),
             Step::Put { key, value, clock } => {
                 let token = put_token(&key, &value, &clock);
-                let version = Versioned::new(version_of(&clock, NOW_MS), value);
+                let now_ms = NOW_MS + rng.random_range(-JUMP_MS..JUMP_MS);
+                let version = Versioned::new(version_of(&clock, now_ms), value);
                 let number = self.fly(&key, token, writer, notes);
                 let put = if self.synced {
                     self.store.stage_put(&key, &version, number, &self.done).map(|_| None)
@@ -130,6 +151,7 @@ impl KvSubject {
             Step::PutObsolete { key, value, clock } => {
                 let token = put_token(&key, &value, &clock);
                 let version = Versioned::new(version_of(&clock, NOW_MS), value);
+                self.note(format_args!("put that must be refused {token}"));
                 notes.attempted.push(token.clone());
                 let put = if self.synced {
                     self.store.stage_put(&key, &version, u64::MAX, &self.done).map(drop)
@@ -155,8 +177,10 @@ impl KvSubject {
         }
     }
 
-    fn read(&self, key: &[u8], at_least: &Clock) -> Result<(), String> {
+    fn read(&self, key: &[u8], at_least: &Clock, notes: &mut Notes) -> Result<(), String> {
+        self.note(format_args!("get {}", Key(key.to_vec())));
         let versions = self.store.get(key).map_err(|e| told(&e))?;
+        notes.seen.extend(versions.iter().map(|v| put_token(key, &v.value, &clock_of(&v.clock))));
         if versions.iter().any(|version| clock_of(&version.clock).covers(at_least)) {
             return Ok(());
         }
@@ -164,6 +188,7 @@ impl KvSubject {
     }
 
     fn fly(&mut self, key: &[u8], token: Token, writer: Writer, notes: &mut Notes) -> u64 {
+        self.note(format_args!("{token}"));
         notes.attempted.push(token.clone());
         let number = self.next_token;
         self.next_token += 1;
@@ -202,9 +227,11 @@ impl KvSubject {
                 if self.failed_at.is_some_and(|failed_at| number >= failed_at) {
                     return Err(format!("`{token}` was acknowledged after a failed write"));
                 }
+                self.note(format_args!("ack {token}"));
                 notes.acked.push(token);
             }
             Err(error) => {
+                self.note(format_args!("failed {token}: {error}"));
                 notes.failures += 1;
                 if matches!(error, PutError::WriteFailed { .. } | PutError::WritesStopped { .. }) {
                     self.failed_at.get_or_insert(self.next_token);
@@ -216,6 +243,7 @@ impl KvSubject {
 
     /// The committer's turn.
     fn pump(&mut self, wait: Wait) {
+        self.note(format_args!("commit"));
         let Self { store, commits, .. } = self;
         store.start(&mut |id, op| commits.submit(id, op));
         let mut done = Vec::new();

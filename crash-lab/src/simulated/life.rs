@@ -8,50 +8,62 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use engine_env::Durability;
 use engine_env::rng::{Rng, Seed};
-use engine_env::sim::{Crash, CrashCounts, Fault, SimHome};
+use engine_env::sim::{Crash, Fault, SimHome};
 use rand::{Rng as _, RngExt as _};
 
-use super::scenario::{Setup, Summary};
+use super::plan::{Plan, StepId};
 use super::subject::{Notes, Subject};
+use super::summary::{FaultClass, Summary};
 use crate::stress::{Dump, DumpLine, Token, TokenFile, Violation, judge, judge_repeated};
 
-/// What a scenario gives: what happened or what is broken, and how often the engine was opened.
-type Lived = (Result<Summary, String>, u64);
+/// What a scenario gives: what happened, or what is broken.
+pub(super) type Lived = Result<Summary, String>;
 
 /// A machine and everything that is known of it.
-struct History<'a> {
+pub(super) struct History<'a> {
+    name: &'static str,
     seed: u64,
-    setup: &'a Setup,
+    plan: &'a Plan<'a>,
     durability: Durability,
-    home: SimHome,
-    rng: Rng,
+    pub(super) home: SimHome,
+    pub(super) rng: Rng,
     run: u64,
-    notes: Notes,
+    next_step: u64,
+    pub(super) notes: Notes,
     /// Read after a recovery.
     seen: HashSet<Token>,
     promised: Vec<Token>,
-    summary: Summary,
+    pub(super) summary: Summary,
     happened: DefaultHasher,
 }
 
 /// Whether power may fail while the engine recovers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Recovery {
+pub(super) enum Recovery {
     Undisturbed,
     CutShort,
 }
 
 impl<'a> History<'a> {
-    fn new(name: &str, seed: u64, setup: &'a Setup, durability: Option<Durability>) -> Self {
+    pub(super) fn new(
+        name: &'static str,
+        seed: u64,
+        plan: &'a Plan<'a>,
+        durability: Option<Durability>,
+    ) -> Self {
         let mut rng = Seed(seed).derive(name, 0).rng();
         let either = if rng.random_bool(0.5) { Durability::Synced } else { Durability::Os };
+        let home = SimHome::new(Seed(seed).derive(name, 1));
+        plan.runs_on(&home);
         Self {
+            name,
             seed,
-            setup,
+            plan,
             durability: durability.unwrap_or(either),
-            home: SimHome::new(Seed(seed).derive(name, 1)),
+            home,
             rng,
             run: 0,
+            next_step: 0,
             notes: Notes::default(),
             seen: HashSet::new(),
             promised: Vec::new(),
@@ -60,20 +72,60 @@ impl<'a> History<'a> {
         }
     }
 
-    fn finish(mut self, result: Result<(), String>) -> Lived {
+    pub(super) fn finish(mut self, result: Result<(), String>) -> Lived {
         self.home.trace_hash().hash(&mut self.happened);
         self.notes.attempted.hash(&mut self.happened);
         self.notes.acked.hash(&mut self.happened);
-        let summary = Summary {
-            trace_hash: self.happened.finish(),
-            lives: self.run,
-            attempted: self.notes.attempted.len() as u64,
-            acknowledged: self.notes.acked.len() as u64,
-            failures: self.notes.failures,
-            crashes: self.home.counts(),
-            ..self.summary
-        };
-        (result.map(|()| summary), self.run)
+        let mut summary = self.summary;
+        summary.trace_hash = self.happened.finish();
+        summary.lives = self.run;
+        summary.attempted = self.notes.attempted.len() as u64;
+        summary.acknowledged += self.notes.acked.len() as u64;
+        summary.failures = self.notes.failures;
+        summary.crashes = self.home.counts();
+        summary.add_faults(&self.home.faults());
+        result.map(|()| summary)
+    }
+
+    /// Puts what happens into the trace.
+    pub(super) fn note(&self, line: std::fmt::Arguments<'_>) {
+        self.home.note(format_args!("> {line}"));
+    }
+
+    /// The engine is about to be opened.
+    pub(super) fn begin_life(&mut self) {
+        self.run += 1;
+        self.next_step = 0;
+        self.plan.begins_life(self.run);
+        self.note(format_args!("life {} begins, {}", self.run, self.durability));
+    }
+
+    pub(super) fn open<S: Subject>(&self, home: &SimHome) -> Result<S, String> {
+        S::open(home, self.plan.setup, self.durability, self.seed, self.run)
+    }
+
+    /// Another machine takes this one's place.
+    pub(super) fn go_on_with(&mut self, home: SimHome) {
+        self.plan.runs_on(&home);
+        self.home = home;
+    }
+
+    /// Plans a power failure `left` steps of the machine from now.
+    fn power_fails_in(&self, left: u64) {
+        self.note(format_args!("the power will fail in {left} steps of the machine"));
+        self.home.crash_at_step(self.home.steps() + left);
+    }
+
+    pub(super) fn reboot(&self, crash: Crash) {
+        self.note(format_args!("the machine goes down by {crash:?} and comes back"));
+        self.home.reboot(crash);
+    }
+
+    fn plan_fault(&mut self, within: u64, faults: &[Fault]) {
+        let step = self.home.steps() + self.rng.random_range(0..within);
+        let fault = faults[self.rng.random_range(0..faults.len())];
+        self.note(format_args!("{fault:?} planned for step {step} of the machine"));
+        self.home.fail_at_step(step, fault);
     }
 
     fn any_power_cut(&mut self) -> Crash {
@@ -101,22 +153,23 @@ impl<'a> History<'a> {
     }
 
     /// Opens the engine, again and again if the power fails meanwhile, and judges what it holds.
-    fn recover<S: Subject>(&mut self, recovery: Recovery) -> Result<S, String> {
+    pub(super) fn recover<S: Subject>(&mut self, recovery: Recovery) -> Result<S, String> {
         loop {
-            self.run += 1;
+            self.begin_life();
             if recovery == Recovery::CutShort && self.rng.random_bool(0.3) {
-                self.home.crash_at_step(self.rng.random_range(0..16));
+                let left = self.rng.random_range(0..16);
+                self.power_fails_in(left);
             }
-            let opened = S::open(&self.home, self.setup, self.durability, self.seed, self.run);
+            let opened = self.open(&self.home);
             if self.home.is_powered() {
                 let subject = opened.map_err(|e| format!("the engine doesn't recover: {e}"))?;
                 self.home.crash_at_step(u64::MAX);
                 self.look::<S>(&subject)?;
                 return Ok(subject);
             }
-            self.summary.recoveries_cut += 1;
+            self.summary.count(FaultClass::RecoveryCut, 1);
             let crash = self.any_survivable();
-            self.home.reboot(crash);
+            self.reboot(crash);
         }
     }
 
@@ -129,8 +182,8 @@ impl<'a> History<'a> {
             let copy = self.home.fork();
             let kill = self.process_kill();
             copy.reboot(if self.durability == Durability::Synced { Crash::LoseUnsynced } else { kill });
-            let again = S::open(&copy, self.setup, self.durability, self.seed, self.run)
-                .map_err(|e| format!("the engine recovers once, but not twice: {e}"))?;
+            let again: S =
+                self.open(&copy).map_err(|e| format!("the engine recovers once, but not twice: {e}"))?;
             if let Some(violation) = judge_repeated(&dump, &again.dump()) {
                 return Err(violation.to_string());
             }
@@ -143,14 +196,19 @@ impl<'a> History<'a> {
                 }
                 DumpLine::End { .. } | DumpLine::Bad { .. } => continue,
             };
-            if self.seen.insert(token.clone()) {
-                self.promised.push(token);
-            }
+            self.promise(token);
         }
         Ok(())
     }
 
-    fn violations<S: Subject>(&mut self, dump: &Dump) -> Vec<Violation> {
+    /// Somebody has read it: it may not vanish any more.
+    fn promise(&mut self, token: Token) {
+        if self.seen.insert(token.clone()) {
+            self.promised.push(token);
+        }
+    }
+
+    pub(super) fn violations<S: Subject>(&mut self, dump: &Dump) -> Vec<Violation> {
         dump.to_string().hash(&mut self.happened);
         let promised = self.promised.iter().chain(&self.notes.acked).cloned();
         let acked = TokenFile::from_tokens("acknowledged", promised);
@@ -171,32 +229,55 @@ impl<'a> History<'a> {
     }
 
     /// Moves the engine on, until the power fails.
-    fn live<S: Subject>(&mut self, subject: &mut S, steps: u64) -> Result<(), String> {
+    pub(super) fn live<S: Subject>(&mut self, subject: &mut S, steps: u64) -> Result<(), String> {
         for _ in 0..steps {
-            let step = subject.step(&mut self.rng, &mut self.notes);
+            let id = StepId { life: self.run, number: self.next_step };
+            self.next_step += 1;
+            if !self.plan.takes(id) {
+                continue;
+            }
+            let mut rng = Seed(self.seed).derive(self.name, 2 + (id.life << 32 | id.number)).rng();
+            let step = subject.step(&mut rng, &mut self.notes);
             if !self.home.is_powered() {
                 return Ok(());
             }
             step?;
+            for token in std::mem::take(&mut self.notes.seen) {
+                self.promise(token);
+            }
         }
         Ok(())
     }
 
+    /// There is room again, and operations are acknowledged again.
+    fn room_again<S: Subject>(&mut self, subject: &mut S) -> Result<(), String> {
+        self.note(format_args!("there is room again"));
+        self.home.set_free_bytes(None);
+        let before = self.notes.acked.len();
+        self.live(subject, 120)?;
+        if self.notes.acked.len() == before && self.plan.is_whole() {
+            return Err("nothing is acknowledged any more, though there is room again".to_owned());
+        }
+        let dump = subject.dump();
+        self.judge::<S>(&dump)
+    }
+
     /// Ends a life. What was in flight dies with it.
     fn crash<S: Subject>(&mut self, subject: S, crash: Crash) {
-        self.home.reboot(crash);
+        self.reboot(crash);
         drop(subject);
     }
 
     /// A power cut that nothing was claimed for: what is promised starts anew.
     fn forget_promises(&mut self) {
+        self.summary.acknowledged += self.notes.acked.len() as u64;
         self.notes.acked.clear();
         self.promised.clear();
         self.seen.clear();
     }
 }
 
-fn listed(violations: &[Violation]) -> String {
+pub(super) fn listed(violations: &[Violation]) -> String {
     let mut lines: Vec<String> = violations.iter().take(10).map(ToString::to_string).collect();
     if violations.len() > lines.len() {
         lines.push(format!("and {} more", violations.len() - lines.len()));
@@ -205,15 +286,15 @@ fn listed(violations: &[Violation]) -> String {
 }
 
 /// Lives that end at any step, by any crash that `synced` survives; the power may fail in recovery, too.
-pub(super) fn power_cut<S: Subject>(seed: u64, setup: &Setup) -> Lived {
-    let mut history = History::new("power cut", seed, setup, Some(Durability::Synced));
+pub(super) fn power_cut<S: Subject>(seed: u64, plan: &Plan<'_>) -> Lived {
+    let mut history = History::new("power cut", seed, plan, Some(Durability::Synced));
     let result = ended_by_crashes::<S>(&mut history, |history| (history.any_survivable(), true));
     history.finish(result)
 }
 
 /// Lives that end by a kill. After a power cut only that nothing is made up.
-pub(super) fn kill<S: Subject>(seed: u64, setup: &Setup) -> Lived {
-    let mut history = History::new("kill", seed, setup, Some(Durability::Os));
+pub(super) fn kill<S: Subject>(seed: u64, plan: &Plan<'_>) -> Lived {
+    let mut history = History::new("kill", seed, plan, Some(Durability::Os));
     let result = ended_by_crashes::<S>(&mut history, |history| {
         if history.rng.random_bool(0.2) {
             (history.any_power_cut(), false)
@@ -231,7 +312,7 @@ fn ended_by_crashes<S: Subject>(
     for _ in 0..history.rng.random_range(2..5) {
         let mut subject: S = history.recover(Recovery::CutShort)?;
         let left = history.rng.random_range(0..160);
-        history.home.crash_at_step(history.home.steps() + left);
+        history.power_fails_in(left);
         history.live(&mut subject, 120)?;
         let (crash, survivable) = any_crash(history);
         history.crash(subject, crash);
@@ -241,22 +322,21 @@ fn ended_by_crashes<S: Subject>(
     }
     let subject: S = history.recover(Recovery::Undisturbed)?;
     subject.close(&mut history.notes).map_err(|e| format!("a healthy engine doesn't close: {e}"))?;
-    history.home.reboot(Crash::LoseUnsynced);
+    history.reboot(Crash::LoseUnsynced);
     history.recover::<S>(Recovery::Undisturbed).map(drop)
 }
 
 /// Writes, syncs, names and directory syncs fail; the engine is restarted, with the pages that the failed sync left clean
 /// and wrong, or loses power.
-pub(super) fn failed_sync<S: Subject>(seed: u64, setup: &Setup) -> Lived {
+pub(super) fn failed_sync<S: Subject>(seed: u64, plan: &Plan<'_>) -> Lived {
     const FAULTS: [Fault; 5] =
         [Fault::SyncError, Fault::SyncError, Fault::WriteError, Fault::SyncDirError, Fault::NameError];
-    let mut history = History::new("failed sync", seed, setup, Some(Durability::Synced));
+    let mut history = History::new("failed sync", seed, plan, Some(Durability::Synced));
     let mut lives = || -> Result<(), String> {
         for _ in 0..history.rng.random_range(2..6) {
             let mut subject: S = history.recover(Recovery::Undisturbed)?;
             for _ in 0..history.rng.random_range(1..3) {
-                let step = history.home.steps() + history.rng.random_range(0..60);
-                history.home.fail_at_step(step, FAULTS[history.rng.random_range(0..FAULTS.len())]);
+                history.plan_fault(60, &FAULTS);
             }
             history.live(&mut subject, 100)?;
             // Reads go on, and still show all that was acknowledged.
@@ -267,16 +347,15 @@ pub(super) fn failed_sync<S: Subject>(seed: u64, setup: &Setup) -> Lived {
             history.crash(subject, crash);
             if history.rng.random_bool(0.3) {
                 // The fault hits recovery: it may fail, cleanly, and leave everything to the next one.
-                let step = history.rng.random_range(0..25);
-                history.home.fail_at_step(step, FAULTS[history.rng.random_range(0..FAULTS.len())]);
-                history.run += 1;
-                let opened = S::open(&history.home, setup, Durability::Synced, seed, history.run);
+                history.begin_life();
+                history.plan_fault(25, &FAULTS);
+                let opened = history.open::<S>(&history.home);
                 if opened.is_err() {
                     history.notes.failures += 1;
                 }
                 drop(opened);
                 let crash = history.any_survivable();
-                history.home.reboot(crash);
+                history.reboot(crash);
             }
         }
         history.recover::<S>(Recovery::Undisturbed).map(drop)
@@ -285,142 +364,31 @@ pub(super) fn failed_sync<S: Subject>(seed: u64, setup: &Setup) -> Lived {
     history.finish(result)
 }
 
-/// The disk fills up while the engine works; it refuses, and goes on once there is room again.
-pub(super) fn full_disk<S: Subject>(seed: u64, setup: &Setup) -> Lived {
-    let mut history = History::new("full disk", seed, setup, None);
+/// The disk fills up while the engine works; it refuses, keeps what it has, and goes on once there is room again: without
+/// a restart as well as after one.
+pub(super) fn full_disk<S: Subject>(seed: u64, plan: &Plan<'_>) -> Lived {
+    let mut history = History::new("full disk", seed, plan, None);
     let mut lives = || -> Result<(), String> {
         for _ in 0..2 {
             let mut subject: S = history.recover(Recovery::Undisturbed)?;
             let quiet = history.rng.random_range(0..60);
             history.live(&mut subject, quiet)?;
             let free = history.rng.random_range(0..16_384);
+            history.note(format_args!("{free} bytes are left on the disk"));
             history.home.set_free_bytes(Some(free));
             history.live(&mut subject, 120)?;
             let dump = subject.dump();
             history.judge::<S>(&dump)?;
+            if history.rng.random_bool(0.5) {
+                history.room_again(&mut subject)?;
+            }
             let crash = history.any_survivable();
             history.crash(subject, crash);
             history.home.set_free_bytes(None);
         }
         let mut subject: S = history.recover(Recovery::Undisturbed)?;
-        let before = history.notes.acked.len();
-        history.live(&mut subject, 120)?;
-        if history.notes.acked.len() == before {
-            return Err("nothing is acknowledged any more, though there is room again".to_owned());
-        }
-        let dump = subject.dump();
-        history.judge::<S>(&dump)
+        history.room_again(&mut subject)
     };
     let result = lives();
     history.finish(result)
-}
-
-/// One bit of a closed folder rots: whatever is served is right, the rest is reported, and no more is lost than that bit
-/// was part of.
-pub(super) fn rot<S: Subject>(seed: u64, setup: &Setup) -> Lived {
-    let mut history = History::new("rot", seed, setup, None);
-    let mut lives = || -> Result<(), String> {
-        let mut subject: S = history.recover(Recovery::Undisturbed)?;
-        history.live(&mut subject, 200)?;
-        subject.close(&mut history.notes).map_err(|e| format!("a healthy engine doesn't close: {e}"))?;
-        let whole = history.home.clone();
-        for _ in 0..8 {
-            history.home = whole.fork();
-            history.home.reboot(Crash::LoseUnsynced);
-            rot_once::<S>(&mut history)?;
-        }
-        Ok(())
-    };
-    let result = lives();
-    history.finish(result)
-}
-
-fn rot_once<S: Subject>(history: &mut History<'_>) -> Result<(), String> {
-    let wants_records = history.rng.random_bool(0.8);
-    let files: Vec<(String, u64)> = history
-        .home
-        .files()
-        .into_iter()
-        .filter(|path| path != "FORMAT" && S::holds_records(path) == wants_records)
-        .map(|path| {
-            let len = history.home.seen_bytes(&path).map_or(0, |bytes| bytes.len() as u64);
-            (path, len)
-        })
-        .filter(|(_, len)| *len > 0)
-        .collect();
-    if files.is_empty() {
-        return Ok(());
-    }
-    let (path, len) = files[history.rng.random_range(0..files.len())].clone();
-    let bit = history.rng.random_range(0..len * 8);
-    history.home.flip_bit(&path, bit).map_err(|e| e.to_string())?;
-    let place = format!("bit {} of byte {} of {path} flipped", bit % 8, bit / 8);
-    history.run += 1;
-    let subject = S::open(&history.home, history.setup, history.durability, history.seed, history.run)
-        .map_err(|e| format!("{place}: the engine doesn't open: {e}"))?;
-    let dump = subject.dump();
-    history.summary.damage += dump.damage().count() as u64;
-    let violations = history.violations::<S>(&dump);
-    let excused = wants_records && excused(&dump, &violations);
-    if violations.is_empty() || excused {
-        return Ok(());
-    }
-    let damage: Vec<String> = dump.damage().map(ToString::to_string).collect();
-    Err(format!("{place}:\n{}\nreported: [{}]", listed(&violations), damage.join("; ")))
-}
-
-/// Whether reported damage explains the violations: records lost within it, or versions of the one key it hit. Wrong bytes
-/// are never excused.
-fn excused(dump: &Dump, violations: &[Violation]) -> bool {
-    if dump.damage().next().is_none() {
-        return false;
-    }
-    let damaged: Vec<_> = dump.damage().filter_map(DumpLine::damaged_offsets).collect();
-    let mut keys = HashSet::new();
-    violations.iter().all(|violation| match violation {
-        Violation::PutLost { put: cited, .. } | Violation::DeletedIsBack { del: cited, .. } => {
-            if let Token::Put { key, .. } | Token::Del { key, .. } = &cited.token {
-                keys.insert(key.clone());
-            }
-            keys.len() == 1
-        }
-        Violation::RecordLost { app, .. } => match &app.token {
-            Token::App { to, offset: Some(offset), .. } => {
-                damaged.iter().any(|(of, offsets)| of == to && offsets.contains(offset))
-            }
-            _ => false,
-        },
-        _ => false,
-    })
-}
-
-/// Adds up what many simulations did.
-impl std::ops::AddAssign for Summary {
-    fn add_assign(&mut self, other: Self) {
-        let Self { trace_hash, lives, recoveries_cut, attempted, acknowledged, failures, damage, crashes } =
-            other;
-        self.trace_hash = self.trace_hash.rotate_left(1) ^ trace_hash;
-        self.lives += lives;
-        self.recoveries_cut += recoveries_cut;
-        self.attempted += attempted;
-        self.acknowledged += acknowledged;
-        self.failures += failures;
-        self.damage += damage;
-        let CrashCounts {
-            crashes,
-            sectors_lost,
-            sectors_kept,
-            sectors_torn,
-            lengths_lost,
-            names_lost,
-            names_kept,
-        } = crashes;
-        self.crashes.crashes += crashes;
-        self.crashes.sectors_lost += sectors_lost;
-        self.crashes.sectors_kept += sectors_kept;
-        self.crashes.sectors_torn += sectors_torn;
-        self.crashes.lengths_lost += lengths_lost;
-        self.crashes.names_lost += names_lost;
-        self.crashes.names_kept += names_kept;
-    }
 }

@@ -1,20 +1,22 @@
 //! [`LogSubject`]: the log by single steps.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use engine_env::rng::Rng;
 use engine_env::sim::{SimDisk, SimFile, SimHome};
 use engine_env::{CompletionQueue, Disk, Durability, Home, Machine, Wait};
 use log_engine::{
-    Appending, Interval, LogConfig, LogDone, Offset, Record, RecoveryReport, SteppedLog, TopicPartition,
+    AppendError, Appending, Interval, LogConfig, LogDone, Offset, Record, RecoveryReport, SteppedLog,
+    TopicPartition,
 };
 use rand::{Rng as _, RngExt as _};
 
 use super::scenario::Setup;
 use super::subject::{Notes, Subject, told};
 use crate::stress::dump_log::Readers;
-use crate::stress::{Dump, Engine, Partition, RecordId, Token, ValueCrc, dump_log};
+use crate::stress::{Dump, DumpLine, Engine, Partition, RecordId, Token, ValueCrc, dump_log};
 
 const TOPIC: &str = "sim-topic";
 const PARTITIONS: u32 = 2;
@@ -32,6 +34,7 @@ pub(super) struct LogSubject {
     seq: u64,
     in_flight: HashMap<u64, Vec<Token>>,
     next_token: u64,
+    home: SimHome,
     /// For each partition: batches with this number or a higher one began after a failure that was seen.
     failed_at: HashMap<Partition, u64>,
     done: Arc<CompletionQueue<LogDone>>,
@@ -56,6 +59,7 @@ impl Subject for LogSubject {
             seq: 1_000,
             in_flight: HashMap::new(),
             next_token: 0,
+            home: home.clone(),
             failed_at: HashMap::new(),
             done: Arc::new(CompletionQueue::new()),
         })
@@ -64,8 +68,12 @@ impl Subject for LogSubject {
     fn step(&mut self, rng: &mut Rng, notes: &mut Notes) -> Result<(), String> {
         match rng.random_range(0..100) {
             0..45 if self.in_flight.len() < IN_FLIGHT_MAX => self.append(rng, notes),
-            45..75 => self.pump(Wait::No),
-            _ => drop(self.log.upkeep(&mut self.upkeep, Interval::Running)),
+            45..70 => self.pump(Wait::No),
+            70..75 => self.read(rng, notes)?,
+            _ => {
+                self.note(format_args!("upkeep"));
+                self.log.upkeep(&mut self.upkeep, Interval::Running);
+            }
         }
         self.take_answers(notes)
     }
@@ -76,6 +84,16 @@ impl Subject for LogSubject {
 
     fn holds_records(path: &str) -> bool {
         path.ends_with(".log")
+    }
+
+    fn records_in(bytes: &[u8]) -> Vec<Range<u64>> {
+        let batches = log_engine::inspect::segment(bytes).filter_map(|item| match item {
+            log_engine::inspect::Item::Batch { position, batch, .. } => {
+                Some(position..position + batch.len() as u64)
+            }
+            _ => None,
+        });
+        batches.collect()
     }
 
     fn close(mut self, notes: &mut Notes) -> Result<(), String> {
@@ -89,6 +107,33 @@ impl Subject for LogSubject {
 }
 
 impl LogSubject {
+    fn note(&self, line: std::fmt::Arguments<'_>) {
+        self.home.note(format_args!("> {line}"));
+    }
+
+    /// What a consumer sees from some offset on.
+    fn read(&self, rng: &mut Rng, notes: &mut Notes) -> Result<(), String> {
+        let from = TopicPartition::new(TOPIC, rng.random_range(0..PARTITIONS));
+        let ends = self.log.ends(&from).expect("it was created at opening");
+        let end = if self.readers == Readers::SeeDurable { ends.durable } else { ends.end };
+        if end == ends.start {
+            return Ok(());
+        }
+        let at = Offset(rng.random_range(ends.start.0..end.0));
+        self.note(format_args!("fetch {from} from {at}"));
+        let mut lines = Vec::new();
+        dump_log::stretch(&self.log, &from, &dump_log::told(&from), at, end, &mut lines);
+        for line in lines {
+            match line {
+                DumpLine::Rec { of, offset, id, value } => {
+                    notes.seen.push(Token::App { to: of, id, value, offset: Some(offset) });
+                }
+                other => return Err(format!("fetching {from} from {at} gave `{other}`")),
+            }
+        }
+        Ok(())
+    }
+
     fn append(&mut self, rng: &mut Rng, notes: &mut Notes) {
         let to = TopicPartition::new(TOPIC, rng.random_range(0..PARTITIONS));
         let partition = Partition { topic: to.topic.clone(), partition: to.partition };
@@ -107,6 +152,9 @@ impl LogSubject {
         }
         let batch: Vec<Record<'_>> =
             drafts.iter().map(|(key, value)| Record::new(key.as_bytes(), value)).collect();
+        for token in &tokens {
+            self.note(format_args!("{token}"));
+        }
         notes.attempted.extend(tokens.iter().cloned());
         let number = self.next_token;
         self.next_token += 1;
@@ -114,15 +162,19 @@ impl LogSubject {
             Ok(Appending::Accepted(_)) => drop(self.in_flight.insert(number, tokens)),
             // Nothing was written; it stays an attempt without an effect.
             Ok(Appending::NeedsUpkeep) => drop(self.log.upkeep(&mut self.upkeep, Interval::Running)),
-            Err(_) => {
+            Err(error) => {
+                self.note(format_args!("refused: {error}"));
                 notes.failures += 1;
-                self.failed_at.entry(partition).or_insert(number);
+                if !matches!(error, AppendError::DiskFull { .. }) {
+                    self.failed_at.entry(partition).or_insert(number);
+                }
             }
         }
     }
 
     /// The committer's turn.
     fn pump(&mut self, wait: Wait) {
+        self.note(format_args!("commit"));
         let Self { machine, commits, .. } = self;
         machine.start(&mut |id, op| commits.submit(id, op));
         let mut done = Vec::new();
@@ -146,9 +198,11 @@ impl LogSubject {
                     if self.failed_at.get(to).is_some_and(|failed_at| number >= *failed_at) {
                         return Err(format!("batch {number} to {to} was acknowledged after a failure"));
                     }
+                    self.note(format_args!("ack {} records of {to} from {base}", tokens.len()));
                     acknowledge(tokens, base, notes);
                 }
-                Err(_) => {
+                Err(error) => {
+                    self.note(format_args!("failed: {error}"));
                     notes.failures += 1;
                     self.failed_at.entry(to.clone()).or_insert(self.next_token);
                 }

@@ -8,7 +8,15 @@
 mod kv;
 mod life;
 mod log;
+mod many;
+mod plan;
+mod rot;
 mod scenario;
+mod shrink;
 mod subject;
+mod summary;
 
-pub use scenario::{Failure, Scenario, Setup, Summary, UnknownScenario, simulate};
+pub use many::{Many, Pick, simulate_many};
+pub use scenario::{Failure, Recorded, Scenario, Setup, UnknownScenario, commit, record, simulate};
+pub use shrink::{Shrunk, shrink};
+pub use summary::{FaultClass, Summary};

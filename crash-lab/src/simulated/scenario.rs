@@ -1,16 +1,20 @@
 //! [`simulate`]: one scenario from one seed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
-use engine_env::sim::CrashCounts;
+use engine_env::marks;
 use kv_engine::KvConfig;
 use log_engine::LogConfig;
 
 use super::kv::KvSubject;
 use super::life;
 use super::log::LogSubject;
+use super::plan::Plan;
+use super::rot;
+use super::summary::Summary;
 
 /// What goes wrong, to which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +30,8 @@ pub enum Scenario {
     KvFullDisk,
     /// The store, closed, then one bit flipped.
     KvRot,
+    /// The store, closed, then a sector or a record in another's place, or as it was before its last write.
+    KvMisdirected,
     /// The log, `synced`: power cuts and kills at any step, in recovery, too.
     LogPowerCut,
     /// The log, `os`: kills, and now and then a power cut.
@@ -36,6 +42,8 @@ pub enum Scenario {
     LogFullDisk,
     /// The log, closed, then one bit flipped.
     LogRot,
+    /// The log, closed, then a sector or a batch in another's place, or as it was before its last write.
+    LogMisdirected,
 }
 
 /// No scenario has that name.
@@ -48,17 +56,19 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::KvPowerCut,
         Self::KvKill,
         Self::KvFailedSync,
         Self::KvFullDisk,
         Self::KvRot,
+        Self::KvMisdirected,
         Self::LogPowerCut,
         Self::LogKill,
         Self::LogFailedSync,
         Self::LogFullDisk,
         Self::LogRot,
+        Self::LogMisdirected,
     ];
 
     /// Its name on a command line.
@@ -70,11 +80,13 @@ impl Scenario {
             Self::KvFailedSync => "kv-failed-sync",
             Self::KvFullDisk => "kv-full-disk",
             Self::KvRot => "kv-rot",
+            Self::KvMisdirected => "kv-misdirected",
             Self::LogPowerCut => "log-power-cut",
             Self::LogKill => "log-kill",
             Self::LogFailedSync => "log-failed-sync",
             Self::LogFullDisk => "log-full-disk",
             Self::LogRot => "log-rot",
+            Self::LogMisdirected => "log-misdirected",
         }
     }
 }
@@ -119,27 +131,6 @@ impl Default for Setup {
     }
 }
 
-/// What happened in a simulation that broke nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Summary {
-    /// Hash of everything that happened: the machine's trace, the tokens, the dumps.
-    pub trace_hash: u64,
-    /// From one opening to the next crash.
-    pub lives: u64,
-    /// Crashes during a recovery.
-    pub recoveries_cut: u64,
-    /// Operations attempted.
-    pub attempted: u64,
-    /// Operations acknowledged.
-    pub acknowledged: u64,
-    /// Operations that failed or were refused because of a fault.
-    pub failures: u64,
-    /// Lines of damage that the engine reported.
-    pub damage: u64,
-    /// What became of unsynced sectors and names.
-    pub crashes: CrashCounts,
-}
-
 /// An invariant was broken. The seed replays it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("scenario {scenario}, seed {seed}, life {life}: {what}")]
@@ -148,10 +139,20 @@ pub struct Failure {
     pub scenario: Scenario,
     /// The seed.
     pub seed: u64,
-    /// How many times the engine had been opened; 0 if it panicked.
+    /// How many times the engine had been opened.
     pub life: u64,
     /// What is broken, one sentence a line.
     pub what: String,
+}
+
+/// What a run of a scenario was, beside its outcome.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// What happened, or what is broken.
+    pub result: Result<Summary, Failure>,
+    /// Everything that happened, line by line. Lines that begin with `>` are the scenario's own steps, the others the
+    /// machine's.
+    pub trace: Vec<String>,
 }
 
 /// Runs `scenario` from `seed`.
@@ -159,26 +160,59 @@ pub struct Failure {
 /// # Errors
 /// An invariant was broken.
 pub fn simulate(scenario: Scenario, seed: u64, setup: &Setup) -> Result<Summary, Failure> {
+    carry_out(scenario, seed, &Plan::new(setup, &BTreeSet::new(), false))
+}
+
+/// Runs `scenario` from `seed` and keeps its trace.
+#[must_use]
+pub fn record(scenario: Scenario, seed: u64, setup: &Setup) -> Recorded {
+    let left_out = BTreeSet::new();
+    let plan = Plan::new(setup, &left_out, true);
+    let result = carry_out(scenario, seed, &plan);
+    Recorded { result, trace: plan.trace() }
+}
+
+pub(super) fn carry_out(scenario: Scenario, seed: u64, plan: &Plan<'_>) -> Result<Summary, Failure> {
     let run = || match scenario {
-        Scenario::KvPowerCut => life::power_cut::<KvSubject>(seed, setup),
-        Scenario::KvKill => life::kill::<KvSubject>(seed, setup),
-        Scenario::KvFailedSync => life::failed_sync::<KvSubject>(seed, setup),
-        Scenario::KvFullDisk => life::full_disk::<KvSubject>(seed, setup),
-        Scenario::KvRot => life::rot::<KvSubject>(seed, setup),
-        Scenario::LogPowerCut => life::power_cut::<LogSubject>(seed, setup),
-        Scenario::LogKill => life::kill::<LogSubject>(seed, setup),
-        Scenario::LogFailedSync => life::failed_sync::<LogSubject>(seed, setup),
-        Scenario::LogFullDisk => life::full_disk::<LogSubject>(seed, setup),
-        Scenario::LogRot => life::rot::<LogSubject>(seed, setup),
+        Scenario::KvPowerCut => life::power_cut::<KvSubject>(seed, plan),
+        Scenario::KvKill => life::kill::<KvSubject>(seed, plan),
+        Scenario::KvFailedSync => life::failed_sync::<KvSubject>(seed, plan),
+        Scenario::KvFullDisk => life::full_disk::<KvSubject>(seed, plan),
+        Scenario::KvRot => rot::rot::<KvSubject>(seed, plan),
+        Scenario::KvMisdirected => rot::misdirected::<KvSubject>(seed, plan),
+        Scenario::LogPowerCut => life::power_cut::<LogSubject>(seed, plan),
+        Scenario::LogKill => life::kill::<LogSubject>(seed, plan),
+        Scenario::LogFailedSync => life::failed_sync::<LogSubject>(seed, plan),
+        Scenario::LogFullDisk => life::full_disk::<LogSubject>(seed, plan),
+        Scenario::LogRot => rot::rot::<LogSubject>(seed, plan),
+        Scenario::LogMisdirected => rot::misdirected::<LogSubject>(seed, plan),
     };
+    let _ = marks::take();
     // An engine's own assertion is a finding like any other, and must name its seed.
-    let (lived, life) = match catch_unwind(AssertUnwindSafe(run)) {
+    let lived = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(lived) => lived,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            (Err(format!("panicked: {text}")), 0)
+            Err(format!("panicked: {text}"))
         }
     };
-    lived.map_err(|what| Failure { scenario, seed, life, what })
+    let marks = marks::take();
+    match lived {
+        Ok(summary) => Ok(Summary { marks, ..summary }),
+        Err(what) => Err(Failure { scenario, seed, life: plan.life(), what }),
+    }
+}
+
+/// The commit that the sources are at, for a failure's report; asked of git when something has failed.
+#[must_use]
+pub fn commit() -> String {
+    let git = std::process::Command::new("git")
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--abbrev=12"])
+        .output();
+    let text = git
+        .ok()
+        .filter(|out| out.status.success())
+        .map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+    text.map_or_else(|| "unknown".to_owned(), |text| text.trim().to_owned())
 }

@@ -1,5 +1,7 @@
 //! [`Subject`]: an engine that can be moved by single steps, and the [`Notes`] that are taken of it.
 
+use std::ops::Range;
+
 use engine_env::Durability;
 use engine_env::rng::Rng;
 use engine_env::sim::SimHome;
@@ -12,6 +14,8 @@ use crate::stress::{Dump, Engine, Token};
 pub(super) struct Notes {
     pub(super) attempted: Vec<Token>,
     pub(super) acked: Vec<Token>,
+    /// Read since somebody last looked: a reader was shown it, so it may not vanish.
+    pub(super) seen: Vec<Token>,
     pub(super) failures: u64,
 }
 
@@ -36,6 +40,9 @@ pub(super) trait Subject: Sized {
 
     /// Whether `path` holds records: what may cost a record when it rots.
     fn holds_records(path: &str) -> bool;
+
+    /// Where records stand in the bytes of a file that holds some.
+    fn records_in(bytes: &[u8]) -> Vec<Range<u64>>;
 
     /// Finishes what is in flight and closes.
     fn close(self, notes: &mut Notes) -> Result<(), String>;

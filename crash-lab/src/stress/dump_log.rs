@@ -50,7 +50,7 @@ pub(crate) fn dump<H: Home>(log: &SteppedLog<H>, report: &RecoveryReport, reader
     Dump::new(lines)
 }
 
-fn told(partition: &TopicPartition) -> Partition {
+pub(crate) fn told(partition: &TopicPartition) -> Partition {
     Partition { topic: partition.topic.clone(), partition: partition.partition }
 }
 
@@ -59,7 +59,7 @@ fn bad(of: &Partition, from: u64, to: u64, why: &str) -> DumpLine {
 }
 
 /// Reads on from `from`, and gives the offset after what was read or is damaged.
-fn stretch<H: Home>(
+pub(crate) fn stretch<H: Home>(
     log: &SteppedLog<H>,
     partition: &TopicPartition,
     of: &Partition,
