@@ -53,6 +53,14 @@ pub enum PlantedBug {
     NamesNotSynced,
     /// Recovery believes a batch without looking at its checksum.
     CrcSkipped,
+    /// The high watermark is the leader's end, whatever the followers hold.
+    HighWatermarkAhead,
+    /// A batch is appended and acknowledged however few brokers are in sync.
+    MinIsrIgnored,
+    /// A follower says that it holds what it has not synced.
+    ReportUnsynced,
+    /// A follower keeps what its leader doesn't have.
+    TruncationSkipped,
 }
 
 /// A setting that can't be used.

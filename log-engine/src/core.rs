@@ -9,7 +9,7 @@ use std::time::Duration;
 use engine_env::{Disk, DiskError, Done, File, Machine, Op, OpId, Wait, Waker};
 
 use crate::log::append::{AppendError, Appended, Refused};
-use crate::log::fetch::{self, FetchError, Fetched};
+use crate::log::fetch::{self, FetchError, Fetched, Reader};
 use crate::log::partition_log::{Effects, PartitionLog, Tell};
 use crate::log::upkeep;
 use crate::record::batch::EncodedBatch;
@@ -26,6 +26,7 @@ pub(crate) struct Partition<F> {
     pub(crate) changed: Condvar,
     commit_wanted: AtomicBool,
     upkeep_wanted: AtomicBool,
+    is_listed_as_moved: AtomicBool,
 }
 
 impl<F> Partition<F> {
@@ -107,6 +108,9 @@ pub(crate) struct Core<F> {
     pub(crate) readable: Readable,
     pub(crate) bells: OnceLock<Bells>,
     pub(crate) closing: AtomicBool,
+    /// The broker over this log, if there is one: rung when a commit or upkeep has moved a partition.
+    pub(crate) broker: OnceLock<Waker>,
+    moved: Mutex<Vec<u32>>,
 }
 
 impl<F: File> Core<F> {
@@ -119,6 +123,8 @@ impl<F: File> Core<F> {
             readable: Readable::default(),
             bells: OnceLock::new(),
             closing: AtomicBool::new(false),
+            broker: OnceLock::new(),
+            moved: Mutex::default(),
         }
     }
 
@@ -134,6 +140,7 @@ impl<F: File> Core<F> {
             changed: Condvar::new(),
             commit_wanted: AtomicBool::new(false),
             upkeep_wanted: AtomicBool::new(false),
+            is_listed_as_moved: AtomicBool::new(false),
         }));
     }
 
@@ -149,6 +156,28 @@ impl<F: File> Core<F> {
     fn by_number(&self, number: u32) -> Arc<Partition<F>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&table.list[number as usize])
+    }
+
+    /// Tells the broker, if there is one, that there is more room, more that is durable, or a failure.
+    fn tell_broker(&self, partition: &Partition<F>) {
+        let Some(broker) = self.broker.get() else { return };
+        if !partition.is_listed_as_moved.swap(true, Ordering::AcqRel) {
+            self.moved.lock().unwrap_or_else(PoisonError::into_inner).push(partition.number);
+            broker.wake();
+        }
+    }
+
+    /// The numbers of the partitions that moved since the last call.
+    pub(crate) fn take_moved(&self, into: &mut Vec<u32>) {
+        let from = into.len();
+        into.append(&mut self.moved.lock().unwrap_or_else(PoisonError::into_inner));
+        if into.len() > from {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            for &number in &into[from..] {
+                // Before the broker looks: what moves from here on is told again.
+                table.list[number as usize].is_listed_as_moved.store(false, Ordering::Release);
+            }
+        }
     }
 
     pub(crate) fn want_commit(&self, partition: &Partition<F>) {
@@ -220,6 +249,7 @@ impl<F: File> Core<F> {
                 partition.changed.notify_all();
             }
             self.readable.advance();
+            self.tell_broker(partition);
         }
         effects.deliver();
     }
@@ -233,6 +263,12 @@ impl<F: File> Core<F> {
     ) -> bool {
         let mut log = partition.lock();
         log.sync_due |= interval == Interval::Passed && log.durable < log.end;
+        if log.can_truncate() {
+            log.truncate(disk);
+            drop(log);
+            self.tell_broker(partition);
+            return true;
+        }
         let Some(task) = log.next_task() else { return false };
         let dir = log.dir.clone();
         drop(log);
@@ -241,6 +277,7 @@ impl<F: File> Core<F> {
         partition.lock().finish_task(result, only_takes_space);
         // Whoever waits for room, or for nothing any more because it failed.
         partition.changed.notify_all();
+        self.tell_broker(partition);
         true
     }
 
@@ -262,7 +299,18 @@ impl<F: File> Core<F> {
     ) -> Result<Fetched, FetchError> {
         let partition =
             self.get(name).ok_or_else(|| FetchError::UnknownPartition { partition: name.clone() })?;
-        fetch::fetch(name, from, max_bytes, |at| partition.lock().spot(at))
+        self.fetch_as(&partition, Reader::Local, from, max_bytes)
+    }
+
+    /// As [`Core::fetch`], for that reader.
+    pub(crate) fn fetch_as(
+        &self,
+        partition: &Partition<F>,
+        reader: Reader,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Result<Fetched, FetchError> {
+        fetch::fetch(&partition.name, from, max_bytes, |at| partition.lock().spot(at, reader))
     }
 }
 

@@ -7,20 +7,31 @@
 //! (one partition: append, fetch, roll, recovery), then the edges `store` and `client`. The first three name no
 //! thread, no clock and no file system: bytes go through [`engine_env::Disk`], time comes as an argument.
 
+mod broker;
 mod client;
+mod cluster;
 mod config;
 mod core;
 pub mod inspect;
 mod log;
+mod message;
 mod record;
+mod replication;
 mod segment;
 mod stepped;
 mod store;
 mod topic;
 
+pub use broker::config::BrokerConfig;
+pub use broker::edge::Broker;
+pub use broker::stats::{BrokerStats, PartitionStats};
+pub use broker::stepped::{StartError, SteppedBroker};
 pub use client::consumer::{Consumed, Consumer};
+pub use client::log_client::{Fetching, LogClient, LogClientConfig};
+pub use client::outcome::{Fetches, ProduceError, ProduceOutcome, SubscriptionError};
 pub use client::partitioner::partition_for_key;
 pub use client::producer::{Producer, ProducerConfig, SendError};
+pub use cluster::{BrokerId, ClusterLayout, LayoutError, PartitionLayout};
 #[cfg(feature = "planted-bugs")]
 pub use config::PlantedBug;
 pub use config::{ConfigError, LogConfig};
@@ -30,6 +41,7 @@ pub use log::fetch::{FetchError, Fetched, FetchedRecords};
 pub use log::mark::Mark;
 pub use log::partition_log::LogDone;
 pub use log::recovery::{PartitionReport, RecoveryReport, TailTruncated};
+pub use message::{Acks, MessageError};
 pub use record::batch::{
     BATCH_HEADER_LEN, Batch, BatchBuilder, BatchError, EncodeError, EncodedBatch, Records,
 };

@@ -193,16 +193,23 @@ impl<H: Home> SteppedLog<H> {
             let topic = topic.to_owned();
             return Err(CreateTopicError::OtherPartitions { topic, found, wanted: partitions });
         }
-        self.add_partitions(topic, partitions)
-            .map_err(|cause| CreateTopicError::Disk { topic: topic.to_owned(), cause })
+        let all = (0..partitions).map(|n| TopicPartition::new(topic, n)).collect();
+        self.add_partitions(all).map_err(|cause| CreateTopicError::Disk { topic: topic.to_owned(), cause })
     }
 
-    fn add_partitions(&self, topic: &str, partitions: u32) -> Result<(), DiskError> {
+    /// Creates partitions of which other brokers have other ones. Fine if they are there.
+    pub(crate) fn create_partitions(&self, partitions: Vec<TopicPartition>) -> Result<(), CreateTopicError> {
+        let _one_at_a_time = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        let topic = partitions.first().map_or_else(String::new, |p| p.topic.clone());
+        self.add_partitions(partitions).map_err(|cause| CreateTopicError::Disk { topic, cause })
+    }
+
+    fn add_partitions(&self, partitions: Vec<TopicPartition>) -> Result<(), DiskError> {
         let mut disk = self.home.disk()?;
-        let missing: Vec<_> = (0..partitions)
-            .map(|n| TopicPartition::new(topic, n))
-            .filter(|p| self.core.get(p).is_none())
-            .collect();
+        let missing: Vec<_> = partitions.into_iter().filter(|p| self.core.get(p).is_none()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
         for partition in &missing {
             recovery::create(&mut disk, &partition.to_string())?;
         }

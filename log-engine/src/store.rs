@@ -215,6 +215,10 @@ impl<H: Home> Log<H> {
         &self.stepped.core.config
     }
 
+    pub(crate) fn stepped(&self) -> &SteppedLog<H> {
+        &self.stepped
+    }
+
     pub(crate) fn core(&self) -> &Core<FileOf<H>> {
         &self.stepped.core
     }

@@ -21,6 +21,11 @@ impl Accumulator {
         self.tokens.is_empty()
     }
 
+    /// Number of records.
+    pub(super) fn records(&self) -> usize {
+        self.tokens.len()
+    }
+
     /// Bytes of the batch if it were finished now.
     pub(super) fn len(&self) -> usize {
         self.builder.len()

@@ -2,5 +2,8 @@
 
 mod accumulator;
 pub(crate) mod consumer;
+pub(crate) mod log_client;
+pub(crate) mod outcome;
 pub(crate) mod partitioner;
 pub(crate) mod producer;
+mod session;

@@ -6,10 +6,11 @@
 use engine_env::marks::reached;
 use engine_env::{DiskError, DiskErrorKind, File, WriteSync};
 
+use super::leader_epochs::{Epoch, Follows};
 use super::mark::Mark;
 use super::partition_log::{Effects, PartitionLog, Tell, Ticket};
 use crate::config::planted;
-use crate::record::batch::{EncodeError, EncodedBatch};
+use crate::record::batch::{Batch, BatchError, EncodeError, EncodedBatch};
 use crate::{Offset, TopicPartition};
 
 /// Why an append was not acknowledged.
@@ -57,6 +58,26 @@ pub enum AppendError {
     },
 }
 
+/// Why a leader's batches can't be appended to a follower's log.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ReplicateError {
+    /// What the leader sent isn't what comes next.
+    #[error("{partition} can't follow its leader at offset {offset}: {cause}")]
+    Batch {
+        partition: TopicPartition,
+        /// The offset that comes next.
+        offset: Offset,
+        #[source]
+        cause: BatchError,
+    },
+    /// Terms are numbered upwards.
+    #[error("{partition} can't follow its leader at offset {offset}: epoch {found} comes after epoch {last}")]
+    Epoch { partition: TopicPartition, offset: Offset, found: Epoch, last: Epoch },
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
 /// Why a batch was not taken.
 #[derive(Debug)]
 pub(crate) enum Refused {
@@ -80,87 +101,185 @@ impl<F: File> PartitionLog<F> {
         tell: Tell,
         effects: &mut Effects,
     ) -> Result<Appended, Refused> {
-        if let Some(error) = &self.failed {
-            let error = error.clone();
-            return Err(Refused::Error(self.fail(error)));
-        }
+        self.check_takes_appends().map_err(Refused::Error)?;
         let len = batch.bytes().len() as u64;
-        if len > self.config.segment_bytes {
-            let cause = EncodeError::TooLarge { bytes: len, limit: self.config.segment_bytes };
-            return Err(Refused::Error(AppendError::Encode { partition: self.name.clone(), cause }));
+        if let Err(error) = self.check_len(len) {
+            return Err(Refused::Error(error));
         }
         let end = self.end.plus(u64::from(batch.records()));
+        if !self.make_room(len, end) {
+            return Err(self.no_room().map_or_else(|| Refused::NeedsRoom(batch, tell), Refused::Error));
+        }
+        let (base, position) = (self.end, self.active.position);
+        batch.set_base_offset(base);
+        if let Some(epoch) = self.epochs.led {
+            batch.set_leader_epoch(epoch);
+        }
+        self.put(batch.bytes(), end, tell, effects).map_err(Refused::Error)?;
+        self.active.index.add(end.0 - 1 - self.active.base.0, position, len);
+        // Followers of a replicated log read on from memory, before the sync.
+        if !self.config.synced() || self.replicated {
+            if let Some(spare) = self.recent.push(base, end, batch.into_bytes()) {
+                self.spare = spare;
+            }
+        } else {
+            self.spare = batch.into_bytes();
+        }
+        Ok(Appended { base, end })
+    }
+
+    /// Appends batches as a leader gave them: same offsets, same bytes. Gives how many bytes were taken; the rest needs
+    /// upkeep first (room, or a new leader epoch in its checkpoint), then try again.
+    pub(crate) fn append_replicated(
+        &mut self,
+        run: &[u8],
+        effects: &mut Effects,
+    ) -> Result<usize, ReplicateError> {
+        let mut taken = 0;
+        while taken < run.len() {
+            self.check_takes_appends()?;
+            let rest = &run[taken..];
+            let base = self.end;
+            let bad = |offset, cause| ReplicateError::Batch { partition: self.name.clone(), offset, cause };
+            let first = Batch::parse(rest).map_err(|cause| bad(base, cause))?;
+            first.check_next(base).map_err(|cause| bad(base, cause))?;
+            self.check_len(first.len() as u64)?;
+            let epoch = first.leader_epoch();
+            match self.may_follow(epoch) {
+                Follows::Yes => {}
+                Follows::NotYet => return Ok(taken),
+                Follows::Never => {
+                    let last = self.epochs.before(base);
+                    let (partition, offset) = (self.name.clone(), base);
+                    return Err(ReplicateError::Epoch { partition, offset, found: epoch, last });
+                }
+            }
+            if !self.make_room(first.len() as u64, first.next_offset()) {
+                return self.no_room().map_or(Ok(taken), |full| Err(full.into()));
+            }
+            // As many of its kind as the segment takes, in one write.
+            let start = self.active.position;
+            let (mut len, mut end) = (first.len(), first.next_offset());
+            let mut places = vec![(first.last_offset(), start, first.len() as u64)];
+            while len < rest.len() {
+                let bad =
+                    |offset, cause| ReplicateError::Batch { partition: self.name.clone(), offset, cause };
+                let batch = Batch::parse(&rest[len..]).map_err(|cause| bad(end, cause))?;
+                batch.check_next(end).map_err(|cause| bad(end, cause))?;
+                if batch.leader_epoch() != epoch
+                    || !self.fits((len + batch.len()) as u64, batch.next_offset())
+                {
+                    break;
+                }
+                places.push((batch.last_offset(), start + len as u64, batch.len() as u64));
+                len += batch.len();
+                end = batch.next_offset();
+            }
+            self.put(&rest[..len], end, Tell::Nobody, effects)?;
+            let segment = self.active.base;
+            for (last, position, len) in places {
+                self.active.index.add(last.0 - segment.0, position, len);
+            }
+            taken += len;
+        }
+        Ok(taken)
+    }
+
+    fn check_takes_appends(&mut self) -> Result<(), AppendError> {
+        match self.failed.clone() {
+            None => Ok(()),
+            Some(error) => Err(self.fail(error)),
+        }
+    }
+
+    fn check_len(&self, len: u64) -> Result<(), AppendError> {
+        if len <= self.config.segment_bytes {
+            return Ok(());
+        }
+        let cause = EncodeError::TooLarge { bytes: len, limit: self.config.segment_bytes };
+        Err(AppendError::Encode { partition: self.name.clone(), cause })
+    }
+
+    /// Whether the active segment can grow by so many bytes, up to that offset.
+    fn fits(&self, len: u64, end: Offset) -> bool {
+        let position = self.active.position + len;
+        position <= self.config.segment_bytes
+            && end.0 - self.active.base.0 <= u64::from(u32::MAX >> 1)
+            && (!self.config.synced() || position <= self.active.prepared)
+    }
+
+    /// Rolls if need be. `false`: upkeep was asked for room.
+    fn make_room(&mut self, len: u64, end: Offset) -> bool {
         let full = self.active.position + len > self.config.segment_bytes
             || end.0 - self.active.base.0 > u64::from(u32::MAX >> 1);
         if full && self.active.position > 0 {
             let Some(next) = self.next.take() else {
                 self.wanted.next = true;
-                return Err(self.no_room(batch, tell));
+                return false;
             };
             self.roll(next);
         }
-        let position = self.active.position;
-        if self.config.synced() && position + len > self.active.prepared {
-            self.wanted.prepared = position + len;
-            return Err(self.no_room(batch, tell));
+        let position = self.active.position + len;
+        if self.config.synced() && position > self.active.prepared {
+            self.wanted.prepared = position;
+            return false;
         }
         if self.leftover {
             // A refused append may have left a part of itself behind the end: that goes first.
-            return Err(self.no_room(batch, tell));
+            return false;
         }
-        let base = self.end;
-        batch.set_base_offset(base);
+        true
+    }
+
+    /// Writes or stages whole batches at the log's end, for which there is room.
+    fn put(
+        &mut self,
+        bytes: &[u8],
+        end: Offset,
+        mut tell: Tell,
+        effects: &mut Effects,
+    ) -> Result<(), AppendError> {
+        let (base, position, len) = (self.end, self.active.position, bytes.len() as u64);
         if self.config.synced() {
-            let early = planted!(self.config, EarlyAck);
-            let mut tell = tell;
-            if early {
+            if planted!(self.config, EarlyAck) {
                 effects.tell(std::mem::replace(&mut tell, Tell::Nobody), &Ok(base));
             }
             let ticket = Ticket { segment: self.active.base, base, end, tell };
             self.queue
-                .stage(&self.active.file, position, ticket, |buf| buf.extend_from_slice(batch.bytes()))
-                .map_err(|e| Refused::Error(self.fail(e)))?;
+                .stage(&self.active.file, position, ticket, |buf| buf.extend_from_slice(bytes))
+                .map_err(|e| self.fail(e))?;
             if planted!(self.config, MarkAhead) {
                 let mark = Mark { segment: self.active.base, position: position + len, offset: end };
                 let _ = self.mark.advance(mark, WriteSync::None);
             }
-            self.spare = batch.into_bytes();
         } else {
-            if let Err(error) = self.active.file.write_now(position, batch.bytes(), WriteSync::None) {
+            if let Err(error) = self.active.file.write_now(position, bytes, WriteSync::None) {
                 if error.kind != DiskErrorKind::NoSpace {
-                    return Err(Refused::Error(self.fail(error)));
+                    return Err(self.fail(error));
                 }
                 reached("log append refused by a full disk");
                 (self.leftover, self.no_space) = (true, Some(error));
-                return Err(self.no_room(batch, tell));
+                return Err(self.no_room().expect("it was just found to be full"));
             }
             self.no_space = None;
             self.counters.written_bytes += len;
             effects.tell(tell, &Ok(base));
             effects.progressed = true;
-            if let Some(spare) = self.recent.push(base, end, batch.into_bytes()) {
-                self.spare = spare;
-            }
         }
-        self.active.index.add(end.0 - 1 - self.active.base.0, position, len);
         self.active.position += len;
         self.end = end;
-        Ok(Appended { base, end })
+        Ok(())
     }
 
     /// The batch has to wait for upkeep; or, while the disk is full, upkeep tries once more and the batch is refused.
-    fn no_room(&mut self, batch: EncodedBatch, tell: Tell) -> Refused {
-        match &self.no_space {
-            None => {
-                reached("log append waits for room");
-                Refused::NeedsRoom(batch, tell)
-            }
-            Some(cause) => {
-                self.retry_space = true;
-                let (partition, cause) = (self.name.clone(), Box::new(cause.clone()));
-                Refused::Error(AppendError::DiskFull { partition, cause })
-            }
-        }
+    fn no_room(&mut self) -> Option<AppendError> {
+        let Some(cause) = &self.no_space else {
+            reached("log append waits for room");
+            return None;
+        };
+        self.retry_space = true;
+        let (partition, cause) = (self.name.clone(), Box::new(cause.clone()));
+        Some(AppendError::DiskFull { partition, cause })
     }
 
     /// A buffer to encode into.
@@ -201,7 +320,12 @@ impl<F: File> PartitionLog<F> {
                 for ticket in chunk.tags {
                     effects.tell(ticket.tell, &Ok(ticket.base));
                 }
-                if let Some(spare) = self.recent.push(base, end, chunk.bytes) {
+                let spare = if self.replicated {
+                    Some(chunk.bytes)
+                } else {
+                    self.recent.push(base, end, chunk.bytes)
+                };
+                if let Some(spare) = spare {
                     self.queue.recycle(spare);
                 }
             }

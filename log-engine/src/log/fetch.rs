@@ -68,6 +68,8 @@ pub enum FetchError {
 pub(crate) enum Slice {
     Segment(Held, Range<usize>),
     Recent(Arc<RecentChunk>, Range<usize>),
+    /// Of a message.
+    Received(Arc<Vec<u8>>, Range<usize>),
 }
 
 impl Slice {
@@ -76,6 +78,7 @@ impl Slice {
             Self::Segment(Held::Mapped(map), range) => &map[range.clone()],
             Self::Segment(Held::Owned(bytes), range) => &bytes[range.clone()],
             Self::Recent(chunk, range) => &chunk.bytes()[range.clone()],
+            Self::Received(message, range) => &message[range.clone()],
         }
     }
 }
@@ -91,6 +94,17 @@ pub struct Fetched {
 }
 
 impl Fetched {
+    /// Batches that came in a message, from the one that holds `from` on.
+    pub(crate) fn received(
+        partition: TopicPartition,
+        from: Offset,
+        next: Offset,
+        message: Arc<Vec<u8>>,
+        range: Range<usize>,
+    ) -> Self {
+        Self { partition, from, next, slices: vec![Slice::Received(message, range)] }
+    }
+
     /// The partition.
     #[must_use]
     pub fn partition(&self) -> &TopicPartition {
@@ -192,28 +206,52 @@ impl FetchedRecords<'_> {
     }
 }
 
+/// Who reads: that decides where the log ends for him.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Of a log without replicas: what is as durable as promised.
+    Local,
+    /// A consumer of a replicated log: what is below this high watermark.
+    Below(Offset),
+    /// A follower: all that is there, durable or not. What it acknowledges is its own.
+    Replica,
+}
+
 /// Where the next bytes of a fetch come from: found under the lock, read outside it.
 #[derive(Debug)]
 pub(crate) enum Spot<F> {
     End,
-    Recent(Arc<RecentChunk>),
+    /// And up to where it may be read.
+    Recent(Arc<RecentChunk>, Offset),
     Segment(Arc<Segment<F>>),
     /// Of the active segment, or of a rolled one that isn't durable to its end, what may be read.
     Part(Place<F>),
 }
 
 impl<F: File> PartitionLog<F> {
-    /// Where `from` lies.
-    pub(crate) fn spot(&self, from: Offset) -> Result<Spot<F>, FetchError> {
-        let (start, end) = (self.start(), self.readable_end());
-        if from == end {
-            return Ok(Spot::End);
-        }
-        if from < start || from > end {
+    /// Where `from` lies, for that reader.
+    pub(crate) fn spot(&self, from: Offset, reader: Reader) -> Result<Spot<F>, FetchError> {
+        let readable = self.readable_end();
+        let (end, known) = match reader {
+            Reader::Local => (readable, readable),
+            // Between high watermark and end there is something that isn't his yet.
+            Reader::Below(high_watermark) => (high_watermark.min(readable), self.end),
+            Reader::Replica => (self.end, self.end),
+        };
+        let start = self.start();
+        if from < start || from > known {
             return Err(FetchError::OutOfRange { partition: self.name.clone(), offset: from, start, end });
         }
+        if from >= end {
+            return Ok(Spot::End);
+        }
         if let Some(chunk) = self.recent.chunk_of(from) {
-            return Ok(Spot::Recent(Arc::clone(chunk)));
+            return Ok(Spot::Recent(Arc::clone(chunk), end));
+        }
+        // What is on its way to the disk is readable in memory only; a follower waits for the rest.
+        let end = end.min(readable);
+        if from >= end {
+            return Ok(Spot::End);
         }
         if from < self.active.base {
             let after = self.segments.partition_point(|s| s.base <= from);
@@ -221,11 +259,14 @@ impl<F: File> PartitionLog<F> {
             if segment.end <= end {
                 return Ok(Spot::Segment(Arc::clone(segment)));
             }
-            // Rolled before all of it was durable.
             let mut place = segment
                 .place(from)
                 .map_err(|cause| FetchError::Disk { partition: self.name.clone(), cause })?;
-            (place.end, place.limit) = (end, self.readable_position_in(segment.base));
+            place.end = end;
+            if segment.end > readable {
+                // Rolled before all of it was durable.
+                place.limit = self.readable_position_in(segment.base);
+            }
             return Ok(Spot::Part(place));
         }
         let relative = from.0 - self.active.base.0;
@@ -296,8 +337,8 @@ fn read_spot<F: File>(
 ) -> Result<Option<(Slice, Offset)>, FetchError> {
     let place = match spot {
         Spot::End => return Ok(None),
-        Spot::Recent(chunk) => {
-            let (range, next) = chunk.find(from, max_bytes);
+        Spot::Recent(chunk, until) => {
+            let (range, next) = chunk.find(from, until, max_bytes);
             return Ok(Some((Slice::Recent(chunk, range), next)));
         }
         Spot::Segment(segment) => segment.place(from).map_err(ReadError::Disk),

@@ -88,6 +88,13 @@ impl<F: File> MarkFile<F> {
         Ok(Self { file, sequence, mark, given_up: false })
     }
 
+    /// Writes an earlier mark, durably: what lies behind it is going to be cut away.
+    pub(crate) fn lower(&mut self, mark: Mark) -> Result<(), DiskError> {
+        // Without the write the old mark would call the cut damage.
+        self.given_up = false;
+        self.advance(mark, WriteSync::Data)
+    }
+
     /// Writes a later mark into the slot that doesn't hold the latest one.
     pub(crate) fn advance(&mut self, mark: Mark, sync: WriteSync) -> Result<(), DiskError> {
         // Asked for a synced one, the mark that is there already may still be one that no sync covered.

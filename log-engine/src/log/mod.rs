@@ -3,9 +3,11 @@
 pub(crate) mod append;
 pub(crate) mod fetch;
 pub(crate) mod format;
+pub(crate) mod leader_epochs;
 pub(crate) mod mark;
 pub(crate) mod partition_log;
 pub(crate) mod recent;
 pub(crate) mod recovery;
 pub(crate) mod seal;
+pub(crate) mod truncate;
 pub(crate) mod upkeep;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use engine_env::{CommitQueue, CompletionQueue, DiskError, File};
 
+use super::leader_epochs::LeaderEpochs;
 use super::mark::{Mark, MarkFile};
 use super::recent::Recent;
 use crate::segment::name;
@@ -142,6 +143,12 @@ pub(crate) struct PartitionLog<F> {
     pub(crate) counters: Counters,
     /// A buffer to encode the next batch into.
     pub(crate) spare: Vec<u8>,
+    /// Other brokers have copies: appends can be read by followers at once.
+    pub(crate) replicated: bool,
+    /// Whose term each offset was appended in, if somebody leads.
+    pub(crate) epochs: LeaderEpochs,
+    /// Everything from here on has to go.
+    pub(crate) truncate_to: Option<Offset>,
 }
 
 impl<F: File> PartitionLog<F> {

@@ -1,4 +1,7 @@
-//! What was appended last, kept in memory for readers at the log's end. Holds readable batches only.
+//! What was appended last, kept in memory for readers at the log's end.
+//!
+//! In a log of its own only what readers may see gets here. A replicated log's appends get here at once, for followers:
+//! they needn't wait for the leader's sync. Every look says up to which offset it may go.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,22 +22,27 @@ impl RecentChunk {
         &self.bytes
     }
 
-    /// The batches from the one that holds `from` on, no more than `max_bytes` but at least one: their range and
-    /// the offset behind them.
-    pub(crate) fn find(&self, from: Offset, max_bytes: usize) -> (std::ops::Range<usize>, Offset) {
+    /// The batches from the one that holds `from` on, below `until`, no more than `max_bytes` but at least one: their
+    /// range and the offset behind them.
+    pub(crate) fn find(
+        &self,
+        from: Offset,
+        until: Offset,
+        max_bytes: usize,
+    ) -> (std::ops::Range<usize>, Offset) {
         let batch_at = |at: usize| Batch::parse(&self.bytes[at..]).expect("this log encoded it");
         let mut start = 0;
         while batch_at(start).last_offset() < from {
             start += batch_at(start).len();
         }
-        if self.bytes.len() - start <= max_bytes {
+        if self.end <= until && self.bytes.len() - start <= max_bytes {
             return (start..self.bytes.len(), self.end);
         }
         let first = batch_at(start);
         let (mut stop, mut next) = (start + first.len(), first.next_offset());
         while stop < self.bytes.len() {
             let batch = batch_at(stop);
-            if stop + batch.len() - start > max_bytes {
+            if stop + batch.len() - start > max_bytes || batch.next_offset() > until {
                 break;
             }
             stop += batch.len();
@@ -57,17 +65,21 @@ impl Recent {
         Self { chunks: VecDeque::new(), bytes: 0, bytes_max }
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.chunks.clear();
+        self.bytes = 0;
+    }
+
     /// Adds what was just written, and gives back a buffer that nobody needs any more.
     pub(crate) fn push(&mut self, base: Offset, end: Offset, bytes: Vec<u8>) -> Option<Vec<u8>> {
         if bytes.len() > self.bytes_max {
             // It would push out everything, and be pushed out by the next one.
-            self.chunks.clear();
-            self.bytes = 0;
+            self.clear();
             return Some(bytes);
         }
         if self.chunks.back().is_some_and(|last| last.end != base) {
-            self.chunks.clear();
-            self.bytes = 0;
+            self.clear();
         }
         self.bytes += bytes.len();
         self.chunks.push_back(Arc::new(RecentChunk { base, end, bytes }));

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use engine_env::marks::reached;
 use engine_env::{CommitQueue, Disk, DiskError, DiskErrorKind, EntryKind, Op, OpenHow, WriteSync};
 
+use super::leader_epochs::LeaderEpochs;
 use super::mark::{MARK_FILE_LEN, Mark, MarkFile};
 use super::partition_log::{Active, Counters, PartitionLog, Wanted};
 use super::recent::Recent;
@@ -177,6 +178,7 @@ impl<D: Disk> Recovery<'_, D> {
         self.report.start = bases[0];
         let (active, durable_place) = self.walk(bases, mark.mark)?;
         self.remove_leftovers(active.base)?;
+        let epochs = self.epochs(&active, durable_place.offset)?;
         if durable_place != mark.mark {
             mark.advance(durable_place, WriteSync::Data)?;
         }
@@ -203,8 +205,40 @@ impl<D: Disk> Recovery<'_, D> {
             leftover: false,
             counters: Counters::default(),
             spare: Vec::new(),
+            replicated: false,
+            epochs,
+            truncate_to: None,
         };
         Ok((log, self.report))
+    }
+
+    /// Where each leader's term begins. If the file can't be read, the batches tell.
+    fn epochs(&mut self, active: &Active<D::File>, end: Offset) -> Result<LeaderEpochs, DiskError> {
+        let mut epochs = match LeaderEpochs::read(self.disk, self.dir)? {
+            Some(epochs) => epochs,
+            None => self.epochs_of_batches(active)?,
+        };
+        // Of a term whose batches are lost only its number is left.
+        epochs.truncate(end.plus(1));
+        Ok(epochs)
+    }
+
+    fn epochs_of_batches(&mut self, active: &Active<D::File>) -> Result<LeaderEpochs, DiskError> {
+        let mut epochs = LeaderEpochs::default();
+        let sealed = self.segments.iter().map(|s| (s.file.clone(), s.len));
+        for (file, len) in sealed.chain([(active.file.clone(), active.position)]) {
+            let mut window = Window::new(Source::File(file), len, PIECE);
+            let mut at = 0;
+            while at < len {
+                // Behind a damaged place nothing is sure.
+                let Ok(batch) = window.batch_at(at)? else { break };
+                if batch.leader_epoch() > epochs.highest() {
+                    epochs.begin(batch.leader_epoch(), batch.base_offset());
+                }
+                at += batch.len() as u64;
+            }
+        }
+        Ok(epochs)
     }
 
     fn open_mark(&mut self) -> Result<MarkFile<D::File>, DiskError> {
@@ -478,7 +512,8 @@ impl<D: Disk> Recovery<'_, D> {
         for entry in self.disk.list(self.dir)? {
             let stray_index = name::base_of(&entry.name, ".index")
                 .is_some_and(|base| base == active || !self.segments.iter().any(|s| s.base == base));
-            if stray_index || entry.name == name::NEXT {
+            if stray_index || [name::NEXT, name::CUT, name::EPOCHS_UNFINISHED].contains(&entry.name.as_str())
+            {
                 reached("log leftover removed");
                 self.disk.run(Op::Remove { path: format!("{}/{}", self.dir, entry.name) })?;
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use engine_env::marks::reached;
 use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, WriteSync};
 
+use super::leader_epochs::LeaderEpochs;
 use super::mark::Mark;
 use super::partition_log::PartitionLog;
 use super::seal;
@@ -32,6 +33,8 @@ pub(crate) enum Task<F> {
     Sync { file: F, place: Mark },
     /// Cut off what a refused append left behind the end.
     CutLeftover { file: F, len: u64 },
+    /// Write down where leaders' terms begin.
+    Epochs { text: String },
 }
 
 impl<F> Task<F> {
@@ -50,6 +53,7 @@ pub(crate) enum TaskDone<F> {
     Sealed { at: usize, segment: Arc<Segment<F>> },
     Synced { place: Mark },
     LeftoverCut,
+    EpochsWritten { text: String },
 }
 
 impl<F: File> PartitionLog<F> {
@@ -77,6 +81,9 @@ impl<F: File> PartitionLog<F> {
                 at: active.prepared,
                 len: until - active.prepared,
             });
+        }
+        if self.epochs.unsaved {
+            return Some(Task::Epochs { text: self.epochs.encode() });
         }
         if active.unnamed {
             return Some(Task::Name { from: format!("{}/{}", self.dir, name::NEXT), to: self.active_path() });
@@ -142,6 +149,11 @@ impl<F: File> PartitionLog<F> {
                 self.counters.syncs += 1;
                 self.durable_at(place);
             }
+            Ok(TaskDone::EpochsWritten { text }) => {
+                self.counters.syncs += 2;
+                // Another term may have begun in between.
+                self.epochs.unsaved = self.epochs.encode() != text;
+            }
             Err(error) => {
                 self.fail(error);
             }
@@ -200,6 +212,10 @@ pub(crate) fn run<D: Disk>(
         Task::Sync { file, place } => {
             disk.run(Op::Sync { file })?;
             Ok(TaskDone::Synced { place })
+        }
+        Task::Epochs { text } => {
+            LeaderEpochs::write(disk, dir, text.clone())?;
+            Ok(TaskDone::EpochsWritten { text })
         }
     }
 }

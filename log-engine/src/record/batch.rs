@@ -89,6 +89,12 @@ pub enum BatchError {
         /// The field's value.
         found: i64,
     },
+    /// Something follows where one batch was to come alone.
+    #[error("{bytes} bytes follow the batch, which was to come alone")]
+    Behind {
+        /// How many.
+        bytes: u64,
+    },
     /// Counts in the header contradict each other.
     #[error("the batch says it has {records} records and a last offset delta of {last_offset_delta}")]
     Count {
@@ -487,6 +493,24 @@ impl EncodedBatch {
         builder.finish()
     }
 
+    /// A batch that somebody else encoded, alone in its bytes. It is kept as it came, without a look at its records.
+    ///
+    /// # Errors
+    /// It isn't whole, its checksum is wrong, or it doesn't give each of its offsets to one record, which only a log's
+    /// compaction may do.
+    pub fn received(bytes: Vec<u8>) -> Result<Self, BatchError> {
+        let batch = Batch::parse(&bytes)?;
+        if batch.len() < bytes.len() {
+            return Err(BatchError::Behind { bytes: (bytes.len() - batch.len()) as u64 });
+        }
+        let (records, last_offset_delta) = (batch.records_count(), batch.last_offset_delta());
+        if records == 0 || records - 1 != last_offset_delta {
+            return Err(BatchError::Count { records, last_offset_delta });
+        }
+        batch.check_crc()?;
+        Ok(Self { records: records.unsigned_abs(), bytes })
+    }
+
     /// Number of records.
     #[must_use]
     pub fn records(&self) -> u32 {
@@ -503,6 +527,11 @@ impl EncodedBatch {
     pub fn set_base_offset(&mut self, base: Offset) {
         let field = i64::try_from(base.0).expect("a log ends before offset 2^63");
         self.bytes[BASE_OFFSET..BATCH_LENGTH].copy_from_slice(&field.to_be_bytes());
+    }
+
+    /// Says which leader's term it was appended in. The checksum doesn't cover this field.
+    pub(crate) fn set_leader_epoch(&mut self, epoch: i32) {
+        self.bytes[LEADER_EPOCH..MAGIC].copy_from_slice(&epoch.to_be_bytes());
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {

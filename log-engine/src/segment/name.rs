@@ -6,6 +6,14 @@ use crate::Offset;
 pub(crate) const NEXT: &str = "next.prepared";
 /// The durable-end mark.
 pub(crate) const MARK: &str = "durable-end.mark";
+/// Where each leader's term begins: Kafka's name.
+pub(crate) const EPOCHS: &str = "leader-epoch-checkpoint";
+/// Its name while it is written.
+pub(crate) const EPOCHS_UNFINISHED: &str = "leader-epoch-checkpoint.new";
+/// How far the high watermark was.
+pub(crate) const HIGH_WATERMARK: &str = "high-watermark.mark";
+/// A segment that is cut, while it is copied.
+pub(crate) const CUT: &str = "cut.prepared";
 
 /// The `.log` file of the segment that starts at `base`.
 pub(crate) fn log(dir: &str, base: Offset) -> String {

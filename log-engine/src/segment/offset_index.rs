@@ -89,6 +89,13 @@ pub(crate) fn entries(bytes: &[u8]) -> impl Iterator<Item = IndexEntry> + '_ {
     bytes.chunks_exact(ENTRY_LEN).map(IndexEntry::decode)
 }
 
+impl OffsetIndex {
+    /// The entries of batches in front of `position`.
+    pub(crate) fn entries_before(&self, position: u64) -> Vec<IndexEntry> {
+        (0..self.len()).map(|i| self.get(i)).take_while(|e| u64::from(e.position) < position).collect()
+    }
+}
+
 /// Makes an entry every so many bytes.
 #[derive(Debug)]
 pub(crate) struct IndexBuilder {
@@ -99,7 +106,12 @@ pub(crate) struct IndexBuilder {
 
 impl IndexBuilder {
     pub(crate) fn new(interval_bytes: u64) -> Self {
-        Self { entries: Vec::new(), interval_bytes, since_last: 0 }
+        Self::of(Vec::new(), interval_bytes)
+    }
+
+    /// One that goes on behind these entries.
+    pub(crate) fn of(entries: Vec<IndexEntry>, interval_bytes: u64) -> Self {
+        Self { entries, interval_bytes, since_last: 0 }
     }
 
     /// Takes note of a batch.

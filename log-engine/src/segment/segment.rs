@@ -170,6 +170,14 @@ impl<F: File> Place<F> {
         Ok(Found { held, range, next })
     }
 
+    /// Where the batch that holds `offset` starts: its position and its first offset.
+    pub(crate) fn boundary(self, offset: Offset) -> Result<(u64, Offset), ReadError> {
+        let mut window = Window::new(self.source.clone(), self.limit, 64 << 10);
+        let (at, _) = self.find(&mut window, offset, Skipping::Headers)?;
+        let batch = window.batch_at(at)?.expect("it was parsed before");
+        Ok((at, batch.base_offset()))
+    }
+
     /// Position and length of the batch that holds `from`, which is whole.
     fn find(
         &self,

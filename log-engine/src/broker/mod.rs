@@ -1,0 +1,9 @@
+//! A broker: holds replicas of partitions, leads some, follows the leaders of the others.
+
+mod answers;
+pub(crate) mod config;
+pub(crate) mod edge;
+mod link;
+mod machine;
+pub(crate) mod stats;
+pub(crate) mod stepped;

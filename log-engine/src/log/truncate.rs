@@ -1,0 +1,164 @@
+//! Truncating: a follower's log lets go of what its leader doesn't have.
+//!
+//! It runs in upkeep's place, under the partition's lock, with no commit in flight. The order makes every crash leave
+//! one valid log that ends at the old end, at the new one, or at the end of a segment between them:
+//!
+//! 1. The durable-end mark is lowered and synced: what is cut would be damage below the old one.
+//! 2. Segments behind go, the last one first, each name synced before the next goes: else a gap could remain.
+//! 3. The file is cut and synced. Where readers may hold a map of it, a shortened copy takes its name instead.
+//!
+//! Space behind the cut is filled with zeros and synced by upkeep before it is written again, as ever.
+
+use std::sync::Arc;
+
+use engine_env::{Disk, DiskError, File, Op, OpenHow, WriteSync};
+
+use super::mark::Mark;
+use super::partition_log::{Active, PartitionLog};
+use super::seal;
+use crate::Offset;
+use crate::segment::name;
+use crate::segment::offset_index::{IndexBuilder, OffsetIndex};
+use crate::segment::segment::{Place, ReadError, Segment};
+use crate::segment::window::Source;
+
+/// How much is copied at once.
+const PIECE: usize = 1 << 20;
+
+impl<F: File> PartitionLog<F> {
+    /// Whether a truncation was asked for and nothing stands in its way. What is staged or in flight goes first, and so
+    /// does the naming of the active segment.
+    pub(crate) fn can_truncate(&self) -> bool {
+        self.truncate_to.is_some() && self.failed.is_none() && self.queue.is_idle() && !self.active.unnamed
+    }
+
+    /// Truncates as asked: the log ends at most where it was asked to, on a batch's boundary.
+    pub(crate) fn truncate<D: Disk<File = F>>(&mut self, disk: &mut D) {
+        let Some(to) = self.truncate_to.take() else { return };
+        if let Err(error) = self.try_truncate(disk, to) {
+            self.fail(error);
+        }
+    }
+
+    fn try_truncate<D: Disk<File = F>>(&mut self, disk: &mut D, to: Offset) -> Result<(), DiskError> {
+        if to >= self.end {
+            return Ok(());
+        }
+        let to = to.max(self.start());
+        let after = self.segments.partition_point(|s| s.base <= to);
+        let cut_segment = if to < self.active.base {
+            let at = after.checked_sub(1).expect("the first segment starts the log");
+            Some((at, Arc::clone(&self.segments[at])))
+        } else {
+            None
+        };
+        let (base, place) = match &cut_segment {
+            Some((_, segment)) => (segment.base, segment.place(to)?),
+            None => (self.active.base, self.active_place(to)),
+        };
+        let (position, end) = match place.boundary(to) {
+            Ok(found) => found,
+            Err(ReadError::Disk(error)) => return Err(error),
+            // All of the damaged stretch goes.
+            Err(ReadError::Damaged(damage)) => (damage.position, damage.offset),
+        };
+        let cut = Mark { segment: base, position, offset: end };
+        if self.durable > end {
+            self.mark.lower(cut)?;
+            (self.durable, self.durable_place) = (end, cut);
+        }
+        if let Some((at, segment)) = cut_segment {
+            self.remove_behind(disk, at)?;
+            let entries = segment.index.entries_before(position);
+            let file = self.shorten(disk, &segment, position)?;
+            self.active = Active {
+                base,
+                file,
+                position,
+                prepared: position,
+                index: IndexBuilder::of(entries, self.config.index_interval_bytes),
+                unnamed: false,
+            };
+        } else {
+            seal::cut(disk, &self.active.file, position)?;
+            let kept = self.active.index.entries.partition_point(|e| u64::from(e.position) < position);
+            self.active.index.entries.truncate(kept);
+            (self.active.position, self.active.prepared) = (position, position);
+        }
+        self.end = end;
+        self.recent.clear();
+        self.epochs.truncate(end);
+        Ok(())
+    }
+
+    /// The written part of the active segment, for a look from `from` on.
+    fn active_place(&self, from: Offset) -> Place<F> {
+        let relative = from.0 - self.active.base.0;
+        let entries = &self.active.index.entries;
+        let after = entries.partition_point(|e| u64::from(e.relative_offset) <= relative);
+        Place {
+            source: Source::File(self.active.file.clone()),
+            path: self.active_path(),
+            base: self.active.base,
+            end: self.end,
+            limit: self.active.position,
+            hint: after.checked_sub(1).map(|i| entries[i]),
+        }
+    }
+
+    /// Removes the active segment, then the ones before it down to the one at `keep`, whose index goes too.
+    fn remove_behind<D: Disk<File = F>>(&mut self, disk: &mut D, keep: usize) -> Result<(), DiskError> {
+        let mut remove = |path: String| -> Result<(), DiskError> {
+            disk.run(Op::Remove { path })?;
+            disk.run(Op::SyncDir { dir: self.dir.clone() })?;
+            Ok(())
+        };
+        remove(name::log(&self.dir, self.active.base))?;
+        while self.segments.len() > keep + 1 {
+            let segment = self.segments.pop().expect("there are more than one");
+            if segment.sealed {
+                remove(name::index(&self.dir, segment.base))?;
+            }
+            remove(name::log(&self.dir, segment.base))?;
+        }
+        let segment = self.segments.pop().expect("the kept one is left");
+        if segment.sealed {
+            remove(name::index(&self.dir, segment.base))?;
+        }
+        Ok(())
+    }
+
+    /// Cuts a rolled segment. Readers of a sealed one may hold a map, which must not lose its pages: they keep the old
+    /// file, and a copy takes its name.
+    fn shorten<D: Disk<File = F>>(
+        &self,
+        disk: &mut D,
+        segment: &Segment<F>,
+        position: u64,
+    ) -> Result<F, DiskError> {
+        if matches!(segment.index, OffsetIndex::Memory(_)) {
+            seal::cut(disk, &segment.file, position)?;
+            return Ok(segment.file.clone());
+        }
+        let from = format!("{}/{}", self.dir, name::CUT);
+        let (copy, len) = disk.open(&from, OpenHow::OpenOrCreate)?;
+        if len > 0 {
+            disk.run(Op::Truncate { file: copy.clone(), len: 0 })?;
+        }
+        let mut at = 0;
+        while at < position {
+            let want = usize::try_from((position - at).min(PIECE as u64)).expect("at most a piece");
+            let buf = disk.read(&segment.file, at, want)?;
+            if buf.is_empty() {
+                break;
+            }
+            let read = buf.len() as u64;
+            disk.run(Op::Write { file: copy.clone(), at, buf, sync: WriteSync::None })?;
+            at += read;
+        }
+        disk.run(Op::Sync { file: copy.clone() })?;
+        disk.run(Op::Rename { from, to: segment.path.clone() })?;
+        disk.run(Op::SyncDir { dir: self.dir.clone() })?;
+        Ok(copy)
+    }
+}
