@@ -116,7 +116,9 @@ pub enum ProduceError {
         broker: BrokerId,
     },
     /// The leader's file system is full. Nothing was appended.
-    #[error("{partition}: the file system of {broker} is full; nothing was appended. Free some space and try again")]
+    #[error(
+        "{partition}: the file system of {broker} is full; nothing was appended. Free some space and try again"
+    )]
     DiskFull {
         /// The partition.
         partition: TopicPartition,
