@@ -176,7 +176,8 @@ impl<F: File> Machine<F> {
             log.epochs.led = Some(epoch);
             let followers = replicas.iter().copied().filter(|&id| id != self.me);
             let isr = Isr::new(followers, self.config.replica_lag_ms, self.now_ms, end);
-            let leader = Leader::new(epoch, end, log.readable_end(), self.config.min_isr, isr);
+            let min_isr = if planted!(self.config.log, MinIsrIgnored) { 1 } else { self.config.min_isr };
+            let leader = Leader::new(epoch, end, log.readable_end(), min_isr, isr);
             Role::Leader(Box::new(Leading { leader, waiting_room: VecDeque::new() }))
         } else {
             match self.links.iter_mut().find(|l| l.leader == leader_id) {
@@ -294,12 +295,7 @@ impl<F: File> Machine<F> {
             return Err(ProduceAnswer::Closing);
         }
         match self.hosted.get(&index).map(|h| &h.role) {
-            Some(Role::Leader(leading)) => {
-                if planted!(self.config.log, MinIsrIgnored) {
-                    return Ok(());
-                }
-                leading.leader.admit(acks)
-            }
+            Some(Role::Leader(leading)) => leading.leader.admit(acks),
             _ if self.layout.get(index).is_some() => {
                 Err(ProduceAnswer::NotLeader { leader: self.layout.leader_of(index) })
             }

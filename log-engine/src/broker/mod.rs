@@ -7,3 +7,6 @@ mod link;
 mod machine;
 pub(crate) mod stats;
 pub(crate) mod stepped;
+
+#[cfg(test)]
+mod tests;

@@ -6,4 +6,4 @@ pub(crate) mod log_client;
 pub(crate) mod outcome;
 pub(crate) mod partitioner;
 pub(crate) mod producer;
-mod session;
+pub(crate) mod session;

@@ -64,7 +64,7 @@ struct Following {
 
 /// A client without a port or a clock.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(crate) struct Session {
     layout: Arc<ClusterLayout>,
     config: LogClientConfig,
     producing: BTreeMap<u32, Producing>,
@@ -76,14 +76,14 @@ pub(super) struct Session {
     away: BTreeMap<BrokerId, u64>,
     following: BTreeMap<BrokerId, Following>,
     marks: HashMap<u32, Offset>,
-    pub(super) done: Vec<ProduceOutcome>,
-    pub(super) fetches: Fetches,
+    pub(crate) done: Vec<ProduceOutcome>,
+    pub(crate) fetches: Fetches,
     outputs: VecDeque<(Peer, Vec<u8>)>,
     now_ms: u64,
 }
 
 impl Session {
-    pub(super) fn new(layout: ClusterLayout, config: LogClientConfig) -> Self {
+    pub(crate) fn new(layout: ClusterLayout, config: LogClientConfig) -> Self {
         Self {
             layout: Arc::new(layout),
             config,
@@ -112,7 +112,7 @@ impl Session {
     // Producing.
 
     /// Adds a record to its partition's batch. `wall_ms` is its timestamp if it has none.
-    pub(super) fn produce(
+    pub(crate) fn produce(
         &mut self,
         now_ms: u64,
         wall_ms: i64,
@@ -152,7 +152,7 @@ impl Session {
     }
 
     /// Makes messages of what has gathered, where nothing is under way.
-    pub(super) fn flush(&mut self, now_ms: u64) {
+    pub(crate) fn flush(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
         let at_once = match (self.config.acks, self.config.batching) {
             (Acks::None, _) | (_, false) => usize::MAX,
@@ -288,7 +288,7 @@ impl Session {
     // Subscriptions.
 
     /// Reads a partition from `from` on, from now on.
-    pub(super) fn subscribe(&mut self, partition: &TopicPartition, from: Offset) {
+    pub(crate) fn subscribe(&mut self, partition: &TopicPartition, from: Offset) {
         let Some(index) = self.layout.index(partition) else {
             self.fetches.ended.push(SubscriptionError::UnknownPartition { partition: partition.clone() });
             return;
@@ -301,7 +301,7 @@ impl Session {
         }
     }
 
-    pub(super) fn unsubscribe(&mut self, partition: &TopicPartition) {
+    pub(crate) fn unsubscribe(&mut self, partition: &TopicPartition) {
         let Some(index) = self.layout.index(partition) else { return };
         if let Some(following) = self.following.get_mut(&self.layout.leader_of(index)) {
             following.places.retain(|&(i, _)| i != index);
@@ -310,13 +310,13 @@ impl Session {
     }
 
     /// The offset that comes next, of a subscribed partition.
-    pub(super) fn position(&self, partition: &TopicPartition) -> Option<Offset> {
+    pub(crate) fn position(&self, partition: &TopicPartition) -> Option<Offset> {
         let index = self.layout.index(partition)?;
         let following = self.following.get(&self.layout.leader_of(index))?;
         following.places.iter().find(|&&(i, _)| i == index).map(|&(_, at)| at)
     }
 
-    pub(super) fn high_watermark(&self, partition: &TopicPartition) -> Option<Offset> {
+    pub(crate) fn high_watermark(&self, partition: &TopicPartition) -> Option<Offset> {
         self.marks.get(&self.layout.index(partition)?).copied()
     }
 
@@ -392,7 +392,7 @@ impl Session {
 
     // Network and time.
 
-    pub(super) fn handle(&mut self, now_ms: u64, arrival: Arrival) {
+    pub(crate) fn handle(&mut self, now_ms: u64, arrival: Arrival) {
         self.now_ms = self.now_ms.max(now_ms);
         match arrival {
             Arrival::Message { from, bytes } => {
@@ -432,7 +432,7 @@ impl Session {
         }
     }
 
-    pub(super) fn poll_timeout(&self) -> Option<u64> {
+    pub(crate) fn poll_timeout(&self) -> Option<u64> {
         let timeout_ms = u64::from(self.config.timeout_ms);
         let sent = self.sent.values().map(|s| s.deadline_ms);
         let unsent = self.producing.values().filter_map(|p| p.oldest_ms()).map(|since| since + timeout_ms);
@@ -443,7 +443,7 @@ impl Session {
         sent.chain(unsent).chain(away).chain(questions).min()
     }
 
-    pub(super) fn handle_timeout(&mut self, now_ms: u64) {
+    pub(crate) fn handle_timeout(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
         let (now_ms, timeout_ms) = (self.now_ms, self.config.timeout_ms);
         let why = |partition| ProduceError::TimedOut { partition, timeout_ms };
@@ -472,12 +472,12 @@ impl Session {
         }
     }
 
-    pub(super) fn poll_output(&mut self) -> Option<(Peer, Vec<u8>)> {
+    pub(crate) fn poll_output(&mut self) -> Option<(Peer, Vec<u8>)> {
         self.outputs.pop_front()
     }
 
     /// Records that were handed over and whose end is not known.
-    pub(super) fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         let sent: usize = self.sent.values().map(|s| s.tokens.len()).sum();
         sent + self.producing.values().map(Producing::waiting).sum::<usize>()
     }

@@ -14,12 +14,28 @@ use crate::{BrokerId, Offset};
 /// Moments remembered within the allowed lag.
 const MOMENTS: u64 = 16;
 
+/// How a follower stands in the set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Nothing was heard of it in this leader's term. It may have been in the set before, so it is waited for; it counts
+    /// only when it has shown that it holds what it has to.
+    Presumed,
+    In,
+    Out,
+}
+
 #[derive(Debug)]
 struct Replica {
     id: BrokerId,
     /// What it said that it holds: durably, if that was promised. Nothing yet in this leader's term.
     reported: Option<Offset>,
-    in_sync: bool,
+    standing: Standing,
+}
+
+impl Replica {
+    fn is_waited_for(&self) -> bool {
+        self.standing != Standing::Out
+    }
 }
 
 /// The followers of a partition.
@@ -35,14 +51,15 @@ pub(crate) struct Isr {
 }
 
 impl Isr {
-    /// All followers count as in sync until they are late: who was in the set before isn't known.
+    /// All followers are presumed in sync until they report or are late: who was in the set before isn't known.
     pub(crate) fn new(
         followers: impl Iterator<Item = BrokerId>,
         lag_ms: u64,
         now_ms: u64,
         end: Offset,
     ) -> Self {
-        let replicas = followers.map(|id| Replica { id, reported: None, in_sync: true }).collect();
+        let replicas =
+            followers.map(|id| Replica { id, reported: None, standing: Standing::Presumed }).collect();
         Self {
             replicas,
             lag_ms: lag_ms.max(1),
@@ -54,17 +71,24 @@ impl Isr {
 
     /// Number of brokers in sync, the leader included.
     pub(crate) fn len(&self) -> u16 {
-        1 + u16::try_from(self.replicas.iter().filter(|r| r.in_sync).count()).expect("brokers count in u16")
+        1 + u16::try_from(self.members().count()).expect("brokers count in u16")
+    }
+
+    /// Number of brokers that are waited for, the leader included: those in sync, and those that may be.
+    pub(crate) fn waited_for(&self) -> u16 {
+        1 + u16::try_from(self.replicas.iter().filter(|r| r.is_waited_for()).count())
+            .expect("brokers count in u16")
     }
 
     /// The followers in sync.
     pub(crate) fn members(&self) -> impl Iterator<Item = BrokerId> + '_ {
-        self.replicas.iter().filter(|r| r.in_sync).map(|r| r.id)
+        self.replicas.iter().filter(|r| r.standing == Standing::In).map(|r| r.id)
     }
 
-    /// What every follower in sync holds; `None` if none is in sync, and nobody else has to be asked.
+    /// What every follower that is waited for holds; `None` if nobody is.
     pub(crate) fn held_by_all(&self) -> Option<Offset> {
-        self.replicas.iter().filter(|r| r.in_sync).map(|r| r.reported.unwrap_or_default()).min()
+        let waited_for = self.replicas.iter().filter(|r| r.is_waited_for());
+        waited_for.map(|r| r.reported.unwrap_or_default()).min()
     }
 
     /// How many followers hold everything below `end`.
@@ -96,9 +120,11 @@ impl Isr {
         let Some(replica) = self.replicas.iter_mut().find(|r| r.id == id) else { return false };
         // A follower that lost its disk holds less than before. It is believed.
         replica.reported = Some(held);
-        let joins = !replica.in_sync && held >= at_least && held >= due;
-        replica.in_sync |= joins;
-        self.expands += u64::from(joins);
+        let joins = replica.standing != Standing::In && held >= at_least && held >= due;
+        if joins {
+            self.expands += u64::from(replica.standing == Standing::Out);
+            replica.standing = Standing::In;
+        }
         joins
     }
 
@@ -107,8 +133,8 @@ impl Isr {
         let due = self.due(now_ms);
         let mut shrunk = false;
         for replica in &mut self.replicas {
-            if replica.in_sync && replica.reported.unwrap_or_default() < due {
-                (replica.in_sync, shrunk) = (false, true);
+            if replica.is_waited_for() && replica.reported.unwrap_or_default() < due {
+                (replica.standing, shrunk) = (Standing::Out, true);
                 self.shrinks += 1;
             }
         }
@@ -117,7 +143,7 @@ impl Isr {
 
     /// When to look again: `observe` and `shrink`.
     pub(crate) fn next_look(&self, end: Offset) -> Option<u64> {
-        let behind = |r: &&Replica| r.in_sync && r.reported.unwrap_or_default() < end;
+        let behind = |r: &&Replica| r.is_waited_for() && r.reported.unwrap_or_default() < end;
         let slowest = self.replicas.iter().filter(behind).map(|r| r.reported.unwrap_or_default()).min()?;
         let missed = self.ends.iter().find(|&&(_, end)| end > slowest);
         // A moment that isn't remembered yet has to be, first.
@@ -134,7 +160,22 @@ mod tests {
     const B: BrokerId = BrokerId(2);
 
     fn isr() -> Isr {
-        Isr::new([A, B].into_iter(), 100, 0, Offset(0))
+        let mut isr = Isr::new([A, B].into_iter(), 100, 0, Offset(0));
+        assert_eq!((isr.len(), isr.waited_for()), (1, 3));
+        for id in [A, B] {
+            assert!(isr.report(id, 0, Offset(0), Offset(0)));
+        }
+        isr
+    }
+
+    #[test]
+    fn who_was_never_heard_of_is_waited_for_and_does_not_count() {
+        let mut isr = Isr::new([A, B].into_iter(), 100, 0, Offset(7));
+        assert!(isr.report(A, 1, Offset(7), Offset(7)));
+        assert!(!isr.report(B, 1, Offset(6), Offset(7)));
+        assert_eq!((isr.len(), isr.waited_for(), isr.held_by_all()), (2, 3, Some(Offset(6))));
+        pass(&mut isr, Offset(7), 1, 200);
+        assert_eq!((isr.len(), isr.waited_for(), isr.held_by_all()), (2, 2, Some(Offset(7))));
     }
 
     /// Lets time pass as a driver would: looks when the set asks for it.

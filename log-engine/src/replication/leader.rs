@@ -63,7 +63,7 @@ impl Leader {
 
     /// Whether a batch may be appended now.
     pub(crate) fn admit(&self, acks: Acks) -> Result<(), ProduceAnswer> {
-        let (in_sync, min_isr) = (self.isr.len(), self.min_isr);
+        let (in_sync, min_isr) = (self.isr.waited_for(), self.min_isr);
         if self.lost_log {
             return Err(ProduceAnswer::LeaderLostLog);
         }
@@ -164,7 +164,11 @@ mod tests {
 
     fn leader(min_isr: u16) -> Leader {
         let isr = Isr::new([A, B].into_iter(), LAG_MS, 0, Offset(0));
-        Leader::new(0, Offset(0), Offset(0), min_isr, isr)
+        let mut leader = Leader::new(0, Offset(0), Offset(0), min_isr, isr);
+        for id in [A, B] {
+            assert!(leader.report(id, 0, Offset(0), Offset(0)));
+        }
+        leader
     }
 
     fn append(leader: &mut Leader, now_ms: u64, acks: Acks, id: u64) {
