@@ -230,3 +230,21 @@ fn largest(dir: &Path, ending: &str) -> std::path::PathBuf {
     }
     found.expect("there is a file").1
 }
+
+#[test]
+fn an_engine_against_itself_is_judged_and_a_count_below_the_required_one_ends_with_exit_code_1() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let args =
+        "aa --engine memory --records 200 --comparisons 2 --clients 8 --duration 20ms --out result --json";
+    let args: Vec<&str> = args.split(' ').collect();
+    let output = workbench(&args, dir.path());
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    assert_eq!(told[0]["metric"], "achieved_per_s", "{told}");
+    assert_eq!((&told[0]["comparisons"], &told[0]["required"]), (&2.into(), &2.into()));
+    assert!(told[0]["detectable_quick"].as_f64() > told[0]["detectable_full"].as_f64(), "{told}");
+    // Whether a difference is shown is the machine's luck in so short runs; the exit code must say the same.
+    let held = told[0]["none_shown"] == 2;
+    assert_eq!(output.status.code(), Some(if held { 0 } else { 1 }), "{}", said(&output));
+    let page = std::fs::read_to_string(dir.path().join("result/report.html")).expect("a report");
+    assert!(page.contains("memory-again"));
+}

@@ -246,6 +246,13 @@ fn the_exit_code_is_1_for_a_shown_regression_and_2_for_folders_that_say_nothing(
     assert_eq!(code, Some(1), "{out}");
     assert_eq!(workbench(dir.path(), &["before", "slower", "--fail-above", "25%"]).0, Some(0));
     assert_eq!(workbench(dir.path(), &["slower", "before"]).0, Some(0), "better is no regression");
+    // The baseline is what was, wherever it stands on the line.
+    assert_eq!(workbench(dir.path(), &["slower", "--baseline", "before"]).0, Some(1));
+    assert_eq!(workbench(dir.path(), &["--baseline", "slower", "before"]).0, Some(0));
+    for wrong in [&["before"][..], &["before", "same", "--baseline", "slower"]] {
+        let (code, _, err) = workbench(dir.path(), wrong);
+        assert!(code == Some(2) && err.contains("diff AFTER --baseline BEFORE"), "{err}");
+    }
     let (code, out, _) = workbench(dir.path(), &["before", "slower", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&out).expect("JSON and nothing else");
     assert_eq!((code, &json["rows"][0]["verdict"]), (Some(1), &"a better".into()), "{out}");

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bench_harness::report::histograms::{self, Row};
 use bench_harness::report::record::{Better, ComparisonVerdict};
-use bench_harness::stats::{judge, paired_ratio, self_pairs, unpaired_ratio};
+use bench_harness::stats::{judge, paired_ratio, self_pairs, smallest_detectable, unpaired_ratio};
 use engine_env::rng::Seed;
 use hdrhistogram::Histogram;
 use rand::RngExt as _;
@@ -131,6 +131,8 @@ fn the_smallest_ratio_of_two_p99s_that_is_found_is_known() {
         }
         println!("p99: with {pairs} pairs and sigma {sigma}, the smallest ratio found is {high:.2}");
         assert!((high / expected).ln().abs() < 0.05, "{high} instead of about {expected}");
+        let told = smallest_detectable(sigma, pairs as u32);
+        assert!((told / high).ln().abs() < 0.05, "{told:.2} is told to a user, {high:.2} is found");
     }
 }
 

@@ -207,6 +207,7 @@ fn compare(
         why: String::new(),
         pair_ratios,
         bootstrap_ci95: Some(ci),
+        run_sigma: Some(0.1),
         sign_test_p: Some(0.031),
     }
 }

@@ -243,5 +243,8 @@ fn findings(campaign: &Campaign) -> String {
             c.workload, c.durability, c.metric, c.a, c.b, c.pairs
         );
     }
+    for sentence in report::detectable::sentences(&campaign.run.comparisons) {
+        let _ = writeln!(text, "{sentence}");
+    }
     text
 }

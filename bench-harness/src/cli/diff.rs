@@ -16,14 +16,17 @@ Examples:
   workbench compare --rate 20000 --out after
   workbench diff before after --fail-above 10%
   workbench diff before after --metric response_us.p99 --operation all
+  workbench diff after --baseline results/reference      the same as `diff results/reference after`
 
 Only equal conditions share a row: give both runs the same --rate, for a searched rate is never the same twice.
 Exit codes: 0 no regression above the threshold is shown; 1 one is; 2 the folders can't be compared.")]
 pub(super) struct DiffArgs {
-    /// A result folder, or its run.json: what was
-    dir_a: PathBuf,
-    /// Another one: what is
-    dir_b: PathBuf,
+    /// Two result folders, or their run.json: what was, and what is. One, what is, where --baseline gives the other
+    #[arg(value_name = "DIR", required = true, num_args = 1..=2)]
+    dirs: Vec<PathBuf>,
+    /// The folder to measure against: side A
+    #[arg(long, value_name = "DIR")]
+    baseline: Option<PathBuf>,
     /// End with exit code 1 where B is shown to be worse by more than this share
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "5%")]
     fail_above: f64,
@@ -51,7 +54,8 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn diff(args: &DiffArgs) -> Result<(), Failure> {
-    let (a, b) = (read(&args.dir_a)?, read(&args.dir_b)?);
+    let (dir_a, dir_b) = args.sides()?;
+    let (a, b) = (read(dir_a)?, read(dir_b)?);
     let selection = Selection { metrics: args.metric.clone(), operation: args.operation.clone() };
     let diff = RunDiff::of(&a, &b, &selection);
     let mut out = std::io::stdout().lock();
@@ -61,7 +65,7 @@ pub(super) fn diff(args: &DiffArgs) -> Result<(), Failure> {
     } else {
         let _ = out.write_all(diff.text(args.fail_above).as_bytes());
     }
-    let folders = format!("{} and {}", args.dir_a.display(), args.dir_b.display());
+    let folders = format!("{} and {}", dir_a.display(), dir_b.display());
     match diff.regressions(args.fail_above).count() {
         0 if diff.rows.is_empty() => {
             let why = diff.unmatched.first().map_or_else(String::new, |first| format!(" ({first})"));
@@ -78,8 +82,24 @@ pub(super) fn diff(args: &DiffArgs) -> Result<(), Failure> {
         n => Err(Failure::Check(format!(
             "{n} shown regression{} in {}",
             if n == 1 { "" } else { "s" },
-            args.dir_b.display()
+            dir_b.display()
         ))),
+    }
+}
+
+impl DiffArgs {
+    /// What was, and what is.
+    fn sides(&self) -> Result<(&Path, &Path), Failure> {
+        match (self.baseline.as_deref(), self.dirs.as_slice()) {
+            (None, [a, b]) => Ok((a, b)),
+            (Some(a), [b]) => Ok((a, b)),
+            (None, _) => Err(Failure::Input(
+                "diff needs two folders: `diff BEFORE AFTER`, or `diff AFTER --baseline BEFORE`".to_owned(),
+            )),
+            (Some(_), _) => Err(Failure::Input(
+                "--baseline is the first folder, so give one more and not two: `diff AFTER --baseline BEFORE`".to_owned(),
+            )),
+        }
     }
 }
 

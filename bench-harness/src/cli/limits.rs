@@ -2,10 +2,11 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, stop_on_ctrl_c};
 use crate::limits::{Limits, LimitsPlan};
 use crate::progress::Progress;
 use crate::result_folder::default_data_folder;
@@ -15,7 +16,8 @@ use crate::result_folder::default_data_folder;
 Example:
   workbench limits --dir /mnt/data
 
-Every comparison measures the same first, so that results can be read as ratios to the machine.")]
+Every comparison measures the same first, so that results can be read as ratios to the machine. The last lines are the
+harness's own cost: what the driver takes for an operation, and the rate at which it gives out.")]
 pub(super) struct LimitsArgs {
     /// Folder on the disk in question
     #[arg(long, value_name = "DIR")]
@@ -29,7 +31,8 @@ pub(super) fn limits(args: &LimitsArgs) -> Result<(), Failure> {
     let own = default_data_folder();
     let dir = args.dir.as_ref().unwrap_or(&own);
     let mut progress = Progress::new(0);
-    let limits = Limits::measure(dir, &LimitsPlan::default(), &mut |what| progress.step(what));
+    let plan = LimitsPlan { stop: stop_on_ctrl_c(), ..LimitsPlan::default() };
+    let limits = Limits::measure(dir, &plan, &mut |what| progress.step(what));
     drop(progress);
     // Empty again, and ours only where the user named none.
     let _ = std::fs::remove_dir(&own);
@@ -40,6 +43,9 @@ pub(super) fn limits(args: &LimitsArgs) -> Result<(), Failure> {
         let _ = writeln!(out, "{json}");
     } else {
         let _ = writeln!(out, "{limits}");
+    }
+    if plan.stop.load(Ordering::Relaxed) {
+        return Err(Failure::Check("stopped before everything was measured".to_owned()));
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The `workbench` command. Exit codes: 0 fine, 1 a check failed (wrong answer, lost data), 2 wrong usage or input.
 
+mod aa;
 mod bench;
 mod choice;
 mod compare;
@@ -79,6 +80,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Lay two result folders side by side: what differs, and is it shown?
     Diff(diff::DiffArgs),
+    /// Compare an engine with itself: how often is a difference shown where there is none?
+    Aa(aa::AaArgs),
     /// Look into a segment, an index or a result folder; damage is located.
     Inspect(inspect::InspectArgs),
     /// Write until killed, dump what survived, judge it.
@@ -119,6 +122,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
         Command::Limits(args) => limits::limits(&args),
         Command::Report(args) => report::report(&args),
         Command::Diff(args) => diff::diff(&args),
+        Command::Aa(args) => aa::aa(&args, workbench),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Stress(args) => stress::stress(&args),
     };

@@ -186,6 +186,7 @@ pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> 
         if let Some(lost) = outcome.lost_updates {
             let _ = writeln!(out, "{lost}");
         }
+        let _ = out.write_all(phases(&measurements).as_bytes());
         if let Some(why) = measurements.first().and_then(|m| m.noisy.as_ref()) {
             let _ = writeln!(out, "noisy: {why}");
         }
@@ -198,6 +199,52 @@ pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> 
         )));
     }
     Ok(())
+}
+
+/// What each phase cost, for a person.
+fn phases(measurements: &[Measurement]) -> String {
+    use std::fmt::Write as _;
+    let mut text = format!(
+        "\n{:<12} {:>8} {:>10} {:>8} {:>9} {:>9} {:>9} {:>8} {:>8} {:>9} {:>9} {:>7}\n",
+        "phase",
+        "seconds",
+        "operations",
+        "CPU s",
+        "written",
+        "on disk",
+        "memory",
+        "syncs",
+        "flushes",
+        "write amp",
+        "space amp",
+        "others"
+    );
+    let mib =
+        |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), |b| format!("{:.1} M", b as f64 / 1e6));
+    let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    let ratio = |r: Option<f64>| r.map_or_else(|| "-".to_owned(), |r| format!("{r:.2}"));
+    for phase in measurements.iter().flat_map(|m| &m.phases) {
+        let r = &phase.resources;
+        let taken = r.others_share.zip(r.steal_share).map(|(others, stolen)| others + stolen);
+        let _ = writeln!(
+            text,
+            "{:<12} {:>8.2} {:>10} {:>8.2} {:>9} {:>9} {:>9} {:>8} {:>8} {:>9} {:>9} {:>7}",
+            phase.phase,
+            phase.seconds,
+            phase.operations,
+            r.cpu_s.unwrap_or(f64::NAN),
+            mib(r.written_bytes),
+            mib(r.disk_bytes),
+            mib(r.rss_peak_bytes),
+            number(r.syncs),
+            number(r.device_flushes),
+            ratio(r.write_amp),
+            ratio(r.space_amp),
+            taken.map_or_else(|| "-".to_owned(), |t| format!("{:.1} %", t * 100.0)),
+        );
+    }
+    text.push_str("others: processor time that other programs and the hypervisor took\n");
+    text
 }
 
 /// The measurements for a person.

@@ -155,6 +155,10 @@ impl Campaign {
         self.stop.load(Ordering::Relaxed)
     }
 
+    pub(super) fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
     pub(super) fn seed(&self) -> Seed {
         self.seed
     }

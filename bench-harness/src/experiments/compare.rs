@@ -59,6 +59,13 @@ impl Effort {
         }
     }
 
+    /// Pairs of runs that a quick and a full comparison make for a metric.
+    pub(crate) fn pairs_of(metric: &str) -> [u32; 2] {
+        [Self::Quick, Self::Full].map(|effort| {
+            if metric.starts_with("achieved") { effort.throughput_pairs() } else { effort.pairs() }
+        })
+    }
+
     fn throughput_run(self) -> Duration {
         if self == Self::Full { Duration::from_secs(20) } else { Duration::from_secs(1) }
     }
@@ -173,14 +180,18 @@ fn steps(plan: &ComparePlan<'_>, combinations: usize) -> u64 {
     let searched =
         if plan.rate_per_s.is_some() { 0 } else { plan.engines.len() as u64 * (1 + u64::from(e.probes())) };
     let per_load = 2 * u64::from(e.pairs()) * pairs + u64::from(plan.floor.is_some());
-    let of_one = searched + per_load * e.loads().len() as u64 + 2 * u64::from(e.throughput_pairs()) * pairs;
+    let of_one = searched
+        + per_load * e.loads().len() as u64
+        + 2 * u64::from(e.throughput_pairs()) * pairs
+        + u64::from(plan.floor.is_some());
     1 + plan.workloads.len() as u64 * u64::from(plan.floor.is_some()) + of_one * combinations as u64
 }
 
 fn measure_limits(campaign: &mut Campaign, plan: &ComparePlan<'_>) {
     campaign.progress.step("the machine's limits");
     let folder = campaign.data().to_owned();
-    match Limits::measure(&folder, &plan.effort.limits(), &mut |_| {}) {
+    let limits = LimitsPlan { stop: campaign.stop_flag(), ..plan.effort.limits() };
+    match Limits::measure(&folder, &limits, &mut |_| {}) {
         Ok(limits) => campaign.run.limits = limits,
         // The comparison stands without them; the report says that they are missing.
         Err(error) => campaign.run.notes.push(format!("The machine's limits were not measured: {error}.")),
@@ -279,6 +290,9 @@ impl Combination<'_> {
             length,
             settings: &BTreeMap::new(),
         };
+        if let Some(floor) = self.plan.floor {
+            self.one(campaign, &Run { experiment: "floor", ..run }, floor, None)?;
+        }
         for other in others {
             self.pairs(campaign, &run, *first, *other, self.plan.effort.throughput_pairs())?;
             let subject = Subject {
@@ -403,6 +417,7 @@ struct Found {
 }
 
 /// What the runs of a row of pairs share.
+#[derive(Clone, Copy)]
 struct Run<'a> {
     experiment: &'a str,
     arriving: Arriving,

@@ -4,7 +4,7 @@ use engine_env::rng::Seed;
 
 use crate::limits::TIMER_TIMES;
 use crate::report::record::{Better, Comparison, ComparisonVerdict, Measurement, Run};
-use crate::stats::{judge, paired_ratio, self_pairs};
+use crate::stats::{judge, paired_ratio, run_sigma, self_pairs};
 
 /// Which runs are contrasted.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +134,7 @@ fn contrast(
         why,
         pair_ratios: pairs.iter().map(|(a, b)| a / b).filter(|r| r.is_finite()).collect(),
         bootstrap_ci95: ratio.as_ref().and_then(|r| r.bootstrap_ci95),
+        run_sigma: run_sigma(&itself),
         sign_test_p: ratio.as_ref().map(|r| r.sign_p),
     })
 }

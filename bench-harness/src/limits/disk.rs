@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use engine_env::{
@@ -42,7 +43,7 @@ pub(super) fn measure(
     let mut disk = home.disk()?;
     let mut failed = Vec::new();
     let mut keep = |what: &str, result: Result<LatencyLimit, DiskError>| match result {
-        Ok(limit) => Some(limit),
+        Ok(limit) => Some(limit).filter(|limit| limit.samples > 0),
         Err(e) => {
             failed.push(format!("{what}: {e}"));
             None
@@ -55,10 +56,8 @@ pub(super) fn measure(
     let prepared = prepared_file(&mut disk, "prepared")?;
     limits.write_sync = keep("durable overwrite", on_this_thread(&prepared, plan, overwrite));
     progress("durable overwrite, handed over");
-    limits.write_sync_handed_over = keep(
-        "durable overwrite, handed over",
-        handed_over(&prepared, plan.step, plan.samples_max, overwrite),
-    );
+    limits.write_sync_handed_over =
+        keep("durable overwrite, handed over", handed_over(&prepared, plan, plan.step, overwrite));
     progress("durable append to a growing file");
     let file = new_file(&mut disk, "growing")?;
     limits.write_sync_growing =
@@ -67,33 +66,57 @@ pub(super) fn measure(
     let file = new_file(&mut disk, "growing-handed-over")?;
     limits.write_sync_growing_handed_over = keep(
         "durable append to a growing file, handed over",
-        handed_over(&file, plan.step / 3, plan.samples_max, growing),
+        handed_over(&file, plan, plan.step / 3, growing),
     );
+    if !plan.stopped() {
+        rest(limits, &scratch.0, &mut disk, plan, progress, &mut failed)?;
+    }
+    limits.failed.append(&mut failed);
+    drop((file, prepared, disk, home, scratch));
+    if !there_before {
+        let _ = std::fs::remove_dir(folder);
+    }
+    Ok(())
+}
+
+/// What takes longest, and needs no second thread.
+fn rest(
+    limits: &mut Limits,
+    folder: &Path,
+    disk: &mut OsDisk,
+    plan: &LimitsPlan,
+    progress: &mut dyn FnMut(&str),
+    failed: &mut Vec<String>,
+) -> Result<(), DiskError> {
     progress("io_uring against blocking calls");
-    match backends(&scratch.0, plan) {
+    match backends(folder, plan) {
         Ok((measured, refused)) => {
             limits.backends = measured;
             failed.extend(refused);
         }
         Err(e) => failed.push(format!("io_uring against blocking calls: {e}")),
     }
+    if plan.stopped() {
+        return Ok(());
+    }
     progress("sequential append");
-    let file = new_file(&mut disk, "append")?;
+    let file = new_file(disk, "append")?;
     match append(&file, plan) {
+        Ok(_) if plan.stopped() => {}
         Ok(limit) => {
             progress("reading from the page cache");
             match cached_reads(&file, limit.bytes, plan) {
                 Ok(limit) => limits.cached_read = Some(limit),
                 Err(e) => failed.push(format!("reading from the page cache: {e}")),
             }
+            progress("reading around the page cache");
+            match direct_reads(&folder.join("append"), limit.bytes, plan) {
+                Ok(limit) => limits.direct_read = Some(limit),
+                Err(e) => failed.push(format!("reading around the page cache: {e}")),
+            }
             limits.append = Some(limit);
         }
         Err(e) => failed.push(format!("sequential append: {e}")),
-    }
-    limits.failed.append(&mut failed);
-    drop((file, disk, home, scratch));
-    if !there_before {
-        let _ = std::fs::remove_dir(folder);
     }
     Ok(())
 }
@@ -118,7 +141,7 @@ fn on_this_thread(
     position: impl Fn(u64) -> u64,
 ) -> Result<LatencyLimit, DiskError> {
     let page = [0x5a; PAGE];
-    let samples = Samples::repeat(plan.step, plan.samples_max, |i| {
+    let samples = Samples::repeat(plan.step, plan.samples_max, &plan.stop, |i| {
         file.write_now(position(i), &page, WriteSync::Data)
     })?;
     Ok(samples.limit())
@@ -127,8 +150,8 @@ fn on_this_thread(
 /// The submitter hands each write to a committer thread and waits for its answer, over the queue that engines use.
 fn handed_over(
     file: &OsFile,
+    plan: &LimitsPlan,
     limit: Duration,
-    samples_max: u64,
     position: impl Fn(u64) -> u64,
 ) -> Result<LatencyLimit, DiskError> {
     let wanted: Arc<CompletionQueue<Option<u64>>> = Arc::default();
@@ -148,7 +171,7 @@ fn handed_over(
         })
     };
     let mut answers = Vec::with_capacity(1);
-    let samples = Samples::repeat(limit, samples_max, |i| {
+    let samples = Samples::repeat(limit, plan.samples_max, &plan.stop, |i| {
         wanted.push(Some(position(i)));
         done.drain(Wait::Forever, &mut answers);
         answers.pop().expect("the drain ends with an answer")
@@ -167,7 +190,7 @@ fn append(file: &OsFile, plan: &LimitsPlan) -> Result<AppendLimit, DiskError> {
         let started = Instant::now();
         let mut before = started;
         let mut at = from;
-        while at < from + bytes {
+        while at < from + bytes && !plan.stopped() {
             file.write_now(at, &block, WriteSync::None)?;
             let after = Instant::now();
             calls.record(after.duration_since(before));
@@ -175,7 +198,9 @@ fn append(file: &OsFile, plan: &LimitsPlan) -> Result<AppendLimit, DiskError> {
             at += APPEND_CALL as u64;
         }
         let written = started.elapsed();
-        file.sync_now()?;
+        if !plan.stopped() {
+            file.sync_now()?;
+        }
         Ok((written, started.elapsed()))
     };
     let (_, probe_took) = write(0, probe, &mut Samples::new())?;
@@ -201,7 +226,7 @@ fn cached_reads(file: &OsFile, bytes: u64, plan: &LimitsPlan) -> Result<LatencyL
     let started = Instant::now();
     // One clock reading a read would be a tenth of what is measured; sixteen reads share one.
     const GROUP: u32 = 16;
-    while samples.count() < plan.samples_max * 4 && started.elapsed() < plan.step / 4 {
+    while samples.count() < plan.samples_max * 4 && started.elapsed() < plan.step / 4 && !plan.stopped() {
         let before = Instant::now();
         let mut all_cached = true;
         for _ in 0..GROUP {
@@ -224,6 +249,26 @@ fn cached_reads(file: &OsFile, bytes: u64, plan: &LimitsPlan) -> Result<LatencyL
     let mut limit = samples.limit();
     limit.per_s *= f64::from(GROUP);
     Ok(limit)
+}
+
+/// Reads of a page that the device must serve. The file was synced, so nothing waits to be written first.
+fn direct_reads(path: &Path, bytes: u64, plan: &LimitsPlan) -> std::io::Result<LatencyLimit> {
+    use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+    let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    // The kernel wants the memory aligned as well.
+    let mut memory = vec![0u8; 2 * PAGE];
+    let from = memory.as_ptr().align_offset(PAGE);
+    let page = &mut memory[from..from + PAGE];
+    let pages = (bytes / PAGE as u64).max(1);
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let samples = Samples::repeat(plan.step / 2, plan.samples_max, &plan.stop, |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        file.read_exact_at(page, state % pages * PAGE as u64)
+    })?;
+    Ok(samples.limit())
 }
 
 /// One backend with its own prepared file.
@@ -260,7 +305,7 @@ fn backends(folder: &Path, plan: &LimitsPlan) -> Result<(Vec<BackendLimit>, Opti
             // Forward in even rounds, backward in odd ones.
             for turn in 0..contenders.len() {
                 let index = if round % 2 == 0 { turn } else { contenders.len() - 1 - turn };
-                contenders[index].write_for(plan.step / *share, depth)?;
+                contenders[index].write_for(plan.step / *share, depth, &plan.stop)?;
             }
         }
     }
@@ -280,7 +325,7 @@ fn backends(folder: &Path, plan: &LimitsPlan) -> Result<(Vec<BackendLimit>, Opti
 impl Contender {
     /// Keeps as many writes wanted as the depth says. A write is wanted from the moment its predecessor's completion
     /// was seen, so waiting behind others counts, whether in a ring or in a loop of blocking calls.
-    fn write_for(&mut self, slice: Duration, depth_index: usize) -> Result<(), DiskError> {
+    fn write_for(&mut self, slice: Duration, depth_index: usize, stop: &AtomicBool) -> Result<(), DiskError> {
         let (depth, samples) = &mut self.by_depth[depth_index];
         let started = Instant::now();
         let mut free: Vec<(u64, Vec<u8>)> =
@@ -291,7 +336,7 @@ impl Contender {
         let mut failure = None;
         loop {
             let now = Instant::now();
-            if now.duration_since(started) < slice && failure.is_none() {
+            if now.duration_since(started) < slice && failure.is_none() && !stop.load(Ordering::Relaxed) {
                 for (slot, buf) in free.drain(..) {
                     wanted_at[slot as usize] = now;
                     self.disk.submit(

@@ -1,13 +1,16 @@
 //! [`Limits`]: what this machine can do at best, so that an engine's figures read as ratios to it.
 //!
-//! Measured without any engine, through the same disk layer, in less than 15 s, at the start of every run: absolute
+//! Measured without any engine, through the same disk layer, in less than 20 s, at the start of every run: absolute
 //! figures of one machine move by a factor of two from hour to hour, ratios to what it could do at that hour don't.
 
 mod disk;
+mod driver;
 mod processor;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -33,6 +36,8 @@ pub struct Limits {
     pub append: Option<AppendLimit>,
     /// Random reads of 1 KiB from the page cache.
     pub cached_read: Option<LatencyLimit>,
+    /// Random reads of 4 KiB that go around the page cache (`O_DIRECT`).
+    pub direct_read: Option<LatencyLimit>,
     /// Copying memory, bytes a second.
     pub memcpy_bytes_per_s: Option<f64>,
     /// From one thread's signal until the other runs.
@@ -41,6 +46,8 @@ pub struct Limits {
     pub timer: Option<LatencyLimit>,
     /// io_uring and blocking calls under the same design, interleaved.
     pub backends: Vec<BackendLimit>,
+    /// The harness's own cost.
+    pub driver: Option<DriverLimit>,
     /// What could not be measured, and why; one sentence each.
     pub failed: Vec<String>,
 }
@@ -82,8 +89,23 @@ pub struct BackendLimit {
     pub latency: LatencyLimit,
 }
 
+/// What the load driver costs by itself, on its own thread, nanoseconds per operation.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DriverLimit {
+    /// Taking the next due operation, handing it to an engine that answers at once, and recording its latency.
+    pub schedule_record_ns: f64,
+    /// The same with values of 1.1 KB made and every answer verified; the memory engine's own cost is taken off.
+    pub verified_ns: f64,
+    /// The part of that which goes into making the operations.
+    pub making_ns: f64,
+    /// What was taken off: the memory engine under the same operations, without a driver.
+    pub memory_ns: f64,
+    /// The rate at which the driver gives out: operations a second, verified, against the memory engine.
+    pub per_s: f64,
+}
+
 /// How long to measure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LimitsPlan {
     /// Time for one latency that waits for the device; the others take a part of it.
     pub step: Duration,
@@ -91,12 +113,19 @@ pub struct LimitsPlan {
     pub samples_max: u64,
     /// Most bytes that the sequential append writes.
     pub append_bytes_max: u64,
+    /// Ends the measuring at once when it is set.
+    pub stop: Arc<AtomicBool>,
 }
 
 impl Default for LimitsPlan {
-    /// All of it in less than 15 s.
+    /// All of it in less than 20 s.
     fn default() -> Self {
-        Self { step: Duration::from_millis(1_500), samples_max: 12_000, append_bytes_max: 1 << 30 }
+        Self {
+            step: Duration::from_millis(1_500),
+            samples_max: 12_000,
+            append_bytes_max: 1 << 30,
+            stop: Arc::default(),
+        }
     }
 }
 
@@ -104,7 +133,16 @@ impl LimitsPlan {
     /// Fractions of a second, for smoke runs: medians only.
     #[must_use]
     pub fn smoke() -> Self {
-        Self { step: Duration::from_millis(60), samples_max: 400, append_bytes_max: 16 << 20 }
+        Self {
+            step: Duration::from_millis(60),
+            samples_max: 400,
+            append_bytes_max: 16 << 20,
+            stop: Arc::default(),
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 }
 
@@ -137,7 +175,8 @@ impl Limits {
     /// `progress` is told what is being measured.
     ///
     /// # Errors
-    /// The folder can't be written. What fails later is left out and named in [`Limits::failed`].
+    /// The folder can't be written. What fails later, or was not reached when the plan's flag was set, is left out and
+    /// named in [`Limits::failed`].
     pub fn measure(
         folder: &Path,
         plan: &LimitsPlan,
@@ -149,6 +188,16 @@ impl Limits {
         disk::measure(&mut limits, folder, plan, progress)
             .map_err(|source| LimitsError::Folder { folder: folder.to_owned(), source })?;
         processor::measure(&mut limits, plan, progress);
+        if !plan.stopped() {
+            progress("the driver's own cost");
+            match driver::measure(plan) {
+                Ok(limit) => limits.driver = limit,
+                Err(e) => limits.failed.push(format!("the driver's own cost: {e}")),
+            }
+        }
+        if plan.stopped() {
+            limits.failed.push("stopped: whatever is missing above".to_owned());
+        }
         limits.took_s = started.elapsed().as_secs_f64();
         Ok(limits)
     }
@@ -191,6 +240,7 @@ impl Limits {
             latency(name, &Some(b.latency.clone()));
         }
         latency("1 KiB random read from the page cache".into(), &self.cached_read);
+        latency("4 KiB random read around the page cache".into(), &self.direct_read);
         latency("waking another thread".into(), &self.wake_up);
         latency("lateness of a timed sleep".into(), &self.timer);
         if let Some(a) = &self.append {
@@ -214,6 +264,30 @@ impl Limits {
                 p99_us: None,
                 rate: Rate::Bytes(bytes_per_s),
             });
+        }
+        if let Some(d) = &self.driver {
+            let mut own = |name: String, ns: f64| {
+                let rate = Rate::Operations(1e9 / ns.max(f64::MIN_POSITIVE));
+                rows.push(LimitRow { name, p50_us: Some(ns / 1e3), p99_us: None, rate });
+            };
+            own(
+                format!("the driver's schedule and record, {:.0} ns an operation", d.schedule_record_ns),
+                d.schedule_record_ns,
+            );
+            own(
+                format!(
+                    "the same with 1.1 KB values and verification, {:.0} ns ({:.0} of them to make operations)",
+                    d.verified_ns, d.making_ns
+                ),
+                d.verified_ns,
+            );
+            own(
+                format!(
+                    "where the driver gives out: with the memory engine, whose own {:.0} ns are not in the line above",
+                    d.memory_ns
+                ),
+                1e9 / d.per_s,
+            );
         }
         rows
     }
@@ -303,12 +377,16 @@ impl Samples {
     fn repeat<E>(
         limit: Duration,
         samples_max: u64,
+        stop: &AtomicBool,
         mut one: impl FnMut(u64) -> Result<(), E>,
     ) -> Result<Self, E> {
         let mut samples = Self::new();
         let started = Instant::now();
         let mut before = started;
-        while samples.count() < samples_max && before.duration_since(started) < limit {
+        while samples.count() < samples_max
+            && before.duration_since(started) < limit
+            && !stop.load(Ordering::Relaxed)
+        {
             one(samples.count())?;
             let after = Instant::now();
             samples.record(after.duration_since(before));
@@ -351,6 +429,7 @@ mod tests {
             ("write_sync_handed_over", &limits.write_sync_handed_over),
             ("write_sync_growing", &limits.write_sync_growing),
             ("cached_read", &limits.cached_read),
+            ("direct_read", &limits.direct_read),
             ("wake_up", &limits.wake_up),
             ("timer", &limits.timer),
         ] {
@@ -368,6 +447,28 @@ mod tests {
             limits.backends
         );
         assert!(limits.to_string().contains("copying memory"));
+        let driver = limits.driver.as_ref().expect("the driver's own cost");
+        assert!(driver.schedule_record_ns > 1.0 && driver.verified_ns > driver.making_ns, "{driver:?}");
+        assert!(driver.memory_ns > 1.0 && driver.per_s > 100.0, "{driver:?}");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0, "files were left behind");
+    }
+
+    #[test]
+    fn a_stop_ends_it_at_once_and_what_is_missing_is_said() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let plan = LimitsPlan::default();
+        let mut steps = 0;
+        let started = Instant::now();
+        let limits = Limits::measure(dir.path(), &plan, &mut |_| {
+            steps += 1;
+            if steps == 2 {
+                plan.stop.store(true, Ordering::Relaxed);
+            }
+        })
+        .expect("measured so far");
+        assert!(started.elapsed() < plan.step * 3, "{:?}", started.elapsed());
+        assert!(limits.write_sync.is_some() && limits.append.is_none() && limits.driver.is_none());
+        assert!(limits.failed.iter().any(|f| f.contains("stopped")), "{:?}", limits.failed);
         assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0, "files were left behind");
     }
 

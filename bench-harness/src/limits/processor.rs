@@ -13,12 +13,15 @@ use super::{LatencyLimit, Limits, LimitsPlan, Samples};
 
 /// Measures everything that needs no disk.
 pub(super) fn measure(limits: &mut Limits, plan: &LimitsPlan, progress: &mut dyn FnMut(&str)) {
+    if plan.stopped() {
+        return;
+    }
     progress("copying memory");
     limits.memcpy_bytes_per_s = Some(memcpy(plan.step / 4));
     progress("waking another thread");
-    limits.wake_up = Some(wake_up(plan.step / 2, plan.samples_max));
+    limits.wake_up = Some(wake_up(plan.step / 2, plan));
     progress("lateness of a timed sleep");
-    match timer(plan.step, plan.samples_max) {
+    match timer(plan) {
         Ok(limit) => limits.timer = Some(limit),
         Err(e) => limits.failed.push(format!("lateness of a timed sleep: {e}")),
     }
@@ -42,7 +45,7 @@ fn memcpy(limit: Duration) -> f64 {
 }
 
 /// One way, from the push until the woken thread has its item, over the queue that engines use.
-fn wake_up(limit: Duration, samples_max: u64) -> LatencyLimit {
+fn wake_up(limit: Duration, plan: &LimitsPlan) -> LatencyLimit {
     let there: Arc<CompletionQueue<Option<Instant>>> = Arc::default();
     let back: Arc<CompletionQueue<Duration>> = Arc::default();
     let sleeper = {
@@ -61,7 +64,7 @@ fn wake_up(limit: Duration, samples_max: u64) -> LatencyLimit {
     };
     let mut samples = Samples::new();
     let mut answers = Vec::new();
-    let rounds: Result<Samples, Infallible> = Samples::repeat(limit, samples_max, |_| {
+    let rounds: Result<Samples, Infallible> = Samples::repeat(limit, plan.samples_max, &plan.stop, |_| {
         there.push(Some(Instant::now()));
         back.drain(Wait::Forever, &mut answers);
         answers.drain(..).for_each(|took| samples.record(took));
@@ -74,13 +77,13 @@ fn wake_up(limit: Duration, samples_max: u64) -> LatencyLimit {
 }
 
 /// Sleeps to absolute times with the least slack the kernel grants, as the load driver does.
-fn timer(limit: Duration, samples_max: u64) -> rustix::io::Result<LatencyLimit> {
+fn timer(plan: &LimitsPlan) -> rustix::io::Result<LatencyLimit> {
     let slack_before = current_timer_slack()?;
     set_current_timer_slack(NonZeroU64::new(1))?;
     let started = Instant::now();
     let mut samples = Samples::new();
     let mut result = Ok(());
-    while samples.count() < samples_max && started.elapsed() < limit {
+    while samples.count() < plan.samples_max && started.elapsed() < plan.step && !plan.stopped() {
         // Between 50 and 113 us: long enough to really sleep, uneven so as not to fall in step with a tick.
         let ahead_ns = 50_000 + (samples.count() % 64) as i64 * 1_000;
         let due = after(clock_gettime(rustix::time::ClockId::Monotonic), ahead_ns);

@@ -297,6 +297,11 @@ impl<'a, C: Clock> Driver<'a, C> {
         self.ended
     }
 
+    /// When the last call into the engine came back.
+    pub(super) fn engine_returned_ns(&self) -> u64 {
+        self.engine_returned_ns
+    }
+
     pub(super) fn last_done_ns(&self) -> u64 {
         self.last_done_ns
     }

@@ -161,6 +161,7 @@ fn statistics(run: &Run) -> Vec<String> {
              is no difference shown, which is an answer too."
                 .to_owned(),
         );
+        s.extend(crate::report::detectable::sentences(&run.comparisons));
         if let Some(p) = run.comparisons.iter().filter_map(|c| c.sign_test_p).min_by(f64::total_cmp) {
             s.push(format!(
                 "Exact sign tests and a bootstrap over pairs stand beside each ratio in the raw data; the smallest p here is {}.",

@@ -4,6 +4,7 @@
 //! nothing that isn't in the folder, so a report can be made again on another machine and long after.
 
 pub mod curves;
+pub(crate) mod detectable;
 mod findings;
 pub mod histograms;
 mod html;

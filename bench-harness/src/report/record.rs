@@ -506,6 +506,9 @@ pub struct Comparison {
     /// Interval of `ratio` by bootstrap over pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootstrap_ci95: Option<[f64; 2]>,
+    /// Standard deviation of the logarithm of the metric from run to run, by the engines' runs against themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_sigma: Option<f64>,
     /// Chance of so one-sided signs if there were no difference (exact sign test, two-sided).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_test_p: Option<f64>,

@@ -5,6 +5,7 @@
 //! "no difference shown" is an answer.
 
 mod bootstrap;
+mod detectable;
 mod fisher;
 mod holm;
 mod pairs;
@@ -15,6 +16,7 @@ mod unpaired;
 mod verdict;
 
 pub use bootstrap::bootstrap_ci95;
+pub use detectable::{run_sigma, smallest_detectable};
 pub use fisher::fisher_p;
 pub use holm::holm;
 pub use pairs::{PairedRatio, paired_ratio, self_pairs};
