@@ -36,7 +36,7 @@
 //! let mut nodes = Vec::new();
 //! for node in [0, 1, 2] {
 //!     let home = OsHome::open(&folder.path().join(format!("node-{node}")), Backend::Auto)?;
-//!     let config = NodeConfig { storage: KvConfig::default(), replicas: 3 };
+//!     let config = NodeConfig::new(KvConfig::default(), 3);
 //!     nodes.push(KvNode::start(home, &net, NodeId(node), Arc::clone(&ring), config)?);
 //! }
 //! let config = ClientConfig::new(Replication::new(3, 2, 2)?);

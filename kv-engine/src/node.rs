@@ -31,6 +31,14 @@ pub struct NodeConfig {
     pub replicas: u16,
 }
 
+impl NodeConfig {
+    /// A node of a cluster with so many replicas of each key.
+    #[must_use]
+    pub fn new(storage: KvConfig, replicas: u16) -> Self {
+        Self { storage, replicas }
+    }
+}
+
 /// Why a node can't be started.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

@@ -40,7 +40,7 @@ impl<N: Net> Cluster<N> {
         let home =
             OsHome::open(self.folders[usize::from(node)].path(), Backend::Auto).expect("a free folder");
         let storage = KvConfig { durability: self.durability, segment_bytes: 1 << 20, ..KvConfig::default() };
-        let config = NodeConfig { storage, replicas: NODES };
+        let config = NodeConfig::new(storage, NODES);
         KvNode::start(home, &self.net, NodeId(node), Arc::clone(&self.ring), config).expect("it starts")
     }
 
@@ -230,7 +230,7 @@ fn a_node_outside_of_the_ring_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let home = OsHome::open(folder.path(), Backend::Auto).expect("a free folder");
     let ring = Arc::new(Ring::even(3, 3).expect("a ring"));
-    let config = NodeConfig { storage: KvConfig::default(), replicas: 3 };
+    let config = NodeConfig::new(KvConfig::default(), 3);
     let started = KvNode::start(home, &LocalNet::default(), NodeId(3), ring, config);
     assert!(matches!(started, Err(StartError::NotInRing { node: NodeId(3) })));
 }

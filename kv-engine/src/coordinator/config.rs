@@ -133,6 +133,8 @@ pub struct ClientConfig {
     pub node_timeout_ms: u64,
     /// What a get makes of several versions. Default: [`Resolve::ByTime`].
     pub resolve: Resolve,
+    /// Whether a get that asked several replicas writes to them what they lack. Default: true.
+    pub read_repair: bool,
     /// How often a write that finds its version obsolete reads and tries again, counted with the first. Default: 3.
     pub write_tries: u16,
     /// When a node isn't asked any more.
@@ -148,6 +150,7 @@ impl ClientConfig {
             timeout_ms: 5000,
             node_timeout_ms: 5000,
             resolve: Resolve::ByTime,
+            read_repair: true,
             write_tries: 3,
             detector: DetectorConfig::default(),
         }

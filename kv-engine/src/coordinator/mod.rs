@@ -16,6 +16,7 @@ mod operation;
 mod outcome;
 mod put;
 mod quorum;
+mod read_repair;
 mod round;
 
 #[cfg(test)]
@@ -73,6 +74,8 @@ pub struct CoordinatorStats {
     pub garbled: u64,
     /// Times that a replica was given up on.
     pub timeouts: u64,
+    /// Versions that were written to a replica because a get found that it lacks them.
+    pub repairs: u64,
 }
 
 /// Many operations in flight, without a thread, a clock or a socket.
@@ -299,6 +302,10 @@ impl Coordinator {
                     place.answered = true;
                     self.in_flight -= 1;
                     self.outcomes.push_back(outcome);
+                    for (node, request) in operation.repairs() {
+                        self.stats.repairs += 1;
+                        self.outputs.push_back((peer(node), request.encode(NO_ANSWER)));
+                    }
                     break;
                 }
             }

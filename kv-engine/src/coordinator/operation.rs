@@ -10,6 +10,7 @@ use super::get::{Answers, Read};
 use super::outcome::{KvAnswer, KvOutcome};
 use super::put::Put;
 use super::quorum::Contacts;
+use super::read_repair::lacking;
 use super::round::{Limits, Quorum, Round};
 use super::{ClientConfig, Now, Resolve};
 use crate::membership::{FailureDetector, NodeFailure};
@@ -109,6 +110,8 @@ pub(super) struct Operation {
     /// When the round began.
     began_ns: u64,
     retries: u16,
+    /// What a get found missing, and where.
+    lacking: Vec<(NodeId, Versioned)>,
 }
 
 impl Operation {
@@ -125,7 +128,7 @@ impl Operation {
             Ask::Delete => Work::ReadToDelete(context.read(&key)?),
             Ask::DeleteVersion { clock } => Work::Delete(context.delete(&key, clock)?),
         };
-        Ok(Self { token, key, work, began_ns: context.now.ns, retries: 0 })
+        Ok(Self { token, key, work, began_ns: context.now.ns, retries: 0, lacking: Vec::new() })
     }
 
     fn round(&self) -> &dyn Round {
@@ -205,6 +208,13 @@ impl Operation {
         })
     }
 
+    /// What goes to replicas that lack it; nobody waits for the answers.
+    pub(super) fn repairs(&self) -> impl Iterator<Item = (NodeId, Request<'_>)> {
+        self.lacking.iter().map(|(node, Versioned { clock, value })| {
+            (*node, Request::Put { key: &self.key, clock: clock.clone(), value })
+        })
+    }
+
     /// Takes the round's result, if it has one by now.
     pub(super) fn step(&mut self, context: Context<'_>) -> Step {
         self.try_step(context).unwrap_or_else(|error| self.answer(0, Err(error)))
@@ -215,6 +225,9 @@ impl Operation {
             Work::Get(read) => {
                 let Some(answers) = read.poll_done().transpose()? else { return Ok(Step::Wait) };
                 let copies = answers.len();
+                if context.config.read_repair && context.config.replication.preferred_reads() > 1 {
+                    self.lacking = lacking(&answers);
+                }
                 let values = resolved(flat(answers), context);
                 Ok(self.answer(copies, Ok(KvAnswer::Values(values))))
             }

@@ -199,6 +199,7 @@ mod get {
         hand.check_sends(&["2 get"]);
         hand.reply(2, &values(&[("0:2", "b")]));
         hand.check_values(&[("0:2", "b")]);
+        hand.check_sends(&["1 put 0:2 b"]);
         hand.check_idle();
     }
 
@@ -231,6 +232,7 @@ mod get {
         hand.check_sends(&["2 get"]);
         hand.reply(0, &values(&[("0:2", "b")]));
         hand.check_values(&[("0:2", "b")]);
+        hand.check_sends(&["1 put 0:2 b"]);
         hand.reply(2, &values(&[("0:2", "b")]));
         hand.check_idle();
     }
@@ -265,6 +267,35 @@ mod get {
                 Resolve::ByTime => hand.check_values(&[("0:2,1:1", "late")]),
                 Resolve::ByClock => hand.check_values(&[("1:1", "late"), ("0:2", "new")]),
             }
+        }
+    }
+
+    #[test]
+    fn writes_to_replicas_what_they_lack_before_it_is_answered() {
+        let mut hand = Hand::new(config(3, 2, 2));
+        hand.get();
+        hand.check_sends(&["0 get", "1 get"]);
+        hand.reply(0, &values(&[("0:1", "a")]));
+        hand.reply(1, &values(&[("0:1", "a"), ("1:1", "b")]));
+        hand.check_sends(&["0 put 1:1 b"]);
+        assert_eq!(hand.outcome().copies, 2);
+        hand.reply(0, &obsolete("1:2"));
+        hand.check_idle();
+        assert_eq!(hand.coordinator.stats().repairs, 1);
+    }
+
+    #[test]
+    fn repairs_nothing_when_one_replica_is_preferred_or_it_is_switched_off() {
+        for config in [ClientConfig { read_repair: false, ..config(3, 2, 2) }, config(3, 1, 3)] {
+            let mut hand = Hand::new(config);
+            hand.get();
+            let asked = hand.sends().len();
+            hand.reply(0, &values(&[]));
+            if asked > 1 {
+                hand.reply(1, &values(&[("0:1", "a")]));
+            }
+            drop(hand.outcome());
+            hand.check_idle();
         }
     }
 
