@@ -35,7 +35,7 @@
 //! let (net, ring) = (LocalNet::default(), Arc::new(Ring::even(3, 12)?));
 //! let mut nodes = Vec::new();
 //! for node in [0, 1, 2] {
-//!     let home = OsHome::open(&folder.path().join(format!("node-{node}")), Backend::Auto)?;
+//!     let home = OsHome::open(folder.path().join(format!("node-{node}")), Backend::Auto)?;
 //!     let config = NodeConfig::new(KvConfig::default(), 3);
 //!     nodes.push(KvNode::start(home, &net, NodeId(node), Arc::clone(&ring), config)?);
 //! }
