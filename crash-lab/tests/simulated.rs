@@ -4,9 +4,11 @@
 //! `corpus.txt` lists every seed that ever found something; all of them run first, always.
 
 use crash_lab::simulated::{
-    FaultClass, Many, Pick, Scenario, Setup, Summary, commit, record, shrink, simulate, simulate_many,
+    CrashKind, FaultClass, Many, Pick, Scenario, Setup, Summary, commit, losses, record, shrink, simulate,
+    simulate_many,
 };
-use engine_env::marks;
+use crash_lab::stress::Engine;
+use engine_env::{Durability, marks};
 
 /// With the four scenarios of an engine that crash it, 10,000 crash points each.
 const SEEDS: u64 = 600;
@@ -202,4 +204,22 @@ fn every_seed_that_ever_failed_holds() {
         replayed += 1;
     }
     assert!(replayed > 0, "the corpus is empty");
+}
+
+/// What `os` and `synced` mean, in numbers: a kill costs neither anything, a power cut costs `os` some.
+#[test]
+fn only_a_power_cut_of_os_costs_acknowledged_operations() {
+    for engine in [Engine::Kv, Engine::Log] {
+        for durability in [Durability::Os, Durability::Synced] {
+            for kind in [CrashKind::ProcessKill, CrashKind::PowerCut] {
+                let losses = losses(engine, durability, kind, 150, 1);
+                let may_lose = durability == Durability::Os && kind == CrashKind::PowerCut;
+                assert_eq!(losses.lost > 0, may_lose, "{engine} {durability} {kind}: {losses:?}");
+                assert!(
+                    losses.broken == 0 && losses.acknowledged > 1000,
+                    "{engine} {durability} {kind}: {losses:?}"
+                );
+            }
+        }
+    }
 }

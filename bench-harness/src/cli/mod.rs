@@ -12,6 +12,7 @@ mod list;
 mod report;
 mod run;
 mod search;
+mod simulate;
 mod stress;
 mod text;
 
@@ -86,6 +87,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Write until killed, dump what survived, judge it.
     Stress(stress::StressArgs),
+    /// Crash the engines on simulated machines; everything from one seed.
+    Simulate(simulate::SimulateArgs),
 }
 
 /// Why a command ended badly.
@@ -125,6 +128,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
         Command::Aa(args) => aa::aa(&args, workbench),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Stress(args) => stress::stress(&args),
+        Command::Simulate(args) => simulate::simulate(&args),
     };
     let (message, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,

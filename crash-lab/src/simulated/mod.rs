@@ -8,6 +8,7 @@
 mod kv;
 mod life;
 mod log;
+mod losses;
 mod many;
 mod plan;
 mod rot;
@@ -16,6 +17,7 @@ mod shrink;
 mod subject;
 mod summary;
 
+pub use losses::{CrashKind, Losses, losses};
 pub use many::{Many, Pick, simulate_many};
 pub use scenario::{Failure, Recorded, Scenario, Setup, UnknownScenario, commit, record, simulate};
 pub use shrink::{Shrunk, shrink};

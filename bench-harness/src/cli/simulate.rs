@@ -1,0 +1,128 @@
+//! `workbench simulate`: the engines on simulated machines whose power fails. Standard output holds only what the seed
+//! decides: the same arguments print the same bytes. Rates and times go to standard error.
+
+use std::io::Write as _;
+use std::time::Instant;
+
+use clap::Args;
+use crash_lab::simulated::{
+    Failure as Broken, Many, Pick, Scenario, Setup, commit, record, shrink, simulate_many,
+};
+use engine_env::marks;
+
+use super::Failure;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Scenarios (kv- and log- each):
+  power-cut      synced: power cuts and kills at any step, in recovery too; nothing acknowledged or read may be lost
+  kill           os: kills; and power cuts, after which nothing may be made up
+  failed-sync    failed writes, syncs, names and directory syncs, then a restart or a power cut
+  full-disk      the disk fills up, refuses, and has room again
+  rot            one bit of a closed folder flips: never a wrong answer, and no more is lost than was hit
+  misdirected    a sector or a record of another place, or of an earlier time
+
+Examples:
+  workbench simulate --seed 7                              the whole trace of one run; the seed picks the scenario
+  workbench simulate --scenario kv-power-cut --seed 7      the same run every time, byte for byte
+  workbench simulate --seeds 100000                        many, on all cores, and what they met in sum
+  workbench simulate --scenario log-rot --seeds 1000 --from 5000
+
+A seed that fails prints what is broken, the commit, the schedule shrunk to the steps that the failure needs, and the
+trace's end; the exit code is then 1. Add it to crash-lab/corpus.txt: the tests replay that list.
+
+Rare paths of the engines (`rare path: ...`) are counted by a debug build, or with `--features marks`.")]
+pub(super) struct SimulateArgs {
+    /// What goes wrong, to which engine; without it the seed picks one
+    #[arg(long, value_name = "NAME")]
+    scenario: Option<Scenario>,
+    /// Run this seed and print its trace
+    #[arg(long, value_name = "S", conflicts_with = "seeds", required_unless_present = "seeds")]
+    seed: Option<u64>,
+    /// Run so many seeds and print what they did in sum
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: Option<u64>,
+    /// The first of the seeds
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "seeds")]
+    from: u64,
+}
+
+pub(super) fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
+    let pick = args.scenario.map_or(Pick::BySeed, Pick::Scenario);
+    match (args.seed, args.seeds) {
+        (Some(seed), _) => one(pick.scenario(seed), seed),
+        (None, Some(seeds)) => many(pick, args.from, seeds),
+        (None, None) => unreachable!("the command line demands one of them"),
+    }
+}
+
+fn one(scenario: Scenario, seed: u64) -> Result<(), Failure> {
+    let setup = Setup::default();
+    let recorded = record(scenario, seed, &setup);
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "scenario {scenario}, seed {seed}").map_err(Failure::input)?;
+    for line in &recorded.trace {
+        writeln!(out, "{line}").map_err(Failure::input)?;
+    }
+    match recorded.result {
+        Ok(summary) => write!(out, "{summary}").map_err(Failure::input),
+        Err(broken) => tell(&mut out, &broken, &setup),
+    }
+}
+
+fn many(pick: Pick, from: u64, seeds: u64) -> Result<(), Failure> {
+    let to = from.checked_add(seeds).ok_or_else(|| {
+        Failure::Input(format!("--from {from} with --seeds {seeds} is beyond the last seed, {}", u64::MAX))
+    })?;
+    let started = Instant::now();
+    let setup = Setup::default();
+    let mut told = started;
+    let Many { seeds: ran, summary, failure } = simulate_many(pick, from..to, &setup, |so_far| {
+        if told.elapsed().as_secs() >= 5 {
+            told = Instant::now();
+            let crashes = so_far.summary.crashes.crashes;
+            let _ = writeln!(std::io::stderr(), "{} of {seeds} seeds, {crashes} crashes", so_far.seeds);
+        }
+    });
+    let seconds = started.elapsed().as_secs_f64();
+    let _ = writeln!(
+        std::io::stderr(),
+        "{ran} seeds in {seconds:.1} s: {:.0} seeds/s, {:.0} crashes/s, {:.0} operations/s",
+        ran as f64 / seconds,
+        summary.crashes.crashes as f64 / seconds,
+        summary.attempted as f64 / seconds
+    );
+    let mut out = std::io::stdout().lock();
+    if let Some(broken) = failure {
+        return tell(&mut out, &broken, &setup);
+    }
+    let which = match pick {
+        Pick::Scenario(scenario) => scenario.to_string(),
+        Pick::BySeed => "all scenarios".to_owned(),
+    };
+    writeln!(out, "{which}, seeds {from} to {}: nothing broken", to - 1).map_err(Failure::input)?;
+    write!(out, "{summary}").map_err(Failure::input)?;
+    if !marks::ENABLED {
+        let _ = writeln!(std::io::stderr(), "rare paths are not counted by this build: add --features marks");
+    }
+    Ok(())
+}
+
+/// What a failing seed shows.
+fn tell(out: &mut impl std::io::Write, broken: &Broken, setup: &Setup) -> Result<(), Failure> {
+    let (scenario, seed) = (broken.scenario, broken.seed);
+    match shrink(scenario, seed, setup) {
+        Some(shrunk) => writeln!(out, "\n{shrunk}"),
+        None => {
+            writeln!(out, "\n{broken}\nit doesn't fail a second time: something outside of the seed decides")
+        }
+    }
+    .map_err(Failure::input)?;
+    let commit = commit();
+    writeln!(out, "commit {commit}; replay: workbench simulate --scenario {scenario} --seed {seed}")
+        .map_err(Failure::input)?;
+    Err(Failure::Check(format!(
+        "scenario {scenario}, seed {seed}: {}",
+        broken.what.lines().next().unwrap_or("")
+    )))
+}
