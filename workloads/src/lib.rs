@@ -12,6 +12,7 @@ mod error;
 pub mod keys;
 mod member;
 mod model;
+mod omb;
 mod op;
 mod registry;
 mod rescheduled;
@@ -22,6 +23,7 @@ mod text;
 mod trace;
 mod values;
 mod workload;
+mod ycsb;
 
 pub use arrivals::{Arrivals, BatchSizes, DueTimes, Recording, Speed, UnknownSpeed};
 pub use engine_env::rng::Seed;

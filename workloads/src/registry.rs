@@ -2,9 +2,11 @@
 
 use crate::error::{WorkloadError, nearest, shorten};
 use crate::member::{self, MemberUpdate};
+use crate::omb;
 use crate::source::Source;
 use crate::trace;
 use crate::workload::Workload;
+use crate::ycsb;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,20 +20,34 @@ pub enum Format {
     Auto,
     /// Our TOML spec (docs/formats/workload-spec.md).
     Spec,
+    /// A YCSB property file of a `CoreWorkload`.
+    Ycsb,
+    /// A workload file of the OpenMessaging Benchmark (YAML).
+    Omb,
     /// A recorded change stream, one JSON object `{ts, op, key, value}` a line.
     ChangesJsonl,
     /// A recorded change stream as CSV with the header `ts,key,op,value_bytes`.
     ChangesCsv,
     /// Twitter's cache trace: seven columns, no header.
     TwitterRaw,
+    /// Object reads of a shop from cache2k, as CSV with the header `seq,key,type,id,index`.
+    Cache2k,
     /// Twitter's cache trace as libCacheSim prints it: `# time, object, size, next_access_vtime`.
     TwitterVtime,
 }
 
 impl Format {
     /// Every format that can be named.
-    pub const NAMED: [Self; 5] =
-        [Self::Spec, Self::ChangesJsonl, Self::ChangesCsv, Self::TwitterRaw, Self::TwitterVtime];
+    pub const NAMED: [Self; 8] = [
+        Self::Spec,
+        Self::Ycsb,
+        Self::Omb,
+        Self::ChangesJsonl,
+        Self::ChangesCsv,
+        Self::TwitterRaw,
+        Self::Cache2k,
+        Self::TwitterVtime,
+    ];
 
     /// The name, as in `--format NAME`.
     #[must_use]
@@ -39,9 +55,12 @@ impl Format {
         match self {
             Self::Auto => "auto",
             Self::Spec => "spec",
+            Self::Ycsb => "ycsb",
+            Self::Omb => "omb",
             Self::ChangesJsonl => "changes-jsonl",
             Self::ChangesCsv => "changes-csv",
             Self::TwitterRaw => "twitter-raw",
+            Self::Cache2k => "cache2k",
             Self::TwitterVtime => "twitter-vtime",
         }
     }
@@ -130,6 +149,7 @@ impl Registry {
                 member::parse(name, text, false).expect("an embedded spec is sound, a test reads it");
             registry.add(MemberUpdate::new(spec));
         }
+        ycsb::standard().for_each(|workload| registry.add(workload));
         registry
     }
 
@@ -188,12 +208,23 @@ fn open_source(mut source: Source, options: &OpenOptions) -> Result<Opened, Work
             }
             Ok(Opened { workload: Arc::new(MemberUpdate::new(spec)), warnings })
         }
+        Format::Ycsb => {
+            let (file, stem) = (source.name().to_owned(), source.stem());
+            let (workload, warnings) = ycsb::open(&file, stem, &source.text()?, options.lenient)?;
+            Ok(Opened { workload: Arc::new(workload), warnings })
+        }
+        Format::Omb => {
+            let (file, stem) = (source.name().to_owned(), source.stem());
+            let (workload, warnings) = omb::open(&file, stem, &source.text()?, options.lenient)?;
+            Ok(Opened { workload: Arc::new(workload), warnings })
+        }
         Format::ChangesJsonl => {
             let (workload, warnings) = trace::open_jsonl(source, options.lenient)?;
             Ok(Opened { workload: Arc::new(workload), warnings })
         }
         Format::ChangesCsv => Ok(without_warnings(trace::open_csv(source)?)),
         Format::TwitterRaw => Ok(without_warnings(trace::open_twitter_raw(source)?)),
+        Format::Cache2k => Ok(without_warnings(trace::open_cache2k(source)?)),
         Format::TwitterVtime => Ok(without_warnings(trace::open_twitter_vtime(source)?)),
     }
 }
@@ -208,6 +239,12 @@ fn detect(source: &Source) -> Result<Format, WorkloadError> {
     let first = head.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     if let Some(format) = trace::detect(first) {
         return Ok(format);
+    }
+    if omb::looks_like_workload(&head) {
+        return Ok(Format::Omb);
+    }
+    if ycsb::looks_like_properties(&head) {
+        return Ok(Format::Ycsb);
     }
     if member::looks_like_spec(&head) {
         return Ok(Format::Spec);
@@ -295,6 +332,9 @@ mod tests {
                 prop::collection::vec(any::<u8>(), 0..300),
                 "[-a-z0-9,.{}\":\\[\\]=# \n]{0,200}".prop_map(String::into_bytes),
                 "(ts,key,op,value_bytes\n)?([0-9]{1,3},[a-c],(put|delete),[0-9]{1,4}\n){0,9}[a-z0-9,]{0,9}"
+                    .prop_map(String::into_bytes),
+                "((topics|messageSize|name|colour): ?[a-z0-9\\[]{0,4}\n){0,5}".prop_map(String::into_bytes),
+                "((recordcount|insertproportion|scanproportion|requestdistribution)=[a-z0-9.]{0,4}\n){0,5}"
                     .prop_map(String::into_bytes),
                 "([0-9]{1,2},[a-c],[0-9],[0-9]{1,4},1,(get|set|delete),0\n){0,9}[a-z0-9,]{0,9}"
                     .prop_map(String::into_bytes),

@@ -58,7 +58,9 @@ impl WorkloadArgs {
         }
         let Some(records) = self.records else { return Ok(opened.workload) };
         let parameters = opened.workload.parameters();
-        let Some(key) = ["members", "records"].into_iter().find(|k| parameters.iter().any(|p| p.name == *k))
+        let Some(key) = ["members", "records", "recordcount"]
+            .into_iter()
+            .find(|k| parameters.iter().any(|p| p.name == *k))
         else {
             return Err(Failure::Input(format!(
                 "--records {records}: workload {name_or_file} brings its own keys; leave --records out"

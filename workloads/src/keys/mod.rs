@@ -1,10 +1,12 @@
 //! Which key an operation takes: popularity over a fixed number of keys.
 
+mod gray;
 mod scrambled;
 mod uniform;
 mod zipfian;
 
 use engine_env::rng::Rng;
+pub use gray::Gray;
 pub use scrambled::{Permutation, Scrambled};
 use std::fmt;
 pub use uniform::Uniform;

@@ -8,13 +8,12 @@ use crate::arrivals::{Arrivals, Recording, Speed};
 use crate::error::WorkloadError;
 use crate::op::{Key, Op, OpKind};
 use crate::trace::SHORT;
+use crate::trace::recorded::{KeyTable, due_times, parse_speed, refuse, speed_parameter};
 use crate::values::{StreamTag, Value};
 use crate::workload::{Ops, Parameter, Workload};
 use engine_env::rng::Seed;
-use std::collections::HashMap;
 use std::sync::Arc;
 
-const NS_PER_S: u64 = 1_000_000_000;
 /// Read, write, read.
 const OPS_PER_CHANGE: u64 = 3;
 
@@ -37,24 +36,11 @@ pub(super) struct Change {
     pub(super) content: Content,
 }
 
-/// A stream as it was read: keys in the order of their first appearance.
+/// A stream as it was read.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     pub(super) list: Vec<Change>,
-    keys: Vec<Key>,
-    index: HashMap<Key, u32>,
-}
-
-impl Changes {
-    /// The number of a key.
-    pub(super) fn key(&mut self, bytes: &[u8]) -> u32 {
-        let next = u32::try_from(self.keys.len()).expect("4 billion distinct keys do not fit in memory");
-        let key = Key::new(bytes);
-        *self.index.entry(key).or_insert_with_key(|key| {
-            self.keys.push(key.clone());
-            next
-        })
-    }
+    pub(super) keys: KeyTable,
 }
 
 /// How often the stream is replayed.
@@ -79,20 +65,23 @@ pub(crate) struct ChangeStream {
 
 impl ChangeStream {
     pub(super) fn new(name: String, changes: Changes) -> Self {
-        let mut first = vec![u32::MAX; changes.keys.len()];
-        for (at, change) in changes.list.iter().enumerate() {
+        let Changes { list, keys } = changes;
+        let keys = keys.into_keys();
+        let mut first = vec![u32::MAX; keys.len()];
+        for (at, change) in list.iter().enumerate() {
             let first = &mut first[change.key as usize];
             *first = (*first).min(at as u32);
         }
-        let deletes = changes.list.iter().filter(|c| matches!(c.content, Content::Deleted)).count();
-        let (count, keys) = (changes.list.len(), changes.keys.len());
+        let deletes = list.iter().filter(|c| matches!(c.content, Content::Deleted)).count();
+        let count = list.len();
         Self {
             name,
             about: format!(
-                "{count} recorded changes of {keys} keys, {deletes} of them deletes, each read before and after"
+                "{count} recorded changes of {} keys, {deletes} of them deletes, each read before and after",
+                keys.len()
             ),
-            changes: changes.list.into(),
-            keys: changes.keys.into(),
+            changes: list.into(),
+            keys: keys.into(),
             first: first.into(),
             speed: Speed::Max,
             passes: if count < SHORT { Passes::Endless } else { Passes::Count(1) },
@@ -177,17 +166,10 @@ impl Workload for ChangeStream {
     }
 
     fn arrivals(&self) -> Arrivals {
-        let mut due_ns = Vec::with_capacity(self.changes.len() * OPS_PER_CHANGE as usize);
-        let start = self.changes.first().map_or(0, |change| change.ts_s);
-        let mut latest = 0;
-        for change in self.changes.iter() {
-            // Commit times may run backwards by a little; the order of the file is the order of the changes.
-            latest = change.ts_s.saturating_sub(start).saturating_mul(NS_PER_S).max(latest);
-            due_ns.extend([latest; OPS_PER_CHANGE as usize]);
-        }
+        let (due_ns, pass_ns) = due_times(self.changes.iter().map(|c| c.ts_s), OPS_PER_CHANGE as usize);
         Arrivals::Recorded(Recording {
             due_ns: due_ns.into(),
-            pass_ns: latest.saturating_add(NS_PER_S),
+            pass_ns,
             repeats: self.passes != Passes::Count(1),
             speed: self.speed,
         })
@@ -223,11 +205,7 @@ impl Workload for ChangeStream {
             })
             .sum();
         vec![
-            Parameter::new(
-                "speed",
-                self.speed,
-                "recorded times: original, xK (K times as fast) or max (ignored)",
-            ),
+            speed_parameter(self.speed),
             Parameter::new(
                 "passes",
                 passes,
@@ -242,18 +220,9 @@ impl Workload for ChangeStream {
     fn configured(&self, settings: &[(String, String)]) -> Result<Arc<dyn Workload>, WorkloadError> {
         let mut changed = self.clone();
         for (key, value) in settings {
-            let refuse = |what: &str, way_out: &str| WorkloadError::Setting {
-                key: key.clone(),
-                value: value.clone(),
-                what: what.to_owned(),
-                way_out: way_out.to_owned(),
-            };
+            let refuse = |what: &str, way_out: &str| refuse(key, value, what, way_out);
             match key.as_str() {
-                "speed" => {
-                    changed.speed = value
-                        .parse()
-                        .map_err(|_| refuse("not a speed", "write original, xK such as x60, or max"))?;
-                }
+                "speed" => changed.speed = parse_speed(value)?,
                 "passes" if value == "endless" => changed.passes = Passes::Endless,
                 "passes" => {
                     let count = value.parse().ok().filter(|count| *count > 0);

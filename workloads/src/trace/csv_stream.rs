@@ -32,7 +32,7 @@ pub(super) fn read(source: Source) -> Result<Changes, WorkloadError> {
             b"delete" => Content::Deleted,
             _ => return Err(row.error("unknown op", &row.text(2), "write put or delete")),
         };
-        let key = changes.key(row.bytes(1));
+        let key = changes.keys.number(row.bytes(1));
         changes.list.push(Change { ts_s, key, content });
         Ok(())
     })?;

@@ -70,7 +70,7 @@ pub(super) fn read(mut source: Source, lenient: bool) -> Result<(Changes, Vec<St
             "delete" => Content::Deleted,
             other => return Err(error("unknown op", other, "write put or delete").into()),
         };
-        let key = changes.key(key.as_bytes());
+        let key = changes.keys.number(key.as_bytes());
         changes.list.push(Change { ts_s, key, content });
         Ok(())
     })?;

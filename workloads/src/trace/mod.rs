@@ -1,8 +1,10 @@
 //! Recorded workloads: change streams, whose every change is exercised, and request traces, which are replayed.
 
+mod cache2k;
 mod changes;
 mod csv_stream;
 mod jsonl;
+mod recorded;
 mod requests;
 mod rows;
 mod twitter_raw;
@@ -55,6 +57,14 @@ pub(crate) fn open_twitter_vtime(source: Source) -> Result<Requests, WorkloadErr
     Ok(rows.into_workload(name))
 }
 
+/// cache2k's object reads.
+pub(crate) fn open_cache2k(source: Source) -> Result<Requests, WorkloadError> {
+    let (name, file) = (source.stem(), source.name().to_owned());
+    let rows = cache2k::read(source)?;
+    refuse_nothing(&file, rows.list.is_empty())?;
+    Ok(rows.into_workload(name))
+}
+
 /// A run without operations would measure nothing.
 fn refuse_nothing(file: &str, nothing: bool) -> Result<(), WorkloadError> {
     if nothing {
@@ -74,6 +84,8 @@ pub(crate) fn detect(first_line: &str) -> Option<crate::Format> {
         Some(crate::Format::TwitterVtime)
     } else if columns == csv_stream::HEADER {
         Some(crate::Format::ChangesCsv)
+    } else if columns == cache2k::HEADER {
+        Some(crate::Format::Cache2k)
     } else if columns.len() == 7 && columns[0].parse::<u64>().is_ok() {
         Some(crate::Format::TwitterRaw)
     } else {

@@ -8,14 +8,12 @@ use crate::arrivals::{Arrivals, Recording, Speed};
 use crate::error::WorkloadError;
 use crate::op::{Key, Op};
 use crate::trace::SHORT;
+use crate::trace::recorded::{KeyTable, due_times, parse_speed, refuse, speed_parameter};
 use crate::values::{StreamTag, Value};
 use crate::workload::{Ops, Parameter, Workload};
 use engine_env::rng::{Rng, Seed};
 use rand::RngExt;
-use std::collections::HashMap;
 use std::sync::Arc;
-
-const NS_PER_S: u64 = 1_000_000_000;
 
 /// What a row asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,28 +34,18 @@ pub(super) struct Row {
     pub(super) request: Request,
 }
 
-/// A trace as it was read: keys in the order of their first appearance.
+/// A trace as it was read.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     pub(super) list: Vec<Row>,
-    keys: Vec<Key>,
-    index: HashMap<Key, u32>,
+    pub(super) keys: KeyTable,
 }
 
 impl Rows {
-    /// The number of a key.
-    pub(super) fn key(&mut self, bytes: &[u8]) -> u32 {
-        let next = u32::try_from(self.keys.len()).expect("4 billion distinct keys do not fit in memory");
-        *self.index.entry(Key::new(bytes)).or_insert_with_key(|key| {
-            self.keys.push(key.clone());
-            next
-        })
-    }
-
     /// Numbers the keys that must be there before the run first: those whose first request is a get that hit.
     pub(super) fn into_workload(self, name: String) -> Requests {
-        let Self { mut list, keys, index } = self;
-        drop(index);
+        let Self { mut list, keys } = self;
+        let keys = keys.into_keys();
         let mut first: Vec<Option<Row>> = vec![None; keys.len()];
         for row in &list {
             first[row.key as usize].get_or_insert(*row);
@@ -175,30 +163,17 @@ impl Workload for Requests {
     }
 
     fn arrivals(&self) -> Arrivals {
-        let start = self.rows.first().map_or(0, |row| row.ts_s);
-        let mut latest = 0;
-        let due_ns: Vec<u64> = self
-            .rows
-            .iter()
-            .map(|row| {
-                latest = (u64::from(row.ts_s.saturating_sub(start)) * NS_PER_S).max(latest);
-                latest
-            })
-            .collect();
+        let (due_ns, pass_ns) = due_times(self.rows.iter().map(|row| u64::from(row.ts_s)), 1);
         Arrivals::Recorded(Recording {
             due_ns: due_ns.into(),
-            pass_ns: latest + NS_PER_S,
+            pass_ns,
             repeats: self.repeats,
             speed: self.speed,
         })
     }
 
     fn parameters(&self) -> Vec<Parameter> {
-        let mut shown = vec![Parameter::new(
-            "speed",
-            self.speed,
-            "recorded times: original, xK (K times as fast) or max (ignored)",
-        )];
+        let mut shown = vec![speed_parameter(self.speed)];
         if let Some(reads) = self.reads {
             let meaning = "share of reads, drawn, as the file names no operations (published: 0.9394)";
             shown.push(Parameter::new("reads", format!("{reads:.4}"), meaning));
@@ -211,18 +186,9 @@ impl Workload for Requests {
     fn configured(&self, settings: &[(String, String)]) -> Result<Arc<dyn Workload>, WorkloadError> {
         let mut changed = self.clone();
         for (key, value) in settings {
-            let refuse = |what: &str, way_out: &str| WorkloadError::Setting {
-                key: key.clone(),
-                value: value.clone(),
-                what: what.to_owned(),
-                way_out: way_out.to_owned(),
-            };
+            let refuse = |what: &str, way_out: &str| refuse(key, value, what, way_out);
             match key.as_str() {
-                "speed" => {
-                    changed.speed = value
-                        .parse()
-                        .map_err(|_| refuse("not a speed", "write original, xK such as x60, or max"))?;
-                }
+                "speed" => changed.speed = parse_speed(value)?,
                 "reads" if self.reads.is_some() => {
                     let share = value.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
                     changed.reads = Some(share.ok_or_else(|| refuse("not a share", "write 0 to 1"))?);

@@ -263,8 +263,8 @@ fn a_named_format_overrides_the_content() {
     assert!(
         open_as("c.csv", CSV, &forced).expect_err("refused").starts_with("c.csv:1: the row is cut short")
     );
-    let known = error("orm.csv", "seq,key,type,id,index\n0,3087007745,23,0,1\n");
-    assert!(known.starts_with("orm.csv: format not known (begins with seq,key,type,id,index)"), "{known}");
+    let known = error("orm.csv", "seq,page,type\n0,3087007745,23\n");
+    assert!(known.starts_with("orm.csv: format not known (begins with seq,page,type)"), "{known}");
 }
 
 /// A file of the optional sibling folder with real inputs; says so and returns `None` where it is absent.
@@ -291,12 +291,52 @@ fn the_real_change_stream_runs_without_a_wrong_answer() {
     run(&*workload, 3 * 2732 + 1000);
 }
 
+/// Every workload among the real files opens and asks something; the others say what they are.
+#[test]
+fn every_real_file_is_read_or_named() {
+    for path in [
+        "ycsb/workloada",
+        "ycsb/workloadb",
+        "ycsb/workloadc",
+        "ycsb/workloadd",
+        "ycsb/workloade",
+        "ycsb/workloadf",
+        "omb/1-topic-1-partition-1kb.yaml",
+        "omb/1-topic-16-partitions-1kb.yaml",
+        "omb/1m-10-topics-3-partitions-100b.yaml",
+        "omb/backlog-1-topic-1-partition-1kb.yaml",
+        "omb/simple-workload.yaml",
+        "traces/twitter_cluster52_first80k.csv",
+        "traces/twitter_cluster026_head5.csv",
+        "traces/cache2k_orm-night_first100k.csv",
+        "member-updates/openstates-2026-03_04.jsonl",
+        "member-updates/openstates-trace-2023.csv",
+    ] {
+        let Some(file) = shared(path) else { continue };
+        let opened = Registry::standard().open(&file, &OpenOptions::default()).expect(path);
+        let workload = opened.workload;
+        assert_eq!(workload.stream(Seed(1)).take(1000).count(), 1000, "{path}: short ones are repeated");
+        assert!(!workload.parameters().is_empty() && !workload.about().is_empty(), "{path}");
+        if !path.ends_with("workloade") {
+            run(&*workload, 3000);
+        }
+        for warning in opened.warnings {
+            assert!(warning.contains("payloadFile") || warning.contains("backlog"), "{path}: {warning}");
+        }
+    }
+    let Some(driver) = shared("omb/driver-kafka-throughput.yaml") else { return };
+    let error =
+        Registry::standard().open(&driver, &OpenOptions::default()).expect_err("no workload").to_string();
+    assert!(error.contains("a driver file"), "{error}");
+}
+
 #[test]
 fn the_real_traces_are_read_whole() {
     for (path, ops, records) in [
         ("member-updates/openstates-trace-2023.csv", 3 * 27_548, 0),
         ("traces/twitter_cluster52_first80k.csv", 80_000, 1),
         ("traces/twitter_cluster026_head5.csv", 5, 3),
+        ("traces/cache2k_orm-night_first100k.csv", 100_000, 1),
     ] {
         let Some(file) = shared(path) else { continue };
         let workload = Registry::standard().open(&file, &OpenOptions::default()).expect("opens").workload;

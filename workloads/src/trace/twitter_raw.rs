@@ -42,7 +42,7 @@ pub(super) fn read(source: Source) -> Result<Rows, WorkloadError> {
             };
             row.error("unknown op", &operation, way_out)
         })?;
-        let key = rows.key(row.bytes(1));
+        let key = rows.keys.number(row.bytes(1));
         rows.list.push(Row { ts_s, key, value_bytes, request });
         Ok(())
     })?;

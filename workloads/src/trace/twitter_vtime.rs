@@ -26,7 +26,7 @@ pub(super) fn read(source: Source) -> Result<Rows, WorkloadError> {
         if row.bytes(3) != b"-1" {
             row.number(3, COLUMNS[3], u64::MAX)?;
         }
-        let key = rows.key(format!("{object:020}").as_bytes());
+        let key = rows.keys.number(format!("{object:020}").as_bytes());
         let value_bytes = size.saturating_sub(KEY_BYTES).max(1);
         rows.list.push(Row { ts_s, key, value_bytes, request: Request::Drawn });
         Ok(())
