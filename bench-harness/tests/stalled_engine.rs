@@ -240,10 +240,10 @@ fn spectrum([open, closed]: &[ClassLatency; 2]) -> String {
     let told = |latency: &ClassLatency| {
         format!("p99 = {:.3} ms, p99.9 = {:.3} ms", at(latency, 0.99), at(latency, 0.999))
     };
-    text(90.0, 90.0, "start", "#0072b2", "on a schedule of 10,000 operations/s:");
-    text(90.0, 110.0, "start", "#0072b2", &told(open));
-    text(90.0, 250.0, "start", "#b04a00", "one client that waits for each answer:");
-    text(90.0, 270.0, "start", "#b04a00", &format!("{}, max = {:.0} ms", told(closed), at(closed, 1.0)));
+    text(76.0, 112.0, "start", "#0072b2", "on a schedule of 10,000 operations/s:");
+    text(76.0, 132.0, "start", "#0072b2", &told(open));
+    text(628.0, 298.0, "end", "#b04a00", "one client that waits for each answer:");
+    text(628.0, 318.0, "end", "#b04a00", &format!("{}, max = {:.0} ms", told(closed), at(closed, 1.0)));
     for ms in [0.0, 50.0, 100.0, 150.0, 200.0] {
         let _ = writeln!(svg, "<path d=\"M70 {0:.1}H630\" stroke=\"#ddd\"/>", y(ms));
     }
