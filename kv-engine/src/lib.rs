@@ -51,6 +51,7 @@
 mod client;
 mod config;
 mod coordinator;
+mod handoff;
 mod hash;
 mod membership;
 mod message;
@@ -66,8 +67,8 @@ pub use client::KvClient;
 pub use config::PlantedBug;
 pub use config::{ConfigError, KvConfig};
 pub use coordinator::{
-    CLIENT_VALUE_BYTES_MAX, ClientConfig, Coordinator, CoordinatorStats, KvAnswer, KvOpError, KvOutcome, Now,
-    Replication, ReplicationError, Resolve,
+    CLIENT_VALUE_BYTES_MAX, ClientConfig, Coordinator, CoordinatorStats, HandoffStrategy, KvAnswer,
+    KvOpError, KvOutcome, Now, Replication, ReplicationError, Resolve,
 };
 pub use engine_env::Durability;
 pub use membership::{DetectorConfig, NodeFailure};

@@ -7,14 +7,18 @@
 #![expect(clippy::disallowed_methods, reason = "the edge: here is a thread")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use engine_env::clock::Monotonic;
 use engine_env::{
     Arrival, CompletionQueue, Durability, Home, Net, NetError, Peer, Port, PortStats, Wait, Waker,
 };
 
 use crate::config::KvConfig;
+use crate::handoff::Pusher;
+use crate::message::{Response, is_response};
 use crate::replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
 use crate::ring::{NodeId, Ring};
 use crate::storage::bitcask::{KvDone, KvStats, RecoveryReport};
@@ -29,13 +33,16 @@ pub struct NodeConfig {
     pub storage: KvConfig,
     /// How many replicas a key has: by it and the ring the node knows which keys it holds.
     pub replicas: u16,
+    /// How often the hints that it keeps are delivered, in milliseconds. Default: 300,000, five minutes, as in the
+    /// original.
+    pub push_every_ms: u64,
 }
 
 impl NodeConfig {
     /// A node of a cluster with so many replicas of each key.
     #[must_use]
     pub fn new(storage: KvConfig, replicas: u16) -> Self {
-        Self { storage, replicas }
+        Self { storage, replicas, push_every_ms: 300_000 }
     }
 }
 
@@ -93,6 +100,10 @@ pub struct NodeStats {
     pub port: PortStats,
     /// Its store's figures.
     pub store: KvStats,
+    /// Hints that it keeps for other nodes now.
+    pub hints: u64,
+    /// Hints that it has delivered.
+    pub hints_delivered: u64,
 }
 
 /// A running node. Dropping it without [`KvNode::stop`] is like [`KvNode::kill`].
@@ -101,7 +112,8 @@ pub struct KvNode {
     shared: Arc<Shared>,
     waker: Waker,
     recovery: RecoveryReport,
-    store_stats: Box<dyn Fn() -> KvStats + Send + Sync>,
+    /// Of the store, and how many hints are kept.
+    store_stats: Box<dyn Fn() -> (KvStats, u64) + Send + Sync>,
     thread: Option<JoinHandle<Result<(), CloseError>>>,
 }
 
@@ -117,7 +129,7 @@ struct Shared {
     ending: AtomicBool,
     /// Whether the thread closes the store at its end.
     closing: AtomicBool,
-    counted: Mutex<(ReplicaStats, PortStats)>,
+    counted: Mutex<(ReplicaStats, PortStats, u64)>,
 }
 
 impl KvNode {
@@ -132,33 +144,75 @@ impl KvNode {
         ring: Arc<Ring>,
         config: NodeConfig,
     ) -> Result<Self, StartError> {
+        Self::start_with(home, None, net, node, ring, config)
+    }
+
+    /// Like [`KvNode::start`], with a second folder for the hints that it keeps for other nodes: what they missed, to
+    /// be delivered every [`NodeConfig::push_every_ms`]. Hints are as durable as the store.
+    ///
+    /// # Errors
+    /// As [`KvNode::start`]; either folder.
+    pub fn start_with_hints<H: Home, N: Net>(
+        home: H,
+        hints: H,
+        net: &N,
+        node: NodeId,
+        ring: Arc<Ring>,
+        config: NodeConfig,
+    ) -> Result<Self, StartError> {
+        Self::start_with(home, Some(hints), net, node, ring, config)
+    }
+
+    fn start_with<H: Home, N: Net>(
+        home: H,
+        hints: Option<H>,
+        net: &N,
+        node: NodeId,
+        ring: Arc<Ring>,
+        config: NodeConfig,
+    ) -> Result<Self, StartError> {
         if ring.nodes().binary_search(&node).is_err() {
             return Err(StartError::NotInRing { node });
         }
         let durability = config.storage.durability;
-        let (store, recovery) =
-            KvStore::open(home, config.storage).map_err(|source| StartError::Store { node, source })?;
+        let (store, recovery) = KvStore::open(home, config.storage.clone())
+            .map_err(|source| StartError::Store { node, source })?;
         let store = Arc::new(store);
+        let slops = hints
+            .map(|home| KvStore::open(home, config.storage))
+            .transpose()
+            .map_err(|source| StartError::Store { node, source })?
+            .map(|(slops, _)| Arc::new(slops));
         let port = net.join(Peer(node.0.into()))?;
         let waker = port.waker();
         let shared = Arc::new(Shared::default());
         let completions = Arc::new(CompletionQueue::with_waker(waker.clone()));
+        let stores = Stores {
+            store: Arc::clone(&store),
+            slops: slops.clone(),
+            waits: durability == Durability::Synced,
+            completions,
+        };
+        let clock = Monotonic::start();
         let service = Service {
             port,
-            replica: Replica::new(node, ring, config.replicas),
-            store: QueuedStore {
-                store: Arc::clone(&store),
-                waits: durability == Durability::Synced,
-                completions,
-            },
+            replica: Replica::new(node, Arc::clone(&ring), config.replicas),
+            pusher: Pusher::new(clock.now_ns(), config.push_every_ms),
+            clock,
+            ring,
+            stores,
             shared: Arc::clone(&shared),
         };
         let thread = std::thread::Builder::new()
             .name(format!("kv-node-{}", node.0))
             .spawn(move || service.run())
             .expect("the operating system refused a thread");
-        let stats_of = Arc::downgrade(&store);
-        let store_stats = Box::new(move || stats_of.upgrade().map(|s| s.stats()).unwrap_or_default());
+        let of = (Arc::downgrade(&store), slops.as_ref().map(Arc::downgrade));
+        let store_stats = Box::new(move || {
+            let store = of.0.upgrade().map(|store| store.stats()).unwrap_or_default();
+            let slops = of.1.as_ref().and_then(Weak::upgrade);
+            (store, slops.map_or(0, |slops| slops.stats().keys))
+        });
         Ok(Self { node, shared, waker, recovery, store_stats, thread: Some(thread) })
     }
 
@@ -171,8 +225,10 @@ impl KvNode {
     /// What it has counted.
     #[must_use]
     pub fn stats(&self) -> NodeStats {
-        let (replica, port) = *self.shared.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        NodeStats { replica, port, store: (self.store_stats)() }
+        let (replica, port, hints_delivered) =
+            *self.shared.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let (store, hints) = (self.store_stats)();
+        NodeStats { replica, port, store, hints, hints_delivered }
     }
 
     /// Answers what has arrived, leaves the network and closes the store.
@@ -208,15 +264,17 @@ impl Drop for KvNode {
     }
 }
 
-/// The store, and where it hands completions.
-struct QueuedStore<H: Home> {
+/// The stores, and where they hand completions.
+struct Stores<H: Home> {
     store: Arc<KvStore<H>>,
+    /// Hints for other nodes.
+    slops: Option<Arc<KvStore<H>>>,
     /// Whether a write has to wait for the disk; otherwise it is done when the call returns.
     waits: bool,
     completions: Arc<CompletionQueue<KvDone>>,
 }
 
-impl<H: Home> ReplicaStorage for QueuedStore<H> {
+impl<H: Home> ReplicaStorage for Stores<H> {
     fn read(&self, key: &[u8]) -> Result<Vec<Versioned>, GetError> {
         self.store.get(key)
     }
@@ -241,13 +299,28 @@ impl<H: Home> ReplicaStorage for QueuedStore<H> {
         }
         Ok(Taken::Done { removed: self.store.delete(key, clock)? })
     }
+
+    fn start_hint(&self, key: &[u8], version: &Versioned, ticket: u64) -> Option<Result<Taken, PutError>> {
+        let slops = self.slops.as_ref()?;
+        Some(if self.waits {
+            slops.put_async(key, version, ticket, &self.completions).map(|()| Taken::Later)
+        } else {
+            slops.put(key, version).map(|()| Taken::Done { removed: false })
+        })
+    }
 }
+
+/// The ticket of a delete that nobody waits for.
+const NOBODYS: u64 = u64::MAX;
 
 /// What the node's thread runs.
 struct Service<H: Home, P> {
     port: P,
     replica: Replica,
-    store: QueuedStore<H>,
+    pusher: Pusher,
+    clock: Monotonic,
+    ring: Arc<Ring>,
+    stores: Stores<H>,
     shared: Arc<Shared>,
 }
 
@@ -261,31 +334,79 @@ impl<H: Home, P: Port> Service<H, P> {
             if ending && (!closing || self.replica.pending() == 0) {
                 break;
             }
-            self.port.receive(Wait::Forever, &mut arrivals);
+            self.port.receive(self.wait(), &mut arrivals);
             for arrival in arrivals.drain(..) {
-                // Of a party that is gone there is nothing to forget: answers to it are dropped by the port.
-                if let Arrival::Message { from, bytes } = arrival {
-                    self.replica.handle(from, &bytes, &self.store);
+                match arrival {
+                    Arrival::Message { from, bytes } if is_response(&bytes) => {
+                        self.hint_answered(from, &bytes)
+                    }
+                    Arrival::Message { from, bytes } => self.replica.handle(from, &bytes, &self.stores),
+                    // Of clients there is nothing to forget: the port drops answers to those that are gone.
+                    Arrival::Unreachable { peer } => {
+                        if let Ok(node) = u16::try_from(peer.0) {
+                            self.pusher.unreachable(NodeId(node));
+                        }
+                    }
                 }
             }
-            self.store.completions.drain(Wait::No, &mut done);
+            self.stores.completions.drain(Wait::No, &mut done);
             for KvDone { token, removed, result } in done.drain(..) {
-                self.replica.completed(token, removed, result);
+                if token != NOBODYS {
+                    self.replica.completed(token, removed, result);
+                }
             }
+            self.push_hints();
             while let Some((to, bytes)) = self.replica.poll_output() {
                 self.port.send(to, bytes);
             }
-            let counted = (self.replica.stats(), self.port.stats());
+            let counted = (self.replica.stats(), self.port.stats(), self.pusher.delivered_count());
             *self.shared.counted.lock().unwrap_or_else(PoisonError::into_inner) = counted;
         }
-        let Self { mut port, store, shared, .. } = self;
+        let Self { mut port, stores, shared, .. } = self;
         if !shared.closing.load(Ordering::Acquire) {
             return Ok(());
         }
         port.flush();
         drop(port);
-        let store =
-            Arc::into_inner(store.store).expect("the node's owner holds it weakly, and is busy stopping it");
-        store.close()
+        let Stores { store, slops, .. } = stores;
+        let mine = "the node's owner holds it weakly, and is busy stopping it";
+        let hints = slops.map_or(Ok(()), |slops| Arc::into_inner(slops).expect(mine).close());
+        Arc::into_inner(store).expect(mine).close().and(hints)
+    }
+
+    fn wait(&self) -> Wait {
+        if self.stores.slops.is_none() {
+            return Wait::Forever;
+        }
+        match self.pusher.poll_timeout().saturating_sub(self.clock.now_ns()) {
+            0 => Wait::No,
+            left_ns => Wait::AtMost(Duration::from_nanos(left_ns)),
+        }
+    }
+
+    fn hint_answered(&mut self, from: Peer, bytes: &[u8]) {
+        if let Ok((id, response)) = Response::decode(bytes) {
+            self.pusher.handle(from, id, &response);
+        }
+    }
+
+    /// Delivers hints, and deletes those that were.
+    fn push_hints(&mut self) {
+        let Some(slops) = &self.stores.slops else { return };
+        let now_ns = self.clock.now_ns();
+        if self.pusher.handle_timeout(now_ns) {
+            let mut keys = Vec::new();
+            slops.for_each(|key, _| keys.push(key.to_vec()));
+            self.pusher.scan(now_ns, keys);
+        }
+        // What can't be read stays, and is met again in each scan.
+        self.pusher.push(now_ns, &self.ring, |key| slops.get(key).unwrap_or_default());
+        while let Some((key, clock)) = self.pusher.poll_delivered() {
+            // A delete that fails leaves a hint that is delivered once more.
+            let _ = slops.delete_async(&key, &clock, NOBODYS, &self.stores.completions);
+        }
+        while let Some((to, bytes)) = self.pusher.poll_output() {
+            self.port.send(to, bytes);
+        }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use engine_env::Peer;
 
+use crate::handoff::Slop;
 use crate::message::{ReplicaError, Request, RequestId, Response};
 use crate::ring::{NodeId, Ring, Routing};
 use crate::storage::memory::MemoryStorage;
@@ -55,6 +56,12 @@ pub trait ReplicaStorage {
     /// # Errors
     /// The store takes no writes: then nothing comes later.
     fn start_delete(&self, key: &[u8], clock: &VectorClock, ticket: u64) -> Result<Taken, DeleteError>;
+
+    /// Takes a hint, to be kept for another node under its key in the slop store. `None` if there is no slop store.
+    fn start_hint(&self, key: &[u8], version: &Versioned, ticket: u64) -> Option<Result<Taken, PutError>> {
+        let _ = (key, version, ticket);
+        None
+    }
 }
 
 impl ReplicaStorage for MemoryStorage {
@@ -87,6 +94,8 @@ pub struct ReplicaStats {
     pub puts: u64,
     /// Deletes.
     pub deletes: u64,
+    /// Hints.
+    pub hints: u64,
     /// Requests that were answered with a refusal.
     pub refused: u64,
     /// Messages that were no requests: another build, or damage on the way. They were dropped.
@@ -155,6 +164,10 @@ impl Replica {
                 self.stats.puts += 1;
                 self.put(from, id, key, clock, value, storage)
             }
+            Request::Hint { key, clock, value } => {
+                self.stats.hints += 1;
+                self.hint(from, id, key, clock, value, storage)
+            }
             Request::Delete { key, clock } => {
                 self.stats.deletes += 1;
                 self.delete(from, id, key, &clock, storage)
@@ -192,6 +205,35 @@ impl Replica {
                 Some(refused_put(error))
             }
         }
+    }
+
+    fn hint(
+        &mut self,
+        from: Peer,
+        id: RequestId,
+        key: &[u8],
+        clock: VectorClock,
+        value: &[u8],
+        storage: &impl ReplicaStorage,
+    ) -> Option<Response> {
+        if Slop::decode(key).is_none_or(|slop| slop.node == self.me) {
+            let why = "a hint says what is to be done for another node".to_owned();
+            return Some(Response::Refused(ReplicaError::Application { why }));
+        }
+        let ticket = self.reserve(Pending { from, id, is_delete: false });
+        let taken = storage.start_hint(key, &Versioned::new(clock, value), ticket);
+        if let Some(Ok(Taken::Later)) = taken {
+            return None;
+        }
+        self.release(ticket);
+        Some(match taken {
+            Some(Ok(_)) => Response::Stored,
+            Some(Err(error)) => refused_put(error),
+            None => {
+                let why = "this node keeps no hints".to_owned();
+                Response::Refused(ReplicaError::Application { why })
+            }
+        })
     }
 
     fn delete(

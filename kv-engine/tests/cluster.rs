@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use engine_env::{Backend, Delay, Durability, LocalNet, Net, OsHome, Peer, TcpNet, Wait};
 use kv_engine::{
-    ClientConfig, DetectorConfig, KvAnswer, KvClient, KvConfig, KvNode, KvOpError, KvOutcome, NodeConfig,
-    NodeId, Replication, Ring, StartError,
+    ClientConfig, DetectorConfig, HandoffStrategy, KvAnswer, KvClient, KvConfig, KvNode, KvOpError,
+    KvOutcome, NodeConfig, NodeId, NodeStats, Replication, Ring, StartError,
 };
 
 const NODES: u16 = 3;
@@ -20,15 +20,26 @@ struct Cluster<N> {
     net: N,
     ring: Arc<Ring>,
     folders: Vec<tempfile::TempDir>,
+    /// Where hints are kept; empty: nobody keeps any.
+    hints: Vec<tempfile::TempDir>,
     nodes: Vec<Option<KvNode>>,
     durability: Durability,
 }
 
 impl<N: Net> Cluster<N> {
     fn start(net: N, durability: Durability) -> Self {
+        Self::start_with(net, durability, Vec::new())
+    }
+
+    fn start_with_hints(net: N, durability: Durability) -> Self {
+        let hints = (0..NODES).map(|_| tempfile::tempdir().expect("a temporary folder")).collect();
+        Self::start_with(net, durability, hints)
+    }
+
+    fn start_with(net: N, durability: Durability, hints: Vec<tempfile::TempDir>) -> Self {
         let ring = Arc::new(Ring::even(NODES, 12).expect("a ring"));
         let folders = (0..NODES).map(|_| tempfile::tempdir().expect("a temporary folder")).collect();
-        let mut cluster = Self { net, ring, folders, nodes: Vec::new(), durability };
+        let mut cluster = Self { net, ring, folders, hints, nodes: Vec::new(), durability };
         for node in 0..NODES {
             let started = cluster.open(node);
             cluster.nodes.push(Some(started));
@@ -40,8 +51,13 @@ impl<N: Net> Cluster<N> {
         let home =
             OsHome::open(self.folders[usize::from(node)].path(), Backend::Auto).expect("a free folder");
         let storage = KvConfig { durability: self.durability, segment_bytes: 1 << 20, ..KvConfig::default() };
-        let config = NodeConfig::new(storage, NODES);
-        KvNode::start(home, &self.net, NodeId(node), Arc::clone(&self.ring), config).expect("it starts")
+        let config = NodeConfig { push_every_ms: 20, ..NodeConfig::new(storage, NODES) };
+        let ring = Arc::clone(&self.ring);
+        let Some(hints) = self.hints.get(usize::from(node)) else {
+            return KvNode::start(home, &self.net, NodeId(node), ring, config).expect("it starts");
+        };
+        let hints = OsHome::open(hints.path(), Backend::Auto).expect("a free folder");
+        KvNode::start_with_hints(home, hints, &self.net, NodeId(node), ring, config).expect("it starts")
     }
 
     fn kill(&mut self, node: u16) {
@@ -52,8 +68,22 @@ impl<N: Net> Cluster<N> {
         self.nodes[usize::from(node)] = Some(self.open(node));
     }
 
+    fn stats(&self) -> impl Iterator<Item = NodeStats> {
+        self.nodes.iter().flatten().map(KvNode::stats)
+    }
+
     fn client(&self, name: u32, (r, w): (u16, u16)) -> KvClient<N::Port> {
+        self.client_with(name, (r, w), None)
+    }
+
+    fn client_with(
+        &self,
+        name: u32,
+        (r, w): (u16, u16),
+        hinted_handoff: Option<HandoffStrategy>,
+    ) -> KvClient<N::Port> {
         let mut config = ClientConfig::new(Replication::new(NODES, r, w).expect("valid"));
+        config.hinted_handoff = hinted_handoff;
         config.detector = DetectorConfig { probe_every_ms: 20, ..DetectorConfig::default() };
         let port = self.net.join(Peer(1000 + name)).expect("the name is free");
         KvClient::new(port, Arc::clone(&self.ring), config)
@@ -173,10 +203,60 @@ fn over_queues_in_memory_a_node_dies_and_returns() {
 #[test]
 fn over_tcp_a_node_dies_and_returns() {
     for durability in [Durability::Os, Durability::Synced] {
-        let nodes: Vec<_> = (0..NODES).map(|node| Peer(node.into())).collect();
-        let net = TcpNet::loopback(&nodes, Delay::default()).expect("free ports");
-        a_node_dies_and_returns(net, durability);
+        a_node_dies_and_returns(tcp(), durability);
     }
+}
+
+/// Writes that node 1 misses are kept by the others, outlive these, and are delivered when it is back: then it alone
+/// knows all of them, though nobody has read anything that would repair it.
+fn what_a_node_missed_is_delivered<N: Net>(net: N, durability: Durability) {
+    let mut cluster = Cluster::start_with_hints(net, durability);
+    // With W 3 nothing of the first round is under way when node 1 dies: it needs no hints.
+    let mut all = cluster.client(2, (1, 3));
+    (0..KEYS).for_each(|i| all.write(i, &key(i), &value(1)));
+    assert!(finish(&mut all).iter().all(|outcome| outcome.result.is_ok()));
+    let mut client = cluster.client_with(0, (2, 2), Some(HandoffStrategy::Consistent));
+    cluster.kill(1);
+    (0..KEYS).for_each(|i| client.write(i, &key(i), &value(2)));
+    assert!(finish(&mut client).iter().all(|outcome| outcome.result.is_ok()));
+    let begun = Instant::now();
+    while client.stats().hints_kept < KEYS {
+        assert!(begun.elapsed() < LIMIT, "{:?}", client.stats());
+        client.poll(Wait::AtMost(Duration::from_millis(5)), &mut Vec::new());
+    }
+    assert_eq!(client.stats().hints_lost, 0);
+    assert_eq!(cluster.stats().map(|stats| stats.hints).sum::<u64>(), KEYS);
+    for node in [0, 2] {
+        cluster.kill(node);
+        cluster.restart(node);
+    }
+    assert_eq!(cluster.stats().map(|stats| stats.hints).sum::<u64>(), KEYS, "hints outlive their keepers");
+    cluster.restart(1);
+    while cluster.stats().any(|stats| stats.hints > 0) {
+        assert!(begun.elapsed() < LIMIT, "{:?}", cluster.stats().collect::<Vec<_>>());
+        std::thread::yield_now();
+    }
+    // One may be delivered twice, before its removal is durable: that changes nothing.
+    assert!(cluster.stats().map(|stats| stats.hints_delivered).sum::<u64>() >= KEYS);
+    for node in [0, 2] {
+        cluster.kill(node);
+    }
+    let mut alone = cluster.client(1, (1, 1));
+    (0..KEYS).for_each(|i| alone.get(i, &key(i)));
+    assert!(finish(&mut alone).iter().all(|outcome| read(outcome) == 2));
+}
+
+#[test]
+fn hints_are_delivered_in_memory_and_over_tcp() {
+    for durability in [Durability::Os, Durability::Synced] {
+        what_a_node_missed_is_delivered(LocalNet::default(), durability);
+        what_a_node_missed_is_delivered(tcp(), durability);
+    }
+}
+
+fn tcp() -> TcpNet {
+    let nodes: Vec<_> = (0..NODES).map(|node| Peer(node.into())).collect();
+    TcpNet::loopback(&nodes, Delay::default()).expect("free ports")
 }
 
 #[test]

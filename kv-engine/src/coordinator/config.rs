@@ -120,6 +120,16 @@ pub enum Resolve {
     ByClock,
 }
 
+/// Which nodes are asked to keep a hint for a replica that missed a write. Those that failed in it, or count as down,
+/// never are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandoffStrategy {
+    /// Any other node.
+    Any,
+    /// The next nodes by id, as many as a key has replicas (one fewer if there are no more nodes).
+    Consistent,
+}
+
 /// Settings of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientConfig {
@@ -135,6 +145,8 @@ pub struct ClientConfig {
     pub resolve: Resolve,
     /// Whether a get that asked several replicas writes to them what they lack. Default: true.
     pub read_repair: bool,
+    /// Who keeps a hint for a replica that missed a write; nodes need a slop store for it. Default: none, nobody.
+    pub hinted_handoff: Option<HandoffStrategy>,
     /// How often a write that finds its version obsolete reads and tries again, counted with the first. Default: 3.
     pub write_tries: u16,
     /// When a node isn't asked any more.
@@ -151,6 +163,7 @@ impl ClientConfig {
             node_timeout_ms: 5000,
             resolve: Resolve::ByTime,
             read_repair: true,
+            hinted_handoff: None,
             write_tries: 3,
             detector: DetectorConfig::default(),
         }

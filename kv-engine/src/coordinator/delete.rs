@@ -5,8 +5,10 @@
 //! nothing behind that would forbid it.
 
 use super::error::KvOpError;
+use super::hint::Missed;
 use super::quorum::Contacts;
 use super::round::{Limits, Quorum, Round};
+use crate::handoff::SlopOperation;
 use crate::membership::NodeFailure;
 use crate::message::ReplicaError;
 use crate::ring::NodeId;
@@ -23,6 +25,7 @@ pub(super) struct Delete {
     answers: usize,
     result: Option<Result<(), KvOpError>>,
     answered: bool,
+    succeeded: bool,
 }
 
 impl Delete {
@@ -44,6 +47,7 @@ impl Delete {
             answers: 0,
             result: None,
             answered: false,
+            succeeded: false,
         }
     }
 
@@ -76,10 +80,24 @@ impl Delete {
 
     fn end(&mut self, result: Result<(), KvOpError>) {
         self.answered = true;
+        self.succeeded = result.is_ok();
         if result.is_err() {
             self.contacts.time_out(|_| {});
         }
         self.result = Some(result);
+    }
+
+    pub(super) fn failed_nodes(&self) -> Vec<NodeId> {
+        self.contacts.failures().map(|(node, _)| node).collect()
+    }
+
+    /// A replica that missed it, and what; only once it has succeeded.
+    pub(super) fn next_missed(&mut self) -> Option<Missed> {
+        if !self.succeeded {
+            return None;
+        }
+        let node = self.contacts.next_failed()?;
+        Some(Missed { node, operation: SlopOperation::Delete, clock: self.clock.clone(), value: Vec::new() })
     }
 
     /// Once it is known: whether something was removed and how many replicas did it, or why it failed.

@@ -12,6 +12,7 @@ mod config;
 mod delete;
 mod error;
 mod get;
+mod hint;
 mod operation;
 mod outcome;
 mod put;
@@ -28,16 +29,19 @@ use std::sync::Arc;
 
 use engine_env::{Arrival, Peer};
 
+use crate::handoff::SLOP_HEADER_LEN;
 use crate::membership::{FailureDetector, NodeFailure};
 use crate::message::{Request, RequestId, Response};
 use crate::ring::{NodeId, Ring, Routing};
 use crate::storage::KEY_BYTES_MAX;
 use crate::version::{ENTRIES_LIMIT, VectorClock};
 
-pub use config::{ClientConfig, Replication, ReplicationError, Resolve};
+pub use config::{ClientConfig, HandoffStrategy, Replication, ReplicationError, Resolve};
 pub use error::KvOpError;
+use hint::Missed;
 use operation::{Ask, Context, Operation, Step};
 pub use outcome::{KvAnswer, KvOutcome};
+use quorum::Contacts;
 
 /// The time, as an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,6 +80,10 @@ pub struct CoordinatorStats {
     pub timeouts: u64,
     /// Versions that were written to a replica because a get found that it lacks them.
     pub repairs: u64,
+    /// Hints that a node has taken.
+    pub hints_kept: u64,
+    /// Hints that no node has taken.
+    pub hints_lost: u64,
 }
 
 /// Many operations in flight, without a thread, a clock or a socket.
@@ -90,6 +98,8 @@ pub struct Coordinator {
     in_flight: usize,
     /// Deadlines with slot and turn; those of rounds that have ended are skipped.
     deadlines: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    /// Where the next hint begins to ask.
+    next_candidate: usize,
     outputs: VecDeque<(Peer, Vec<u8>)>,
     outcomes: VecDeque<KvOutcome>,
     stats: CoordinatorStats,
@@ -107,6 +117,7 @@ impl Coordinator {
             free: Vec::new(),
             in_flight: 0,
             deadlines: BinaryHeap::new(),
+            next_candidate: 0,
             outputs: VecDeque::new(),
             outcomes: VecDeque::new(),
             stats: CoordinatorStats::default(),
@@ -237,23 +248,59 @@ impl Coordinator {
         let context = Context { now, config: &self.config, routing: &self.routing, detector: &self.detector };
         let started = check(key, &ask).and_then(|()| Operation::new(token, key.to_vec(), ask, context));
         match started {
-            Ok(operation) => {
-                let slot = self.free.pop().unwrap_or_else(|| {
-                    self.slots.push(Slot::default());
-                    u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 operations fit in memory")
-                });
-                let place = &mut self.slots[slot as usize];
-                place.turn = place.turn.wrapping_add(1).max(1);
-                place.operation = Some(operation);
-                place.due_ns = None;
-                place.answered = false;
-                self.drive(now, slot);
-            }
+            Ok(operation) => self.seat(now, operation, false),
             Err(error) => {
                 self.in_flight -= 1;
                 self.outcomes.push_back(KvOutcome { token, result: Err(error), copies: 0, retries: 0 });
             }
         }
+    }
+
+    fn seat(&mut self, now: Now, operation: Operation, answered: bool) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 operations fit in memory")
+        });
+        let place = &mut self.slots[slot as usize];
+        place.turn = place.turn.wrapping_add(1).max(1);
+        place.operation = Some(operation);
+        place.due_ns = None;
+        place.answered = answered;
+        self.drive(now, slot);
+    }
+
+    /// Leaves a hint for a replica that missed a write.
+    fn leave_hint(&mut self, now: Now, key: &[u8], failed: &[NodeId], missed: Missed) {
+        let Some(strategy) = self.config.hinted_handoff else { return };
+        // The hint's key has some bytes more than the write's.
+        if key.len() > KEY_BYTES_MAX - SLOP_HEADER_LEN {
+            self.stats.hints_lost += 1;
+            return;
+        }
+        self.next_candidate = self.next_candidate.wrapping_add(1);
+        let candidates = self.candidates(strategy, missed.node, failed);
+        let contacts = Contacts::new(&candidates, 0, &self.detector).expect("none is needed");
+        let context = Context { now, config: &self.config, routing: &self.routing, detector: &self.detector };
+        self.seat(now, Operation::hint(key, missed, contacts, context), true);
+    }
+
+    /// Who may keep a hint for a node, in the order of asking. The original shuffles them; here each hint begins one
+    /// further, which spreads them as well.
+    fn candidates(&self, strategy: HandoffStrategy, missed: NodeId, failed: &[NodeId]) -> Vec<NodeId> {
+        let nodes = self.routing.ring().nodes();
+        let at = nodes.binary_search(&missed).map_or(0, |at| at + 1);
+        let others = nodes.len().saturating_sub(1);
+        let many = match strategy {
+            HandoffStrategy::Any => others,
+            HandoffStrategy::Consistent => others.min(self.config.replication.n().into()),
+        };
+        let mut candidates: Vec<_> = nodes.iter().cycle().skip(at).take(many).copied().collect();
+        if !candidates.is_empty() {
+            let by = self.next_candidate % candidates.len();
+            candidates.rotate_left(by);
+        }
+        candidates.retain(|node| !failed.contains(node));
+        candidates
     }
 
     fn answered(&mut self, now: Now, node: NodeId, id: RequestId, response: Response) {
@@ -310,21 +357,34 @@ impl Coordinator {
                 }
             }
         }
+        let mut missed = Vec::new();
+        if self.config.hinted_handoff.is_some() && place.answered {
+            missed.extend(std::iter::from_fn(|| operation.next_missed()));
+        }
+        let key = if missed.is_empty() { Vec::new() } else { operation.key().to_vec() };
+        let failed = if missed.is_empty() { Vec::new() } else { operation.failed_nodes() };
         if place.answered && operation.is_over() {
+            match operation.hint_kept() {
+                Some(true) => self.stats.hints_kept += 1,
+                Some(false) => self.stats.hints_lost += 1,
+                None => {}
+            }
             place.operation = None;
             self.free.push(slot);
-            return;
-        }
-        let due_ns = operation.poll_timeout();
-        if due_ns != place.due_ns {
-            place.due_ns = due_ns;
-            if let Some(due_ns) = due_ns {
-                self.deadlines.push(Reverse((due_ns, slot, place.turn)));
+        } else {
+            let due_ns = operation.poll_timeout();
+            if due_ns != place.due_ns {
+                place.due_ns = due_ns;
+                if let Some(due_ns) = due_ns {
+                    self.deadlines.push(Reverse((due_ns, slot, place.turn)));
+                }
             }
+        }
+        for missed in missed {
+            self.leave_hint(now, &key, &failed, missed);
         }
     }
 }
-
 fn peer(node: NodeId) -> Peer {
     Peer(node.0.into())
 }

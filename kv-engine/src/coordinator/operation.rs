@@ -7,6 +7,7 @@
 use super::delete::Delete;
 use super::error::KvOpError;
 use super::get::{Answers, Read};
+use super::hint::{Hint, Missed};
 use super::outcome::{KvAnswer, KvOutcome};
 use super::put::Put;
 use super::quorum::Contacts;
@@ -41,6 +42,8 @@ enum Work {
     /// The put of a write.
     Write(Put),
     Delete(Delete),
+    /// A hint, which nobody has asked for: it has no outcome.
+    Hint(Hint),
 }
 
 /// What a round is started from.
@@ -131,12 +134,50 @@ impl Operation {
         Ok(Self { token, key, work, began_ns: context.now.ns, retries: 0, lacking: Vec::new() })
     }
 
+    /// A hint for a replica that missed a write.
+    pub(super) fn hint(key: &[u8], missed: Missed, contacts: Contacts, context: Context<'_>) -> Self {
+        let hint = Hint::new(context.now.ns, contacts, context.limits(), key, missed);
+        let work = Work::Hint(hint);
+        Self { token: 0, key: Vec::new(), work, began_ns: context.now.ns, retries: 0, lacking: Vec::new() }
+    }
+
+    /// A replica that missed this write, and what it missed.
+    pub(super) fn next_missed(&mut self) -> Option<Missed> {
+        match &mut self.work {
+            Work::Put(put) | Work::Write(put) => put.next_missed(),
+            Work::Delete(delete) => delete.next_missed(),
+            _ => None,
+        }
+    }
+
+    /// The replicas that failed in it so far.
+    pub(super) fn failed_nodes(&self) -> Vec<NodeId> {
+        match &self.work {
+            Work::Put(put) | Work::Write(put) => put.failed_nodes(),
+            Work::Delete(delete) => delete.failed_nodes(),
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// Whether this was a hint, and somebody keeps it.
+    pub(super) fn hint_kept(&self) -> Option<bool> {
+        match &self.work {
+            Work::Hint(hint) => hint.kept(),
+            _ => None,
+        }
+    }
+
     fn round(&self) -> &dyn Round {
         match &self.work {
             Work::Get(read) => read,
             Work::GetVersions(read) | Work::ReadToWrite(read, _) | Work::ReadToDelete(read) => read,
             Work::Put(put) | Work::Write(put) => put,
             Work::Delete(delete) => delete,
+            Work::Hint(hint) => hint,
         }
     }
 
@@ -146,6 +187,7 @@ impl Operation {
             Work::GetVersions(read) | Work::ReadToWrite(read, _) | Work::ReadToDelete(read) => read,
             Work::Put(put) | Work::Write(put) => put,
             Work::Delete(delete) => delete,
+            Work::Hint(hint) => hint,
         }
     }
 
@@ -184,6 +226,7 @@ impl Operation {
                 Response::Versions(clocks),
             ) => read.answered(now_ns, node, clocks),
             (Work::Put(put) | Work::Write(put), Response::Stored) => put.stored(node),
+            (Work::Hint(hint), Response::Stored) => hint.stored(node),
             (Work::Delete(delete), Response::Deleted(removed)) => delete.deleted(node, removed),
             _ => {}
         }
@@ -205,6 +248,7 @@ impl Operation {
                 let (node, clock) = delete.poll_due()?;
                 (node, Request::Delete { key, clock: clock.clone() })
             }
+            Work::Hint(hint) => hint.poll_due()?,
         })
     }
 
@@ -274,6 +318,7 @@ impl Operation {
                 let Some((removed, copies)) = delete.poll_done().transpose()? else { return Ok(Step::Wait) };
                 Ok(self.answer(copies, Ok(KvAnswer::Deleted(removed))))
             }
+            Work::Hint(_) => Ok(Step::Wait),
         }
     }
 

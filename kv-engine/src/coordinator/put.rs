@@ -11,8 +11,10 @@
 //! clock is always counted up (there it isn't if the master is the last replica and the store has no hand-off).
 
 use super::error::KvOpError;
+use super::hint::Missed;
 use super::quorum::Contacts;
 use super::round::{Limits, Quorum, Round};
+use crate::handoff::SlopOperation;
 use crate::membership::NodeFailure;
 use crate::message::ReplicaError;
 use crate::ring::NodeId;
@@ -38,6 +40,7 @@ pub(super) struct Put {
     answers: usize,
     result: Option<Result<(), KvOpError>>,
     answered: bool,
+    succeeded: bool,
 }
 
 impl Put {
@@ -65,6 +68,7 @@ impl Put {
             answers: 0,
             result: None,
             answered: false,
+            succeeded: false,
         };
         put.try_next(now_ns);
         put
@@ -122,6 +126,7 @@ impl Put {
 
     fn end(&mut self, result: Result<(), KvOpError>) {
         self.answered = true;
+        self.succeeded = result.is_ok();
         if result.is_err() {
             // Nobody asks what became of the others: there are no hints for a put that failed.
             self.contacts.time_out(|_| {});
@@ -133,6 +138,20 @@ impl Put {
     pub(super) fn poll_done(&mut self) -> Option<Result<(VectorClock, usize), KvOpError>> {
         let result = self.result.take()?;
         Some(result.map(|()| (self.clock.clone(), self.contacts.succeeded())))
+    }
+
+    pub(super) fn failed_nodes(&self) -> Vec<NodeId> {
+        self.contacts.failures().map(|(node, _)| node).collect()
+    }
+
+    /// A replica that missed it, and what; only once it has succeeded.
+    pub(super) fn next_missed(&mut self) -> Option<Missed> {
+        if !self.succeeded {
+            return None;
+        }
+        let node = self.contacts.next_failed()?;
+        let (clock, value) = (self.clock.clone(), self.value.clone());
+        Some(Missed { node, operation: SlopOperation::Put, clock, value })
     }
 
     /// The value, for another round.

@@ -19,6 +19,8 @@ enum Stage {
 #[derive(Debug, Clone)]
 pub(super) struct Contacts {
     list: Vec<(NodeId, Stage)>,
+    /// Those that [`Contacts::next_failed`] has given.
+    told: Vec<NodeId>,
 }
 
 impl Contacts {
@@ -35,7 +37,8 @@ impl Contacts {
             true => Stage::Failed(NodeFailure::Down),
             false => Stage::Untried,
         };
-        let contacts = Self { list: preference.iter().map(|node| (*node, stage(*node))).collect() };
+        let list = preference.iter().map(|node| (*node, stage(*node))).collect();
+        let contacts = Self { list, told: Vec::new() };
         if contacts.count(|stage| *stage == Stage::Untried) < needed {
             return Err(contacts.insufficient(needed));
         }
@@ -124,6 +127,16 @@ impl Contacts {
             Stage::Failed(failure) => Some((*node, failure)),
             _ => None,
         })
+    }
+
+    /// A replica that failed and hasn't been given before. One that refused the request isn't meant.
+    pub(super) fn next_failed(&mut self) -> Option<NodeId> {
+        let is_news = |(node, failure): &(NodeId, &NodeFailure)| {
+            **failure != NodeFailure::Refused && !self.told.contains(node)
+        };
+        let node = self.failures().find(is_news)?.0;
+        self.told.push(node);
+        Some(node)
     }
 
     pub(super) fn insufficient(&self, needed: usize) -> KvOpError {

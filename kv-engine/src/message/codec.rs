@@ -13,6 +13,7 @@ const PUT: u8 = 2;
 const DELETE: u8 = 3;
 const GET_VERSIONS: u8 = 10;
 const PING: u8 = 32;
+const HINT: u8 = 33;
 /// An answer's kind is that of its request with this bit.
 const ANSWER: u8 = 0x80;
 const REFUSED: u8 = 0xff;
@@ -100,13 +101,14 @@ impl Request<'_> {
             Self::Get { key } => (GET, 2 + key.len()),
             Self::GetVersions { key } => (GET_VERSIONS, 2 + key.len()),
             Self::Put { key, clock, value } => (PUT, 2 + key.len() + clock.encoded_len() + 4 + value.len()),
+            Self::Hint { key, clock, value } => (HINT, 2 + key.len() + clock.encoded_len() + 4 + value.len()),
             Self::Delete { key, clock } => (DELETE, 2 + key.len() + clock.encoded_len()),
             Self::Ping => (PING, 0),
         };
         let mut bytes = message(kind, id, body_len);
         match self {
             Self::Get { key } | Self::GetVersions { key } => push_key(&mut bytes, key),
-            Self::Put { key, clock, value } => {
+            Self::Put { key, clock, value } | Self::Hint { key, clock, value } => {
                 push_key(&mut bytes, key);
                 clock.encode(&mut bytes);
                 push_len(&mut bytes, value.len());
@@ -134,10 +136,11 @@ impl<'a> Request<'a> {
         let request = match kind {
             GET => Self::Get { key: rest.key()? },
             GET_VERSIONS => Self::GetVersions { key: rest.key()? },
-            PUT => {
+            PUT | HINT => {
                 let (key, clock) = (rest.key()?, rest.clock()?);
                 let len = rest.u32("value length")? as usize;
-                Self::Put { key, clock, value: rest.take(len, "value")? }
+                let value = rest.take(len, "value")?;
+                if kind == PUT { Self::Put { key, clock, value } } else { Self::Hint { key, clock, value } }
             }
             DELETE => Self::Delete { key: rest.key()?, clock: rest.clock()? },
             PING => Self::Ping,
@@ -246,6 +249,11 @@ impl Response {
         rest.end()?;
         Ok((id, response))
     }
+}
+
+/// Whether these bytes, if they are a message, are an answer.
+pub(crate) fn is_response(bytes: &[u8]) -> bool {
+    bytes.get(1).is_some_and(|kind| kind & ANSWER != 0)
 }
 
 fn message(kind: u8, id: RequestId, body_len: usize) -> Vec<u8> {
@@ -375,13 +383,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_request_reads_as_it_was_written(
-            id: u64, kind in 0..5, key in bytes(), clock in clock(), value in bytes()
+            id: u64, kind in 0..6, key in bytes(), clock in clock(), value in bytes()
         ) {
             let request = match kind {
                 0 => Request::Get { key: &key },
                 1 => Request::GetVersions { key: &key },
                 2 => Request::Put { key: &key, clock, value: &value },
                 3 => Request::Delete { key: &key, clock },
+                4 => Request::Hint { key: &key, clock, value: &value },
                 _ => Request::Ping,
             };
             let bytes = request.encode(RequestId(id));

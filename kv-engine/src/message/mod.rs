@@ -10,6 +10,7 @@ mod codec;
 use crate::version::{VectorClock, Versioned};
 
 pub use codec::MessageError;
+pub(crate) use codec::is_response;
 
 /// What a client asks of a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,15 @@ pub enum Request<'a> {
         /// The clock.
         clock: VectorClock,
     },
+    /// Keep a write for a replica that missed it. Answered like [`Request::Put`].
+    Hint {
+        /// Its key in the slop store: what is to be done, for whom, and the key.
+        key: &'a [u8],
+        /// The write's clock.
+        clock: VectorClock,
+        /// The write's value, empty for a delete.
+        value: &'a [u8],
+    },
     /// Is anybody there?
     Ping,
 }
@@ -53,7 +63,7 @@ pub enum Response {
     Values(Vec<Versioned>),
     /// To [`Request::GetVersions`].
     Versions(Vec<VectorClock>),
-    /// To [`Request::Put`]: kept, as durably as the replica's store promises.
+    /// To [`Request::Put`] and [`Request::Hint`]: kept, as durably as the replica's store promises.
     Stored,
     /// To [`Request::Delete`]: whether something was removed.
     Deleted(bool),

@@ -1,0 +1,224 @@
+//! [`Pusher`]: delivers a node's hints, every so often. It names no thread, clock or store.
+//!
+//! A scan takes all hints that are there; up to a hundred are under way at once. A replica that can't be reached, or
+//! doesn't answer, is left alone until the next scan.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use engine_env::Peer;
+
+use super::slop::{Slop, SlopOperation};
+use crate::message::{ReplicaError, Request, RequestId, Response};
+use crate::ring::{NodeId, Ring};
+use crate::version::{VectorClock, Versioned};
+
+/// How many hints are under way at once.
+const WINDOW: usize = 100;
+const ANSWER_NS: u64 = 5_000_000_000;
+
+/// A hint: its key in the slop store and the version's clock.
+pub(crate) type HintName = (Vec<u8>, VectorClock);
+
+#[derive(Debug)]
+struct UnderWay {
+    hint: HintName,
+    node: NodeId,
+    until_ns: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Pusher {
+    every_ns: u64,
+    scan_at_ns: u64,
+    /// Keys of the slop store that this scan hasn't come to yet.
+    queue: VecDeque<Vec<u8>>,
+    under_way: BTreeMap<u64, UnderWay>,
+    next_id: u64,
+    /// Not to be reached in this scan.
+    silent: BTreeSet<NodeId>,
+    outputs: VecDeque<(Peer, Vec<u8>)>,
+    delivered: VecDeque<HintName>,
+    delivered_count: u64,
+}
+
+impl Pusher {
+    pub(crate) fn new(now_ns: u64, every_ms: u64) -> Self {
+        let every_ns = every_ms.saturating_mul(1_000_000);
+        Self {
+            every_ns,
+            scan_at_ns: now_ns.saturating_add(every_ns),
+            queue: VecDeque::new(),
+            under_way: BTreeMap::new(),
+            next_id: 1,
+            silent: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            delivered: VecDeque::new(),
+            delivered_count: 0,
+        }
+    }
+
+    /// When [`Pusher::handle_timeout`] is to be called.
+    pub(crate) fn poll_timeout(&self) -> u64 {
+        self.under_way.values().map(|hint| hint.until_ns).min().unwrap_or(self.scan_at_ns)
+    }
+
+    /// Gives up on what is late. Whether it is time for a scan: then [`Pusher::scan`] comes next.
+    pub(crate) fn handle_timeout(&mut self, now_ns: u64) -> bool {
+        let late = |hint: &&UnderWay| hint.until_ns <= now_ns;
+        let silent: Vec<_> = self.under_way.values().filter(late).map(|hint| hint.node).collect();
+        silent.into_iter().for_each(|node| self.unreachable(node));
+        self.queue.is_empty() && self.under_way.is_empty() && now_ns >= self.scan_at_ns
+    }
+
+    /// Starts a scan of these keys of the slop store.
+    pub(crate) fn scan(&mut self, now_ns: u64, keys: impl IntoIterator<Item = Vec<u8>>) {
+        self.queue.extend(keys);
+        self.silent.clear();
+        self.scan_at_ns = now_ns.saturating_add(self.every_ns);
+    }
+
+    /// Sends what there is room for. `read` gives the versions under a key of the slop store.
+    pub(crate) fn push(&mut self, now_ns: u64, ring: &Ring, read: impl Fn(&[u8]) -> Vec<Versioned>) {
+        while self.under_way.len() < WINDOW {
+            let Some(slop_key) = self.queue.pop_front() else { return };
+            let versions = read(&slop_key);
+            let Some(slop) = Slop::decode(&slop_key) else { continue };
+            if self.silent.contains(&slop.node) {
+                continue;
+            }
+            for Versioned { clock, value } in versions {
+                let hint = (slop_key.clone(), clock.clone());
+                if ring.nodes().binary_search(&slop.node).is_err() {
+                    // Its replica has left: nobody will ever take it.
+                    self.delivered.push_back(hint);
+                    continue;
+                }
+                let request = match slop.operation {
+                    SlopOperation::Put => Request::Put { key: slop.key, clock, value: &value },
+                    SlopOperation::Delete => Request::Delete { key: slop.key, clock },
+                };
+                self.outputs.push_back((Peer(slop.node.0.into()), request.encode(RequestId(self.next_id))));
+                let until_ns = now_ns.saturating_add(ANSWER_NS);
+                self.under_way.insert(self.next_id, UnderWay { hint, node: slop.node, until_ns });
+                self.next_id += 1;
+            }
+        }
+    }
+
+    /// A replica answered.
+    pub(crate) fn handle(&mut self, from: Peer, id: RequestId, response: &Response) {
+        let Some(hint) = self.under_way.get(&id.0) else { return };
+        if Peer(hint.node.0.into()) != from {
+            return;
+        }
+        let hint = self.under_way.remove(&id.0).expect("looked up above").hint;
+        // What a replica refuses for another reason stays for the next scan.
+        if matches!(
+            response,
+            Response::Stored | Response::Deleted(_) | Response::Refused(ReplicaError::ObsoleteVersion { .. })
+        ) {
+            self.delivered_count += 1;
+            self.delivered.push_back(hint);
+        }
+    }
+
+    /// A replica can't be reached.
+    pub(crate) fn unreachable(&mut self, node: NodeId) {
+        self.under_way.retain(|_, hint| hint.node != node);
+        self.silent.insert(node);
+    }
+
+    /// A message to be sent, and to whom.
+    pub(crate) fn poll_output(&mut self) -> Option<(Peer, Vec<u8>)> {
+        self.outputs.pop_front()
+    }
+
+    /// A hint that is to be deleted from the slop store.
+    pub(crate) fn poll_delivered(&mut self) -> Option<HintName> {
+        self.delivered.pop_front()
+    }
+
+    /// How many hints were delivered.
+    pub(crate) fn delivered_count(&self) -> u64 {
+        self.delivered_count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    struct Hints(BTreeMap<Vec<u8>, Vec<Versioned>>);
+
+    fn slop(operation: SlopOperation, node: u16, key: &[u8]) -> Vec<u8> {
+        Slop { operation, node: NodeId(node), key }.encode()
+    }
+
+    impl Hints {
+        fn new(keys: impl IntoIterator<Item = Vec<u8>>) -> Self {
+            let version = || vec![Versioned::new("0:1".parse().expect("a clock"), b"v")];
+            Self(keys.into_iter().map(|key| (key, version())).collect())
+        }
+
+        fn tick(&self, pusher: &mut Pusher, now_ns: u64) -> Vec<(Peer, RequestId)> {
+            if pusher.handle_timeout(now_ns) {
+                pusher.scan(now_ns, self.0.keys().cloned());
+            }
+            let ring = Ring::even(3, 3).expect("a ring");
+            pusher.push(now_ns, &ring, |key| self.0.get(key).cloned().unwrap_or_default());
+            std::iter::from_fn(|| pusher.poll_output())
+                .map(|(to, bytes)| (to, Request::decode(&bytes).expect("a request").0))
+                .collect()
+        }
+    }
+
+    #[test]
+    fn a_hint_goes_only_after_its_replica_has_acknowledged_it() {
+        let hints = Hints::new([slop(SlopOperation::Put, 1, b"a"), slop(SlopOperation::Delete, 1, b"b")]);
+        let mut pusher = Pusher::new(0, 10);
+        assert_eq!(pusher.poll_timeout(), 10 * MS);
+        assert_eq!(hints.tick(&mut pusher, 9 * MS), []);
+        let sent = hints.tick(&mut pusher, 10 * MS);
+        assert_eq!(sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [Peer(1); 2]);
+        pusher.handle(Peer(2), sent[0].1, &Response::Stored);
+        let failed = Response::Refused(ReplicaError::Persistence { why: String::new() });
+        pusher.handle(Peer(1), sent[1].1, &failed);
+        assert_eq!(pusher.poll_delivered(), None);
+        pusher.handle(Peer(1), sent[0].1, &Response::Stored);
+        let (key, clock) = pusher.poll_delivered().expect("delivered");
+        assert_eq!((key, clock.to_string()), (slop(SlopOperation::Put, 1, b"a"), "0:1".to_owned()));
+        assert_eq!(pusher.poll_delivered(), None, "the other one stays");
+        // An obsolete hint is delivered too.
+        let sent = hints.tick(&mut pusher, 20 * MS);
+        let obsolete = ReplicaError::ObsoleteVersion { stored: VectorClock::empty(0) };
+        pusher.handle(Peer(1), sent[0].1, &Response::Refused(obsolete));
+        assert!(pusher.poll_delivered().is_some());
+        assert_eq!(pusher.delivered_count(), 2);
+    }
+
+    #[test]
+    fn a_replica_that_is_away_is_left_alone_until_the_next_scan() {
+        let hints = Hints::new((0..250u8).map(|key| slop(SlopOperation::Put, 1, &[key])));
+        let mut pusher = Pusher::new(0, 10);
+        assert_eq!(hints.tick(&mut pusher, 10 * MS).len(), WINDOW);
+        pusher.unreachable(NodeId(1));
+        assert_eq!(hints.tick(&mut pusher, 11 * MS), []);
+        let sent = hints.tick(&mut pusher, 20 * MS);
+        assert_eq!(sent.len(), WINDOW);
+        // No answer is as bad as none to be had.
+        assert_eq!(pusher.poll_timeout(), 20 * MS + ANSWER_NS);
+        assert_eq!(hints.tick(&mut pusher, 20 * MS + ANSWER_NS), []);
+        pusher.handle(Peer(1), sent[0].1, &Response::Stored);
+        assert_eq!(pusher.poll_delivered(), None, "it was given up, and is sent again");
+    }
+
+    #[test]
+    fn hints_for_a_node_that_left_the_ring_are_purged() {
+        let hints = Hints::new([slop(SlopOperation::Put, 9, b"a")]);
+        let mut pusher = Pusher::new(0, 10);
+        assert_eq!(hints.tick(&mut pusher, 10 * MS), []);
+        assert!(pusher.poll_delivered().is_some());
+    }
+}
