@@ -66,6 +66,8 @@ pub use client::KvClient;
 #[cfg(feature = "planted-bugs")]
 pub use config::PlantedBug;
 pub use config::{ConfigError, KvConfig};
+#[cfg(feature = "planted-bugs")]
+pub use coordinator::ClusterBug;
 pub use coordinator::{
     CLIENT_VALUE_BYTES_MAX, ClientConfig, Coordinator, CoordinatorStats, HandoffStrategy, KvAnswer,
     KvOpError, KvOutcome, Now, Replication, ReplicationError, Resolve,

@@ -72,8 +72,18 @@ const CLIENT: Peer = Peer(1000);
 
 impl World {
     fn new(seed: u64, (r, w): (u16, u16), weather: Weather) -> Self {
-        let ring = Arc::new(Ring::even(NODES, 6).expect("a ring"));
+        Self::with(seed, ClientConfig::new(Replication::new(NODES, r, w).expect("valid")), weather)
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    fn planted(seed: u64, (r, w): (u16, u16), weather: Weather, bug: kv_engine::ClusterBug) -> Self {
         let mut config = ClientConfig::new(Replication::new(NODES, r, w).expect("valid"));
+        config.planted_bug = Some(bug);
+        Self::with(seed, config, weather)
+    }
+
+    fn with(seed: u64, mut config: ClientConfig, weather: Weather) -> Self {
+        let ring = Arc::new(Ring::even(NODES, 6).expect("a ring"));
         config.timeout_ms = 60;
         config.node_timeout_ms = 20;
         config.detector = DetectorConfig { probe_every_ms: 50, ..DetectorConfig::default() };
@@ -328,4 +338,32 @@ fn in_calm_weather_everything_succeeds() {
 fn the_same_seed_gives_the_same_trace() {
     assert_eq!(run(7, (2, 2), ROUGH).trace, run(7, (2, 2), ROUGH).trace);
     assert_ne!(run(7, (2, 2), ROUGH).trace, run(8, (2, 2), ROUGH).trace);
+}
+
+/// The judge of `overlapping_quorums_never_read_older_than_acknowledged` finds mistakes that were put in on purpose.
+#[cfg(feature = "planted-bugs")]
+mod planted {
+    use super::*;
+    use kv_engine::ClusterBug;
+
+    fn check(bug: ClusterBug) {
+        let wrong: usize = (0..60)
+            .map(|seed| {
+                let mut world = World::planted(seed, (2, 2), ROUGH, bug);
+                world.run(400);
+                world.wrong.len()
+            })
+            .sum();
+        assert!(wrong > 0, "{bug:?} isn't caught");
+    }
+
+    #[test]
+    fn a_quorum_of_one_too_few_is_caught() {
+        check(ClusterBug::QuorumShort);
+    }
+
+    #[test]
+    fn a_repair_that_loses_a_sibling_is_caught() {
+        check(ClusterBug::RepairLosesSibling);
+    }
 }

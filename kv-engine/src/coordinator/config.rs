@@ -130,6 +130,16 @@ pub enum HandoffStrategy {
     Consistent,
 }
 
+/// A mistake put in on purpose, so that the tests of clusters can show that they would find it.
+#[cfg(feature = "planted-bugs")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClusterBug {
+    /// A write is acknowledged with one replica fewer than required.
+    QuorumShort,
+    /// Read repair writes one of several siblings, under the merge of their clocks.
+    RepairLosesSibling,
+}
+
 /// Settings of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientConfig {
@@ -151,6 +161,9 @@ pub struct ClientConfig {
     pub write_tries: u16,
     /// When a node isn't asked any more.
     pub detector: DetectorConfig,
+    /// A mistake put in on purpose. Default: none.
+    #[cfg(feature = "planted-bugs")]
+    pub planted_bug: Option<ClusterBug>,
 }
 
 impl ClientConfig {
@@ -166,6 +179,8 @@ impl ClientConfig {
             hinted_handoff: None,
             write_tries: 3,
             detector: DetectorConfig::default(),
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: None,
         }
     }
 }

@@ -36,6 +36,8 @@ use crate::ring::{NodeId, Ring, Routing};
 use crate::storage::KEY_BYTES_MAX;
 use crate::version::{ENTRIES_LIMIT, VectorClock};
 
+#[cfg(feature = "planted-bugs")]
+pub use config::ClusterBug;
 pub use config::{ClientConfig, HandoffStrategy, Replication, ReplicationError, Resolve};
 pub use error::KvOpError;
 use hint::Missed;

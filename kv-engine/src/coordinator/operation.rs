@@ -75,7 +75,13 @@ impl Context<'_> {
 
     fn writes(&self) -> Quorum {
         let replication = self.config.replication;
-        Quorum { required: replication.w().into(), preferred: replication.preferred_writes().into() }
+        let quorum =
+            Quorum { required: replication.w().into(), preferred: replication.preferred_writes().into() };
+        #[cfg(feature = "planted-bugs")]
+        if self.config.planted_bug == Some(super::ClusterBug::QuorumShort) {
+            return Quorum { required: quorum.required - 1, preferred: quorum.preferred - 1 };
+        }
+        quorum
     }
 
     fn read<V>(&self, key: &[u8]) -> Result<Read<V>, KvOpError> {
@@ -271,6 +277,10 @@ impl Operation {
                 let copies = answers.len();
                 if context.config.read_repair && context.config.replication.preferred_reads() > 1 {
                     self.lacking = lacking(&answers);
+                    #[cfg(feature = "planted-bugs")]
+                    if context.config.planted_bug == Some(super::ClusterBug::RepairLosesSibling) {
+                        self.lacking = super::read_repair::losing_siblings(&answers, context.now.wall_ms);
+                    }
                 }
                 let values = resolved(flat(answers), context);
                 Ok(self.answer(copies, Ok(KvAnswer::Values(values))))

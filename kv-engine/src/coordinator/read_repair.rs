@@ -32,6 +32,17 @@ pub(super) fn lacking(answers: &Answers<Versioned>) -> Vec<(NodeId, Versioned)> 
     lacking
 }
 
+/// What a careless repair would write: the first of the newest versions, under the merge of their clocks.
+#[cfg(feature = "planted-bugs")]
+pub(super) fn losing_siblings(answers: &Answers<Versioned>, now_ms: i64) -> Vec<(NodeId, Versioned)> {
+    let all = answers.iter().flat_map(|(_, versions)| versions.clone()).collect();
+    let newest = crate::version::resolve_by_clock(all);
+    let [first, _, ..] = newest.as_slice() else { return lacking(answers) };
+    let clock = newest.iter().fold(first.clock.clone(), |merged, v| merged.merge(&v.clock, now_ms));
+    let winner = Versioned::new(clock, first.value.clone());
+    answers.iter().map(|(node, _)| (*node, winner.clone())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
