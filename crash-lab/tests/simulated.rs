@@ -223,3 +223,74 @@ fn only_a_power_cut_of_os_costs_acknowledged_operations() {
         }
     }
 }
+
+/// Bugs on purpose. `cargo test -p crash-lab --features planted-bugs --test simulated teeth -- --nocapture` prints the table
+/// of `docs/crash.md`.
+#[cfg(feature = "planted-bugs")]
+mod teeth {
+    use super::*;
+
+    /// Enough for the rarest; most are found at once.
+    const SEEDS_MAX: u64 = 3_000;
+    /// Over so many seeds it is counted how many find the bug.
+    const COUNTED: u64 = 60;
+
+    #[expect(clippy::print_stderr, reason = "the table is worth reading")]
+    fn found(bug: &dyn std::fmt::Debug, scenario: Scenario, setup: &Setup) {
+        // An engine that panics over a planted bug has found it; its stack is not worth reading.
+        let failure = simulate_many(Pick::Scenario(scenario), 0..SEEDS_MAX, setup, |_| {}).failure;
+        let failure =
+            failure.unwrap_or_else(|| panic!("{scenario} doesn't find {bug:?} in {SEEDS_MAX} seeds"));
+        let finders = (0..COUNTED).filter(|seed| simulate(scenario, *seed, setup).is_err()).count();
+        let what: String = failure.what.lines().next().unwrap_or_default().chars().take(60).collect();
+        eprintln!("| `{bug:?}` | {scenario} | {} | {finders} of {COUNTED} | {what} ... |", failure.seed + 1);
+    }
+
+    #[test]
+    fn bugs_planted_in_the_store_are_found() {
+        use kv_engine::PlantedBug as Bug;
+        for (bug, scenario) in [
+            (Bug::SyncSkipped, Scenario::KvPowerCut),
+            (Bug::EarlyAck, Scenario::KvPowerCut),
+            (Bug::DirSyncSkipped, Scenario::KvPowerCut),
+            (Bug::MergeUnsynced, Scenario::KvPowerCut),
+            (Bug::TombstonesDropped, Scenario::KvPowerCut),
+            (Bug::ChecksumIgnored, Scenario::KvRot),
+            (Bug::SiblingLost, Scenario::KvPowerCut),
+            (Bug::FailedSyncRetried, Scenario::KvFailedSync),
+            (Bug::TailTrusted, Scenario::KvFailedSync),
+            (Bug::MarkAhead, Scenario::KvPowerCut),
+            (Bug::ScanOffByOne, Scenario::KvPowerCut),
+            (Bug::DeleteUnlogged, Scenario::KvPowerCut),
+            (Bug::SequenceReused, Scenario::KvPowerCut),
+        ] {
+            let mut setup = Setup::default();
+            setup.kv.planted_bug = Some(bug);
+            found(&bug, scenario, &setup);
+        }
+    }
+
+    #[test]
+    fn bugs_planted_in_the_log_are_found() {
+        use log_engine::PlantedBug as Bug;
+        // Not `StaleTail`: random lengths hardly ever let a stale batch fit. The log's own crash tests build that case, and
+        // those of replication have theirs.
+        for (bug, scenario) in [
+            (Bug::SyncSkipped, Scenario::LogPowerCut),
+            (Bug::EarlyAck, Scenario::LogPowerCut),
+            (Bug::MarkAhead, Scenario::LogPowerCut),
+            (Bug::NamesNotSynced, Scenario::LogPowerCut),
+            (Bug::CrcSkipped, Scenario::LogPowerCut),
+            (Bug::FailedSyncRetried, Scenario::LogFailedSync),
+            (Bug::TailTrusted, Scenario::LogFailedSync),
+            (Bug::ScanOffByOne, Scenario::LogPowerCut),
+            (Bug::SealEarly, Scenario::LogPowerCut),
+            (Bug::PreparedIgnored, Scenario::LogPowerCut),
+            (Bug::DamageCutAway, Scenario::LogRot),
+        ] {
+            let mut setup = Setup::default();
+            setup.log.planted_bug = Some(bug);
+            found(&bug, scenario, &setup);
+        }
+    }
+}

@@ -18,6 +18,20 @@ pub enum PlantedBug {
     MergeUnsynced,
     /// A merge drops every tombstone.
     TombstonesDropped,
+    /// A merge keeps the newest of a key's siblings only.
+    SiblingLost,
+    /// After a failed sync the next one is believed: the pages are clean, so it succeeds and proves nothing.
+    FailedSyncRetried,
+    /// Recovery doesn't write the tail anew: after a failed sync it may be in the page cache alone.
+    TailTrusted,
+    /// The durable-end mark is written when a record is staged.
+    MarkAhead,
+    /// Recovery takes a record that ends with its file for one that goes on behind it.
+    ScanOffByOne,
+    /// A delete takes effect and is acknowledged, and no tombstone is written.
+    DeleteUnlogged,
+    /// Sequences start anew after a restart.
+    SequenceReused,
 }
 
 /// Settings of a store.
@@ -87,6 +101,11 @@ impl KvConfig {
             return wrong("shards", self.shards.to_string(), "a power of two from 1 to 4096");
         }
         Ok(())
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn planted(&self, bug: PlantedBug) -> bool {
+        self.planted_bug == Some(bug)
     }
 
     pub(crate) fn zero_fills(&self) -> bool {

@@ -53,6 +53,18 @@ pub enum PlantedBug {
     NamesNotSynced,
     /// Recovery believes a batch without looking at its checksum.
     CrcSkipped,
+    /// After a failed sync the next one is believed: the pages are clean, so it succeeds and proves nothing.
+    FailedSyncRetried,
+    /// Recovery doesn't write the tail anew: after a failed sync it may be in the page cache alone.
+    TailTrusted,
+    /// Recovery takes a batch that ends with its file for one that goes on behind it.
+    ScanOffByOne,
+    /// A rolled segment is sealed before its last commits are done.
+    SealEarly,
+    /// Recovery doesn't look into the prepared segment.
+    PreparedIgnored,
+    /// A bad batch ends the log below the mark too, as in Kafka's loader.
+    DamageCutAway,
     /// The high watermark is the leader's end, whatever the followers hold.
     HighWatermarkAhead,
     /// A batch is appended and acknowledged however few brokers are in sync.

@@ -8,8 +8,8 @@ use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use super::scenario::{Failure, Scenario, Setup, simulate};
 use super::summary::Summary;
 
-/// So many seeds are run between two calls of the one who watches.
-const BATCH: u64 = 2_000;
+/// So many seeds are run between two calls of the one who watches; few at first, because most bugs are found at once.
+const BATCHES: std::ops::RangeInclusive<u64> = 16..=2_048;
 
 /// Which scenario a seed runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +45,10 @@ pub struct Many {
 /// Runs all `seeds`, or up to the first that fails. `progress` is told the sum so far, now and then.
 pub fn simulate_many(pick: Pick, seeds: Range<u64>, setup: &Setup, mut progress: impl FnMut(&Many)) -> Many {
     let mut many = Many::default();
-    let mut from = seeds.start;
+    let (mut from, mut size) = (seeds.start, *BATCHES.start());
     while from < seeds.end && many.failure.is_none() {
-        let to = seeds.end.min(from + BATCH);
+        let to = seeds.end.min(from.saturating_add(size));
+        size = (2 * size).min(*BATCHES.end());
         let batch: Vec<_> =
             (from..to).into_par_iter().map(|seed| simulate(pick.scenario(seed), seed, setup)).collect();
         for one in batch {

@@ -300,6 +300,9 @@ impl<F: File> PartitionLog<F> {
         effects: &mut Effects,
     ) {
         effects.progressed = true;
+        let retried = planted!(self.config, FailedSyncRetried)
+            && result.as_ref().is_err_and(|error| matches!(error.kind, DiskErrorKind::Os(_)));
+        let result = if retried { Ok(()) } else { result };
         match self.queue.finish(result, bytes) {
             Ok(chunk) => {
                 let (Some(first), Some(last)) = (chunk.tags.first(), chunk.tags.last()) else {

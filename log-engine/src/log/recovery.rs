@@ -355,6 +355,9 @@ impl<D: Disk> Recovery<'_, D> {
                 break None;
             }
             let why = match window.batch_at(at)?.and_then(|b| self.check(b, expected)) {
+                Ok(batch) if planted!(self.config, ScanOffByOne) && at + batch.len() as u64 == len => {
+                    BatchError::Zero
+                }
                 Ok(batch) => {
                     let batch_len = batch.len() as u64;
                     self.report.batches_scanned += 1;
@@ -365,7 +368,7 @@ impl<D: Disk> Recovery<'_, D> {
                 }
                 Err(why) => why,
             };
-            if expected >= durable.offset() {
+            if expected >= durable.offset() || planted!(self.config, DamageCutAway) {
                 break Some(why);
             }
             let hint = declared_end(&mut window, at)?;
@@ -397,7 +400,7 @@ impl<D: Disk> Recovery<'_, D> {
 
     /// Writes the same bytes again and syncs them: then they are on the disk, whatever the page cache showed.
     fn write_once_more(&mut self, file: &D::File, mut from: u64, to: u64) -> Result<(), DiskError> {
-        if from >= to {
+        if from >= to || planted!(self.config, TailTrusted) {
             return Ok(());
         }
         while from < to {
@@ -478,6 +481,9 @@ impl<D: Disk> Recovery<'_, D> {
 
     /// Names the prepared file as the segment that starts at `end`, if a whole batch of that offset starts it.
     fn adopt_next(&mut self, end: Offset) -> Result<bool, DiskError> {
+        if planted!(self.config, PreparedIgnored) {
+            return Ok(false);
+        }
         let prepared = format!("{}/{}", self.dir, name::NEXT);
         let (file, len) = match self.disk.open(&prepared, OpenHow::Existing) {
             Ok(opened) => opened,

@@ -98,7 +98,7 @@ impl<F: File> PartitionLog<F> {
         let at = self.segments.partition_point(|s| s.sealed);
         if let Some(segment) = self.segments.get(at)
             && may_take_space
-            && (!synced || self.durable >= segment.end)
+            && (!synced || self.durable >= segment.end || planted!(self.config, SealEarly))
         {
             return Some(Task::Seal { at, segment: Arc::clone(segment) });
         }

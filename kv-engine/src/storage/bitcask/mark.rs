@@ -38,6 +38,8 @@ pub(super) struct DurableEnd {
 }
 
 impl DurableEnd {
+    /// Everything is: what only a planted bug believes.
+    pub(super) const EVERYTHING: Self = Self { segment: u32::MAX, position: HEADER_LEN as u64 };
     /// Nothing is known to be durable.
     pub(super) const NONE: Self = Self { segment: 0, position: HEADER_LEN as u64 };
 }

@@ -220,6 +220,8 @@ impl<F: File> Bitcask<F> {
                 .read(record.key)
                 .places(record.key)
                 .iter()
+                .rev()
+                .take(if planted!(self, SiblingLost) { 1 } else { usize::MAX })
                 .any(|p| p.segment == input.id && p.position == record.position),
         }
     }
@@ -314,7 +316,7 @@ impl<F: File> Bitcask<F> {
         run.changes_names = true;
         let mut removed = false;
         for input in &run.inputs {
-            if input.live() != 0 {
+            if input.live() != 0 && !planted!(self, SiblingLost) {
                 // Never expected; but a record that somebody can read mustn't go.
                 input.mark_damaged();
                 continue;

@@ -99,7 +99,7 @@ impl<F> Bitcask<F> {
 
     #[cfg(feature = "planted-bugs")]
     fn planted(&self, bug: crate::PlantedBug) -> bool {
-        self.config.planted_bug == Some(bug)
+        self.config.planted(bug)
     }
 }
 
