@@ -308,13 +308,23 @@ const PROGRAMS: &[&[Step]] = &[
     &[put(0, 0, 9), put(1, 0, 9)],
 ];
 
+/// All programs of three of these steps, each with a commit behind it: three operations are enough for most bugs.
+fn triples() -> impl Iterator<Item = Vec<Step>> {
+    const STEPS: [Step; 6] = [put(0, 0, 9), put(0, 0, 1400), blind(0, 1, 700), delete(0), MAINTAIN, REOPEN];
+    (0..STEPS.len().pow(3)).map(|n| {
+        let [a, b, c] = [n % 6, n / 6 % 6, n / 36].map(|i| STEPS[i].clone());
+        vec![a, b, COMMIT, c, COMMIT]
+    })
+}
+
 #[test]
 fn every_crash_point_of_short_programs() {
     let mut points = 0u64;
     let mut lost = 0;
     for durability in [Durability::Synced, Durability::Os] {
         let config = config(durability);
-        for program in PROGRAMS {
+        let written = PROGRAMS.iter().map(|program| program.to_vec());
+        for program in &written.chain(triples()).collect::<Vec<_>>() {
             let whole = SimHome::new(Seed(1));
             let (store, _) = Running::open(&whole, &config).expect("a machine without faults");
             store.run(&whole, &config, program, &mut History::default()).expect("a machine without faults");
@@ -338,7 +348,7 @@ fn every_crash_point_of_short_programs() {
         }
     }
     assert!(
-        points > 3000 && lost > 1000,
+        points > 10_000 && lost > 1000,
         "{points} crash points, {lost} sectors lost: too tame to show anything"
     );
 }
