@@ -312,7 +312,7 @@ const PROGRAMS: &[&[Step]] = &[
 fn triples() -> impl Iterator<Item = Vec<Step>> {
     const STEPS: [Step; 6] = [put(0, 0, 9), put(0, 0, 1400), blind(0, 1, 700), delete(0), MAINTAIN, REOPEN];
     (0..STEPS.len().pow(3)).map(|n| {
-        let [a, b, c] = [n % 6, n / 6 % 6, n / 36].map(|i| STEPS[i].clone());
+        let [a, b, c] = [n % 6, n / 6 % 6, n / 36].map(|i| STEPS[i]);
         vec![a, b, COMMIT, c, COMMIT]
     })
 }
