@@ -1,11 +1,14 @@
 //! A Kafka-style segmented append log in the on-disk format of Apache Kafka.
 //!
 //! [`Log`] holds topics with partitions in one folder; [`Producer`] batches records for it and [`Consumer`] reads
-//! them. [`SteppedLog`] is the same log without threads, for simulators. [`inspect`] reads files without a log.
+//! them. A cluster of [`Broker`]s holds copies of partitions, and [`LogClient`] is its client. [`SteppedLog`] and
+//! [`SteppedBroker`] are the same without threads, for simulators. [`inspect`] reads files without a log.
 //!
 //! Floors, each above the ones before it: `record` (bytes of a batch), `segment` (one file and its index), `log`
-//! (one partition: append, fetch, roll, recovery), then the edges `store` and `client`. The first three name no
-//! thread, no clock and no file system: bytes go through [`engine_env::Disk`], time comes as an argument.
+//! (one partition: append, fetch, roll, recovery, truncation), `replication` and `message` (leader, follower, and what
+//! they say), `broker` (the machine that joins them), then the edges `store`, `broker::edge` and `client`. All but the
+//! edges name no thread, no clock, no socket and no file system: bytes go through [`engine_env::Disk`], time comes as an
+//! argument.
 
 mod broker;
 mod client;

@@ -270,6 +270,41 @@ fn with_too_few_in_sync_nothing_is_appended() {
 }
 
 #[test]
+fn an_idle_cluster_says_little() {
+    let cluster = Cluster::start(LocalNet::new(Delay::default()), Durability::Os);
+    cluster.wait_until_whole();
+    let mut client = cluster.client(1000);
+    (0..PARTITIONS).for_each(|p| client.subscribe(&tp(p), Offset(0)));
+    let sent = || (0..3).map(|id| cluster.stats(id).messages).sum::<u64>();
+    let before = sent();
+    let (mut done, mut fetches) = (Vec::new(), Fetches::default());
+    client.poll(Wait::AtMost(Duration::from_millis(300)), &mut done, &mut fetches);
+    // Six questions between brokers, kept for 50 ms each, and their answers.
+    let said = sent() - before;
+    assert!(said <= 12 * (300 / 50 + 2), "{said} messages in 300 ms");
+    assert!(done.is_empty() && fetches.is_empty());
+}
+
+#[test]
+fn many_records_share_a_message() {
+    let cluster = Cluster::start(LocalNet::new(Delay::default()), Durability::Os);
+    let mut client = cluster.client(1000);
+    let (mut done, mut fetches) = (Vec::new(), Fetches::default());
+    let (mut token, mut finished) = (0u64, 0);
+    while finished < 5000 {
+        while client.pending() < 256 {
+            client.produce(token, &tp((token % 3) as u32), None, Some(&[1; 100]));
+            token += 1;
+        }
+        client.poll(Wait::Forever, &mut done, &mut fetches);
+        assert!(done.iter().all(|one| one.result.is_ok()));
+        finished += done.drain(..).count();
+    }
+    let messages: u64 = (0..3).map(|id| cluster.stats(id).messages).sum::<u64>() + client.stats().messages;
+    assert!(messages < finished as u64, "{messages} messages for {finished} records and two copies of each");
+}
+
+#[test]
 fn without_batching_and_by_polling_the_same_records_come() {
     let cluster = Cluster::start(LocalNet::new(Delay::default()), Durability::Os);
     let port = cluster.net.join(Peer(1000)).expect("a free name");

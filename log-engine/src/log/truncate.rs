@@ -162,3 +162,177 @@ impl<F: File> PartitionLog<F> {
         Ok(copy)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use engine_env::rng::Seed;
+    use engine_env::sim::{Crash, SimHome};
+    use engine_env::{CompletionQueue, Home, OpId, Wait};
+
+    use super::*;
+    use crate::{Appending, Durability, Interval, LogConfig, Record, SteppedLog, TopicPartition};
+
+    const RECORDS: u64 = 12;
+
+    fn tp() -> TopicPartition {
+        TopicPartition::new("t", 0)
+    }
+
+    fn open(home: &SimHome, durability: Durability) -> SteppedLog<SimHome> {
+        #[allow(clippy::needless_update, reason = "the feature planted-bugs adds a field")]
+        let config = LogConfig {
+            durability,
+            segment_bytes: 8192,
+            index_interval_bytes: 1000,
+            zero_fill_step_bytes: 4096,
+            recent_bytes: 3000,
+            ..LogConfig::default()
+        };
+        let (log, report) = SteppedLog::open(home.clone(), config).expect("it opens");
+        let damage: Vec<_> = report.partitions.iter().flat_map(|p| &p.damage).collect();
+        assert!(damage.is_empty(), "a cut was taken for damage: {damage:?}");
+        log
+    }
+
+    fn value(record: u64, life: u8) -> Vec<u8> {
+        let mut value = vec![life; 1500];
+        value[0] = record as u8;
+        value
+    }
+
+    /// Appends one record, durably.
+    fn append(home: &SimHome, log: &SteppedLog<SimHome>, record: u64, life: u8) {
+        let done = std::sync::Arc::new(CompletionQueue::new());
+        let mut disk = home.disk().expect("powered");
+        let value = value(record, life);
+        while log.append(&tp(), &[Record::of_value(&value)], 1, 0, &done).expect("healthy")
+            == Appending::NeedsUpkeep
+        {
+            assert!(log.upkeep(&mut disk, Interval::Running), "nothing makes room");
+        }
+        let (machine, mut started) = (log.machine(), 0);
+        machine.start(&mut |id: OpId, op| {
+            started += 1;
+            engine_env::Disk::submit(&mut disk, id, op);
+        });
+        let mut finished = Vec::new();
+        while finished.len() < started {
+            engine_env::Disk::reap(&mut disk, Wait::Forever, &mut finished);
+        }
+        finished.into_iter().for_each(|one| machine.on_done(one));
+    }
+
+    fn first_bytes(log: &SteppedLog<SimHome>) -> Vec<(u8, u8)> {
+        let ends = log.ends(&tp()).expect("it is there");
+        let (mut all, mut at) = (Vec::new(), ends.start);
+        while at < ends.end {
+            let fetched = log.fetch(&tp(), at, 3000).expect("readable");
+            for record in fetched.records() {
+                let value = record.expect("whole").value.expect("a value").to_vec();
+                all.push((value[0], value[1]));
+            }
+            at = fetched.next_offset();
+        }
+        all
+    }
+
+    /// A log over several segments, sealed, rolled and active.
+    fn filled(durability: Durability) -> SimHome {
+        let home = SimHome::new(Seed(5));
+        let log = open(&home, durability);
+        log.create_topic("t", 1).expect("new");
+        (0..RECORDS).for_each(|record| append(&home, &log, record, 1));
+        assert!(log.stats().segments >= 3, "{:?}", log.stats());
+        drop(log);
+        home
+    }
+
+    fn copy(home: &SimHome) -> SimHome {
+        let copy = home.fork();
+        copy.reboot(Crash::KeepUnsynced);
+        copy
+    }
+
+    fn truncate(home: &SimHome, log: &SteppedLog<SimHome>, to: u64) {
+        log.core.get(&tp()).expect("it is there").lock().truncate_to = Some(Offset(to));
+        if let Ok(mut disk) = home.disk() {
+            for _ in 0..20 {
+                log.upkeep(&mut disk, Interval::Running);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_is_gone_and_what_is_appended_instead_stays() {
+        for durability in [Durability::Os, Durability::Synced] {
+            let home = filled(durability);
+            for to in 0..=RECORDS {
+                let home = copy(&home);
+                let log = open(&home, durability);
+                // Somebody who reads from a sealed segment keeps what he has.
+                let held = log.fetch(&tp(), Offset(0), 1).expect("readable");
+                truncate(&home, &log, to);
+                assert_eq!(log.ends(&tp()).expect("it is there").end, Offset(to));
+                (to..RECORDS + 2).for_each(|record| append(&home, &log, record, 2));
+                let expected: Vec<_> =
+                    (0..RECORDS + 2).map(|r| (r as u8, if r < to { 1 } else { 2 })).collect();
+                assert_eq!(first_bytes(&log), expected, "{durability}, cut to {to}");
+                assert_eq!(held.records().count(), 1);
+                drop(log);
+                home.reboot(Crash::KeepUnsynced);
+                assert_eq!(
+                    first_bytes(&open(&home, durability)),
+                    expected,
+                    "{durability}, cut to {to}, reopened"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_crash_at_any_step_leaves_one_valid_log_between_the_two_ends() {
+        let mut crashes = 0;
+        for durability in [Durability::Os, Durability::Synced] {
+            let filled = filled(durability);
+            for to in [0, 1, 4, 5, 8, RECORDS - 1] {
+                let whole = copy(&filled);
+                let log = open(&whole, durability);
+                let before = whole.steps();
+                truncate(&whole, &log, to);
+                let steps = whole.steps() - before;
+                for step in 0..=steps {
+                    for seed in 0..4 {
+                        let home = copy(&filled);
+                        let log = open(&home, durability);
+                        home.crash_at_step(home.steps() + step);
+                        truncate(&home, &log, to);
+                        let is_done = home.is_powered();
+                        drop(log);
+                        let crash = match seed {
+                            0 => Crash::LoseUnsynced,
+                            1 => Crash::KeepUnsynced,
+                            seed => Crash::PowerCut(Seed(seed * 1000 + step)),
+                        };
+                        home.reboot(crash);
+                        let log = open(&home, durability);
+                        let found = first_bytes(&log);
+                        let expected: Vec<_> = (0..found.len()).map(|r| (r as u8, 1)).collect();
+                        let what = format!("{durability}, cut to {to}, {crash:?} at step {step} of {steps}");
+                        assert_eq!(found, expected, "{what}");
+                        let len = found.len() as u64;
+                        if is_done {
+                            assert_eq!(len, to, "{what}: it was done");
+                        }
+                        assert!((to..=RECORDS).contains(&len), "{what}: {len} records are left");
+                        append(&home, &log, len, 3);
+                        drop(log);
+                        home.reboot(Crash::KeepUnsynced);
+                        assert_eq!(first_bytes(&open(&home, durability)).len() as u64, len + 1, "{what}");
+                        crashes += 1;
+                    }
+                }
+            }
+        }
+        assert!(crashes > 300, "only {crashes}");
+    }
+}
