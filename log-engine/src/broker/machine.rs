@@ -111,6 +111,7 @@ pub(super) struct Counters {
     pub(super) batches_followed: u64,
     pub(super) truncations: u64,
     pub(super) truncated_below_high_watermark: u64,
+    pub(super) truncations_refused: u64,
     pub(super) messages_refused: u64,
 }
 
@@ -474,6 +475,11 @@ impl<F: File> Machine<F> {
                     // As if the logs agreed.
                     follower.epoch = Some(one.epoch);
                 }
+                Step::Truncate(to) if self.config.log.synced() && to < hosted.high_watermark.value() => {
+                    // What is below the mark was synced by the leader: a leader without it has lost its log.
+                    self.counters.truncations_refused += 1;
+                    ask_later = true;
+                }
                 Step::Truncate(to) => {
                     let mark = hosted.high_watermark.value();
                     self.counters.truncations += 1;
@@ -764,6 +770,7 @@ impl<F: File> Machine<F> {
             batches_followed: self.counters.batches_followed,
             truncations: self.counters.truncations,
             truncated_below_high_watermark: self.counters.truncated_below_high_watermark,
+            truncations_refused: self.counters.truncations_refused,
             messages_refused: self.counters.messages_refused,
             ..BrokerStats::default()
         }

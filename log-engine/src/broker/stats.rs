@@ -44,9 +44,12 @@ pub struct BrokerStats {
     pub batches_followed: u64,
     /// How often it cut its log because its leader's differs.
     pub truncations: u64,
-    /// Records below its high watermark that went with that. More than 0 only if its leader lost what it had
-    /// acknowledged: by a power cut without `synced`, or a damaged disk.
+    /// Records below its high watermark that went with that. More than 0 only without `synced`, if a power cut took
+    /// what its leader had acknowledged.
     pub truncated_below_high_watermark: u64,
+    /// How often it refused to: with `synced`, a leader that lacks what is below the high watermark has lost its log. Bring
+    /// back the leader's folder.
+    pub truncations_refused: u64,
     /// Messages that it couldn't read, or that weren't meant for a broker.
     pub messages_refused: u64,
 }

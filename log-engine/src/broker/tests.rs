@@ -489,22 +489,22 @@ fn logs_agree_again_after_power_cuts_that_os_does_not_survive() {
     assert!(did.truncations > cases() / 20, "{did:?}");
 }
 
-#[test]
-fn a_leader_that_lost_its_folder_takes_nothing_and_its_followers_keep_what_they_have() {
+/// A cluster whose broker 0 comes back with an empty folder, after so many terms; and what a follower had before.
+fn with_a_lost_folder(terms: u64) -> (World, (Vec<u8>, Vec<Vec<u8>>)) {
     let mut world = World::new(Seed(1), config(Durability::Synced), Outage::AsPromised);
     world.loses_messages = false;
     for _ in 0..20 {
         world.produce();
         world.settle().expect("a good run");
     }
-    // A second term: a follower can tell that the next first term isn't the one before.
-    world.go_down(0);
-    world.settle().expect("a good run");
-    world.produce();
-    world.settle().expect("a good run");
+    for _ in 1..terms {
+        world.go_down(0);
+        world.settle().expect("a good run");
+        world.produce();
+        world.settle().expect("a good run");
+    }
     let before = world.contents(1, 0).expect("readable");
     assert!(before.1.len() > 20);
-
     world.nodes[0] = None;
     world.homes[0] = SimHome::new(Seed(77));
     world.owed[0] = vec![Offset(0); PARTITIONS as usize];
@@ -520,6 +520,20 @@ fn a_leader_that_lost_its_folder_takes_nothing_and_its_followers_keep_what_they_
         world.now_ms += 3;
         (0..BROKERS).for_each(|b| world.pump(b));
     }
+    (world, before)
+}
+
+#[test]
+fn followers_keep_what_they_have_when_a_leader_comes_back_empty() {
+    let (world, before) = with_a_lost_folder(1);
+    assert_eq!(world.contents(1, 0).expect("readable"), before);
+    let stats = world.nodes[1].as_ref().expect("it is up").broker.stats();
+    assert!(stats.truncations_refused > 0 && stats.truncations == 0, "{stats:?}");
+}
+
+#[test]
+fn a_leader_that_lost_its_folder_takes_nothing_once_a_follower_tells_of_a_later_term() {
+    let (mut world, before) = with_a_lost_folder(2);
     let record = Record::of_value(b"into a log that isn't there any more");
     world.producer.produce(world.now_ms, 7, u64::MAX, &tp(0), &record);
     world.producer.flush(world.now_ms);
