@@ -4,6 +4,8 @@ mod io;
 mod kv_store;
 mod log;
 mod memory;
+#[cfg(feature = "peers")]
+mod peers;
 
 pub use kv_store::KvStoreEngine;
 pub use log::LogEngine;
@@ -11,7 +13,12 @@ pub use memory::Memory;
 
 use crate::engine::Engine;
 
-/// Every engine of the workspace, the floor first.
+/// Every engine of the workspace, the floor first; with the feature `peers` also other people's.
 pub(crate) fn standard() -> Vec<Box<dyn Engine>> {
-    vec![Box::new(Memory), Box::new(KvStoreEngine), Box::new(LogEngine)]
+    let own: [Box<dyn Engine>; 3] = [Box::new(Memory), Box::new(KvStoreEngine), Box::new(LogEngine)];
+    #[cfg(feature = "peers")]
+    let all = own.into_iter().chain(peers::all()).collect();
+    #[cfg(not(feature = "peers"))]
+    let all = own.into();
+    all
 }
