@@ -16,9 +16,13 @@ use crate::engine::Engine;
 /// Every engine of the workspace, the floor first; with the feature `peers` also other people's.
 pub(crate) fn standard() -> Vec<Box<dyn Engine>> {
     let own: [Box<dyn Engine>; 3] = [Box::new(Memory), Box::new(KvStoreEngine), Box::new(LogEngine)];
-    #[cfg(feature = "peers")]
-    let all = own.into_iter().chain(peers::all()).collect();
-    #[cfg(not(feature = "peers"))]
-    let all = own.into();
-    all
+    own.into_iter().chain(others()).collect()
+}
+
+#[cfg(feature = "peers")]
+use peers::all as others;
+
+#[cfg(not(feature = "peers"))]
+fn others() -> Vec<Box<dyn Engine>> {
+    Vec::new()
 }
