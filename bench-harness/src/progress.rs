@@ -68,9 +68,9 @@ impl Progress {
         }
     }
 
-    /// The number of steps turned out otherwise.
-    pub fn set_steps(&mut self, steps: u64) {
-        self.steps = steps;
+    /// So many steps are still to come.
+    pub fn expect_more(&mut self, steps: u64) {
+        self.steps = self.step + steps;
     }
 }
 

@@ -82,6 +82,17 @@ impl ResultFolder {
         Ok(Self { path })
     }
 
+    /// The folder `path` with everything in it, to go on with the run that it holds.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn keep(path: &Path) -> Result<Self, ResultFolderError> {
+        let unwritable = |source| ResultFolderError::Unwritable { path: path.to_owned(), source };
+        let probe = path.join(format!(".{RUN_FILE}.probe"));
+        std::fs::write(&probe, b"probe").and_then(|()| std::fs::remove_file(&probe)).map_err(unwritable)?;
+        Ok(Self { path: std::path::absolute(path).map_err(unwritable)? })
+    }
+
     /// A new folder below the workspace's `results/`, named by time and commit.
     ///
     /// # Errors

@@ -58,6 +58,7 @@ fn folder(side: u64, measurements: Vec<Measurement>) -> Run {
         measurements,
         comparisons: vec![],
         claims: vec![],
+        plan: None,
         not_measured: vec![],
         notes: vec![],
     }

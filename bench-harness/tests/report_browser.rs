@@ -9,13 +9,15 @@ use bench_harness::environment::Environment;
 use bench_harness::limits::{AppendLimit, BackendLimit, LatencyLimit, Limits};
 use bench_harness::report::histograms::{self, Row};
 use bench_harness::report::record::{
-    Better, Claim, ClaimVerdict, ClaimedFigures, Comparison, ComparisonVerdict, Load, LoadKind,
-    MeasuredFigures, Measurement, Parameter, Percentiles, Resources, Run, SCHEMA, Subject,
+    Better, Claim, ClaimPart, ClaimVerdict, ClaimedFigures, Comparison, ComparisonVerdict, Load, LoadKind,
+    MeasuredFigures, Measurement, Parameter, Percentiles, Replication, Resources, Run, SCHEMA, Subject,
 };
 use bench_harness::report::series::{self, Second};
 use bench_harness::report::{Rebuilt, rebuild};
 use hdrhistogram::Histogram;
 
+const MAIN: &str = "equal load";
+const BESIDE: &str = "what batching is worth";
 const PAIRS: u32 = 6;
 const SECONDS: u32 = 9;
 const RATE: u64 = 4_000;
@@ -51,7 +53,14 @@ fn summary(h: &Histogram<u64>) -> Percentiles {
 }
 
 /// One run of an engine: its files in `dir`, its measurements in `into`.
-fn one_run(dir: &Path, into: &mut Vec<Measurement>, engine: &str, durability: &str, pair: u32, order: u32) {
+fn one_run(
+    dir: &Path,
+    into: &mut Vec<Measurement>,
+    (experiment, engine, variant): (&str, &str, &str),
+    durability: &str,
+    pair: u32,
+    order: u32,
+) {
     let mut dice = Dice(0x9e37_79b9 + u64::from(order) * 7_919 + durability.len() as u64);
     let median_us = match (engine, durability) {
         ("memory", _) => 2.1,
@@ -94,7 +103,8 @@ fn one_run(dir: &Path, into: &mut Vec<Measurement>, engine: &str, durability: &s
             lag_us: Some(0.0),
         });
     }
-    let name = format!("{engine}-{durability}-{order}");
+    let beside = if experiment == MAIN { "" } else { "-beside" };
+    let name = format!("{engine}-{durability}-{order}{beside}");
     let rows: Vec<Row<'_>> = sums
         .iter()
         .flat_map(|(operation, times)| {
@@ -118,9 +128,15 @@ fn one_run(dir: &Path, into: &mut Vec<Measurement>, engine: &str, durability: &s
     let stored = engine != "memory";
     for (operation, times) in [("all", &all)].into_iter().chain(sums.iter().map(|(o, t)| (*o, t))) {
         into.push(Measurement {
-            experiment: "C1".into(),
+            experiment: experiment.into(),
             workload: "member-update".into(),
             engine: engine.into(),
+            variant: variant.into(),
+            replication: match engine {
+                "kv-store" => Some(Replication::Quorum { n: 3, r: 2, w: 2 }),
+                "log" => Some(Replication::InSync { n: 3, acks: "all".into(), min_isr: 2 }),
+                _ => None,
+            },
             durability: durability.into(),
             pair: stored.then_some(pair),
             order,
@@ -172,7 +188,11 @@ fn compare(
 ) -> Comparison {
     let value = |engine: &str, pair: u32| {
         let m = all.iter().find(|m| {
-            m.engine == engine && m.durability == durability && m.pair == Some(pair) && m.operation == "all"
+            m.experiment == MAIN
+                && m.engine == engine
+                && m.durability == durability
+                && m.pair == Some(pair)
+                && m.operation == "all"
         });
         of(m.expect("the run")).expect("a value")
     };
@@ -192,7 +212,7 @@ fn compare(
     Comparison {
         metric: metric.into(),
         better: if higher { Better::Higher } else { Better::Lower },
-        experiment: "C1".into(),
+        experiment: MAIN.into(),
         operation: "all".into(),
         workload: "member-update".into(),
         durability: durability.into(),
@@ -203,6 +223,8 @@ fn compare(
         ratio: Some(mean.exp()),
         ci95: Some(ci),
         aa_ci95: Some([0.962, 1.041]),
+        aa_a_ci95: Some([0.951, 1.052]),
+        aa_b_ci95: Some([0.973, 1.029]),
         verdict,
         why: String::new(),
         pair_ratios,
@@ -224,10 +246,10 @@ fn fixture(dir: &Path) -> Run {
             let sides = if pair % 2 == 1 { ["kv-store", "log"] } else { ["log", "kv-store"] };
             for engine in sides {
                 order += 1;
-                one_run(dir, &mut measurements, engine, durability, pair, order);
+                one_run(dir, &mut measurements, (MAIN, engine, ""), durability, pair, order);
             }
         }
-        one_run(dir, &mut measurements, "memory", durability, 1, order + 1);
+        one_run(dir, &mut measurements, (MAIN, "memory", ""), durability, 1, order + 1);
     }
     let mut comparisons = Vec::new();
     for durability in ["os", "synced"] {
@@ -236,6 +258,17 @@ fn fixture(dir: &Path) -> Run {
         comparisons.push(compare(&measurements, durability, "response_us.p99", |m| m.response_us.p99));
         comparisons.push(compare(&measurements, durability, "achieved_per_s", |m| Some(m.achieved_per_s)));
     }
+    for (pair, order) in [(1, 1), (2, 3)] {
+        for (order, variant) in [(order, ""), (order + 1, "log batching=off")] {
+            one_run(dir, &mut measurements, (BESIDE, "log", variant), "os", pair, order);
+        }
+    }
+    comparisons.push(Comparison {
+        experiment: BESIDE.into(),
+        a: "log".into(),
+        b: "log batching=off".into(),
+        ..comparisons[2].clone()
+    });
     let mut claims: Vec<Claim> = (1..=19)
         .map(|i| Claim {
             id: format!("C{i}"),
@@ -264,6 +297,24 @@ fn fixture(dir: &Path) -> Run {
         why:
             "Both sides are far below a millisecond: too fast for this clock to reproduce a factor of eight."
                 .into(),
+        parts: vec![ClaimPart {
+            id: "C1a".into(),
+            what: "write acknowledged".into(),
+            durability: "os".into(),
+            setting: "N=3 R=2 W=2 against N=3 acks=all min ISR 2".into(),
+            measured: MeasuredFigures {
+                before: Some(0.012),
+                after: Some(0.008),
+                unit: "ms, p99".into(),
+                ratio: Some(1.42),
+                ci95: Some([1.31, 1.55]),
+            },
+            aa_before_ci95: Some([0.95, 1.05]),
+            aa_after_ci95: Some([0.97, 1.03]),
+            pairs: PAIRS,
+            verdict: None,
+            why: String::new(),
+        }],
     };
     let run = Run {
         schema: SCHEMA,
@@ -343,6 +394,7 @@ fn fixture(dir: &Path) -> Run {
         measurements,
         comparisons,
         claims,
+        plan: None,
         not_measured: vec!["processor frequency was not fixed".into()],
         notes: vec![],
     };
@@ -425,10 +477,20 @@ fn a_browser_draws_every_plot_and_fetches_nothing() {
         "handed to the kernel (os)",
         "quick",
         "direction only",
+        "What batching is worth",
+        "log batching=off",
+        "store against itself",
         "C19",
         "Example 9000 &lt;8 cores&gt;",
     ] {
         assert!(body.contains(text), "{text} is missing");
+    }
+    let first_table = body.find("<table").expect("a table");
+    for said_first in
+        ["Equal on both sides", "Different by design", "compare unlike things", "C1: Access latency"]
+    {
+        let at = body.find(said_first).unwrap_or_else(|| panic!("{said_first} is missing"));
+        assert!(at < first_table, "{said_first} comes before any table");
     }
     let ratio = run.comparisons[2].ratio.expect("a ratio");
     assert!(body.contains(&format!("{ratio:.2}×")), "the p99 ratio {ratio} stands in the table");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,21 +12,23 @@ use workloads::Workload;
 
 use super::choice::{self, WorkloadArgs};
 use super::{Failure, Workbench, stop_on_ctrl_c, text};
-use crate::engine::{Engine, check_settings};
+use crate::engine::{Engine, Place, check_settings};
 use crate::environment::Environment;
 use crate::experiments::{Campaign, CampaignSetup, ComparePlan, Effort, compare as make_comparison};
 use crate::progress::Progress;
 use crate::report;
+use crate::report::curves::HIGHEST_METRIC;
 use crate::report::quantity::interval;
+use crate::report::record::{Plan, Run};
 use crate::result_folder::{ResultFolder, default_data_folder};
 
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
-  workbench compare                                       store against log, os and synced, about four minutes
+  workbench compare                                       the two replicated engines, os and synced, about four minutes
   workbench compare --workload changes.jsonl              the same under a recorded stream of changes
   workbench compare --engines kv-store,log --durability synced --rate 20000
-  workbench compare --full --out results/reference/big    hours; decides
+  workbench compare --full --out results/big              many hours; decides, and goes on where it was ended
 
 Both sides of a pair get the same operations at the same due times, in the order A B, B A, A B ... Every answer is checked;
 an engine that answered wrongly has no numbers. Ctrl-C keeps what was measured and still writes the report.")]
@@ -34,7 +36,7 @@ pub(super) struct CompareArgs {
     /// A few minutes; verdicts are at best about the direction (the default)
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// Hours; long enough to decide
+    /// Many hours; long enough to decide. The same command with the same --out goes on where it was ended
     #[arg(long)]
     full: bool,
     /// Seconds; only to see that everything runs
@@ -43,16 +45,16 @@ pub(super) struct CompareArgs {
     /// Workload by name, a file, or - for standard input. Repeatable [default: member-update]
     #[arg(long = "workload", value_name = "W")]
     workloads: Vec<String>,
-    /// Engines to compare, the first against each other one [default: kv-store,log]
+    /// Engines to compare, the first against each other one [default: kv-cluster,log-view]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     engines: Vec<String>,
     /// When a write is acknowledged: os, synced or interval:MS. Repeatable [default: os and synced]
     #[arg(long = "durability", value_name = "D")]
     durabilities: Vec<Durability>,
-    /// Offer this many operations a second, instead of half of what both engines sustain
+    /// Offer this many operations a second, instead of shares of what both engines sustain
     #[arg(long, value_name = "N", value_parser = text::rate)]
     rate: Option<f64>,
-    /// Operations in flight where throughput is compared
+    /// Operations in flight in the closed loops that tell where to look for the highest rate
     #[arg(long, value_name = "T", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     clients: u32,
     /// Seed of everything that is drawn
@@ -71,8 +73,12 @@ pub(super) struct CompareArgs {
     json: bool,
 }
 
+/// What is compared unless the user says so; the ones behind where a program has no such engines.
+const DEFAULT_ENGINES: [[&str; 2]; 2] = [["kv-cluster", "log-view"], ["kv-store", "log"]];
 /// Keys of generated workloads in a short comparison, where the user doesn't say.
 const QUICK_RECORDS: u64 = 100_000;
+/// The same for replicated engines: each run fills all copies anew before it measures.
+const QUICK_RECORDS_REPLICATED: u64 = 10_000;
 const SMOKE_RECORDS: u64 = 2_000;
 
 /// A comparison that was made.
@@ -107,7 +113,11 @@ pub(super) fn perform(
     command: Vec<String>,
 ) -> Result<Compared, Failure> {
     let names: Vec<&str> = match args.engines.as_slice() {
-        [] => ["kv-store", "log"].into_iter().filter(|n| workbench.engines.by_name(n).is_some()).collect(),
+        [] => DEFAULT_ENGINES
+            .into_iter()
+            .find(|names| names.iter().all(|n| workbench.engines.by_name(n).is_some()))
+            .map(Vec::from)
+            .unwrap_or_default(),
         given => given.iter().map(String::as_str).collect(),
     };
     let engines: Vec<&dyn Engine> =
@@ -140,9 +150,11 @@ pub(super) fn perform(
     let wanted =
         if args.workloads.is_empty() { vec!["member-update".to_owned()] } else { args.workloads.clone() };
     let mut workloads = Vec::new();
+    let replicated = engines.iter().any(|e| is_replicated(*e));
     for name in &wanted {
         let opened = args.workload_args.open(workbench, name, &settings)?;
-        workloads.push(scaled(opened, effort, args.workload_args.records.is_some()));
+        let said = args.workload_args.records.is_some();
+        workloads.push(if said { opened } else { scaled(opened, effort, replicated) });
     }
     let durabilities = match (args.durabilities.as_slice(), effort) {
         ([], Effort::Smoke) => vec![Durability::Os],
@@ -154,9 +166,14 @@ pub(super) fn perform(
         .dir
         .as_ref()
         .map_or_else(default_data_folder, |d| d.join(format!("workbench-{}", std::process::id())));
-    let folder = match &args.out {
-        Some(out) => ResultFolder::claim(out).map_err(Failure::input)?,
-        None => {
+    let unfinished = match &args.out {
+        Some(out) if effort == Effort::Full => unfinished(out),
+        _ => None,
+    };
+    let folder = match (&args.out, &unfinished) {
+        (Some(out), Some(_)) => ResultFolder::keep(out).map_err(Failure::input)?,
+        (Some(out), None) => ResultFolder::claim(out).map_err(Failure::input)?,
+        (None, _) => {
             let commit = Environment::capture(&data).short_commit().unwrap_or_else(|| "unknown".to_owned());
             ResultFolder::by_time(SystemTime::now(), &commit).map_err(Failure::input)?
         }
@@ -179,10 +196,27 @@ pub(super) fn perform(
         floor,
         workloads,
         durabilities,
-        effort,
+        schedule: effort.schedule(),
         clients: args.clients,
         rate_per_s: args.rate,
     };
+    if effort == Effort::Full {
+        let key = plan.key(&campaign);
+        if let Some(earlier) = unfinished {
+            let planned = earlier.plan.as_ref().map_or("", |plan| plan.key.as_str());
+            if planned != key {
+                return Err(Failure::Input(format!(
+                    "{} holds an unfinished run of another plan or build ({planned}); finish it with `{}`, remove the \
+                     folder, or choose another one with --out",
+                    campaign.folder().display(),
+                    earlier.command.join(" ")
+                )));
+            }
+            campaign.progress.note("going on with the unfinished run in the folder");
+            campaign = campaign.continued(earlier);
+        }
+        campaign.announce(Plan { key, complete: false });
+    }
     let ended = make_comparison(&mut campaign, &plan);
     if let Err(error) = &ended {
         campaign.run.notes.push(format!("The comparison ended early: {error}."));
@@ -201,14 +235,25 @@ pub(super) fn perform(
     Ok(Compared { report: page, wrong_answers: campaign.wrong_answers() })
 }
 
-/// Generated workloads get fewer keys in a short comparison, unless the user said how many.
-fn scaled(workload: Arc<dyn Workload>, effort: Effort, said: bool) -> Arc<dyn Workload> {
+/// The record of a run that can be continued, if the folder holds one.
+fn unfinished(out: &Path) -> Option<Run> {
+    Run::read(out).ok().filter(|run| run.plan.as_ref().is_some_and(|plan| !plan.complete))
+}
+
+fn is_replicated(engine: &dyn Engine) -> bool {
+    let place = Place { dir: PathBuf::new(), durability: Durability::Os, settings: BTreeMap::new() };
+    engine.replication(&place).is_some()
+}
+
+/// Generated workloads get fewer keys in a short comparison.
+fn scaled(workload: Arc<dyn Workload>, effort: Effort, replicated: bool) -> Arc<dyn Workload> {
     let records = match effort {
         Effort::Full => return workload,
+        Effort::Quick if replicated => QUICK_RECORDS_REPLICATED,
         Effort::Quick => QUICK_RECORDS,
         Effort::Smoke => SMOKE_RECORDS,
     };
-    if said || workload.records() <= records {
+    if workload.records() <= records {
         return workload;
     }
     let has = |key: &str| workload.parameters().iter().any(|p| p.name == key);
@@ -221,7 +266,7 @@ fn scaled(workload: Arc<dyn Workload>, effort: Effort, said: bool) -> Arc<dyn Wo
 fn findings(campaign: &Campaign) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
-    let main = ["response_us.p50", "response_us.p99", "achieved_per_s"];
+    let main = ["response_us.p50", "response_us.p99", HIGHEST_METRIC];
     for c in
         campaign.run.comparisons.iter().filter(|c| c.operation == "all" && main.contains(&c.metric.as_str()))
     {
@@ -245,6 +290,9 @@ fn findings(campaign: &Campaign) -> String {
     }
     for sentence in report::detectable::sentences(&campaign.run.comparisons) {
         let _ = writeln!(text, "{sentence}");
+    }
+    for claim in campaign.run.claims.iter().filter(|c| c.measured.is_some()) {
+        let _ = writeln!(text, "{:<14} {}: {}. {}", claim.id, claim.statement, claim.verdict, claim.why);
     }
     text
 }

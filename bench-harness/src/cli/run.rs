@@ -171,6 +171,7 @@ pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> 
             measurements: measurements.clone(),
             comparisons: Vec::new(),
             claims: Vec::new(),
+            plan: None,
             not_measured: Vec::new(),
             notes: Vec::new(),
         };

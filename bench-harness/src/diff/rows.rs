@@ -7,8 +7,8 @@ use crate::report::record::{Better, ComparisonVerdict, LoadKind, Measurement, Ru
 use crate::stats::{fisher_p, holm, paired_ratio, unpaired_ratio};
 use engine_env::rng::Seed;
 
-/// Runs of this experiment look for a rate; no two of them are meant to be alike.
-const RATE_SEARCH: &str = "rate search";
+/// Runs of these experiments look for a rate; no two of them are meant to be alike.
+const SEARCHES: [&str; 2] = ["rate search", crate::report::curves::HIGHEST];
 /// Adjusted chances below this show a difference.
 const SHOWN_BELOW: f64 = 0.05;
 
@@ -39,7 +39,10 @@ pub(crate) const METRICS: [&str; 8] =
 /// The rows, and what has no counterpart.
 pub(super) fn rows(a: &Run, b: &Run, selection: &Selection) -> (Vec<DiffRow>, Vec<String>) {
     let settings = |run: &Run| -> Vec<Setting> {
-        Setting::all(&run.measurements).into_iter().filter(|s| s.experiment != RATE_SEARCH).collect()
+        Setting::all(&run.measurements)
+            .into_iter()
+            .filter(|s| !SEARCHES.contains(&s.experiment.as_str()))
+            .collect()
     };
     let (of_a, of_b) = (settings(a), settings(b));
     let mut rows = Vec::new();

@@ -21,7 +21,7 @@ impl Setting {
         Self {
             experiment: m.experiment.clone(),
             workload: m.workload.clone(),
-            engine: m.engine.clone(),
+            engine: m.side().to_owned(),
             durability: m.durability.clone(),
             replication: m.replication.as_ref().map(ToString::to_string),
             world: m.world.to_string(),

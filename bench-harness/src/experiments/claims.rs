@@ -38,6 +38,7 @@ pub fn claims() -> Vec<Claim> {
             measured: None,
             verdict: ClaimVerdict::NotMeasured,
             why: e.why,
+            parts: Vec::new(),
         })
         .collect()
 }

@@ -2,7 +2,8 @@
 //!
 //! First what the machine can do, then what each engine sustains, then pairs of runs in the order A B, B A, A B ...:
 //! whatever drifts hits both sides alike. Within a block A B B A every run gets the same operations at the same due
-//! times, so that the two runs of one engine tell what this machine can tell apart.
+//! times, so that the two runs of one engine tell what this machine can tell apart. Beside the main pairs, where both
+//! engines are replicated: the other quorum, and what each difference of design is worth, as rows of their own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,102 +12,43 @@ use std::time::{Duration, Instant};
 use engine_env::Durability;
 use workloads::Workload;
 
-use super::campaign::{Campaign, CampaignError, Task};
-use super::contrasts::{Subject, contrast_latency, contrast_throughput};
-use super::rate_search::{Sustained, search};
+use super::campaign::{Campaign, CampaignError, Shown, Task};
+use super::contestant::{ALL_COPIES, Contestant, OLD_READS, Roles, Row, rows};
+use super::contrasts::{Subject, contrast_highest, contrast_latency};
+use super::evidence::Trial;
+use super::rate_search::{Found, P99_MAX, Search, search};
+use super::schedule::{Part, Schedule, WARM_UP, allot};
+use super::sustained::OPERATIONS_MIN;
 use crate::engine::Engine;
 use crate::limits::{Limits, LimitsPlan};
 use crate::load::Bound;
+use crate::report::curves::{HIGHEST, SEARCHED, SWEEP};
 use crate::run::Arriving;
 
-const EQUAL_LOAD: &str = "equal load";
-const THROUGHPUT: &str = "throughput";
+/// The experiment of the main pairs.
+pub(super) const EQUAL_LOAD: &str = "equal load";
+const FLOOR: &str = "floor";
 
 /// Fewer tail-making events than this in a run make its p99 a coin toss.
 const TAIL_EVENTS: f64 = 100.0;
 /// Smaller segments would measure the rolling alone.
-const SEGMENT_BYTES_MIN: f64 = (1 << 20) as f64;
-/// Enough for a p99, with room for arrivals below their mean.
-const P99_SAMPLES: f64 = 15_000.0;
+const SEGMENT_BYTES_MIN: f64 = (256 << 10) as f64;
 /// The setting that engines with segments have.
 const SEGMENT_BYTES: &str = "segment-bytes";
+/// Room for arrivals below their mean, where a run must hold enough operations for a p99.
+const ROOM: f64 = 1.2;
+/// The rate of the published system before its move, operations a second.
+const PUBLISHED_PER_S: f64 = 10_000.0;
+/// The share of its own maximum at which each engine is also run.
+const OWN_SHARE: f64 = 0.7;
+/// Shares of the smaller maximum that the curves show.
+const CURVE_SHARES: [f64; 3] = [0.25, 0.75, 0.9];
+/// Rates of one search and the next lie this close at its end: in a short comparison, and in one that decides.
+const PRECISION: (f64, f64) = (0.21, 0.05);
 
-/// How much time a comparison may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effort {
-    /// Seconds: does it run at all? Its numbers mean nothing.
-    Smoke,
-    /// A few minutes; verdicts are at best about the direction.
-    Quick,
-    /// Hours; runs long enough to decide.
-    Full,
-}
-
-impl Effort {
-    fn pairs(self) -> u32 {
-        match self {
-            Self::Smoke => 1,
-            Self::Quick => 6,
-            Self::Full => 12,
-        }
-    }
-
-    fn throughput_pairs(self) -> u32 {
-        match self {
-            Self::Smoke => 0,
-            Self::Quick => 4,
-            Self::Full => 10,
-        }
-    }
-
-    /// Pairs of runs that a quick and a full comparison make for a metric.
-    pub(crate) fn pairs_of(metric: &str) -> [u32; 2] {
-        [Self::Quick, Self::Full].map(|effort| {
-            if metric.starts_with("achieved") { effort.throughput_pairs() } else { effort.pairs() }
-        })
-    }
-
-    fn throughput_run(self) -> Duration {
-        if self == Self::Full { Duration::from_secs(20) } else { Duration::from_secs(1) }
-    }
-
-    fn probe(self) -> Duration {
-        match self {
-            Self::Smoke => Duration::from_millis(200),
-            Self::Quick => Duration::from_secs(1),
-            Self::Full => Duration::from_secs(10),
-        }
-    }
-
-    fn probes(self) -> u32 {
-        match self {
-            Self::Smoke => 0,
-            Self::Quick => 2,
-            Self::Full => 6,
-        }
-    }
-
-    /// Shares of the smaller maximum at which latency is compared.
-    fn loads(self) -> &'static [f64] {
-        if self == Self::Full { &[0.5, 0.25, 0.75, 0.9] } else { &[0.5] }
-    }
-
-    /// For all pairs of latency at equal load together; 0 = `run_length` alone counts.
-    fn pairs_budget(self) -> Duration {
-        if self == Self::Quick { Duration::from_secs(108) } else { Duration::ZERO }
-    }
-
-    fn run_length(self) -> (Duration, Duration) {
-        match self {
-            Self::Smoke => (Duration::from_millis(300), Duration::from_millis(300)),
-            Self::Quick => (Duration::from_millis(1500), Duration::from_secs(6)),
-            Self::Full => (Duration::from_secs(60), Duration::from_secs(60)),
-        }
-    }
-
-    fn limits(self) -> LimitsPlan {
-        if self == Self::Smoke { LimitsPlan::smoke() } else { LimitsPlan::default() }
-    }
+/// A load, as a share of what both engines sustain.
+pub(super) fn share_label(share: f64) -> String {
+    format!("{:.0} % of the smaller maximum", share * 100.0)
 }
 
 /// What to compare.
@@ -117,14 +59,46 @@ pub struct ComparePlan<'a> {
     pub floor: Option<&'a dyn Engine>,
     /// What they are asked.
     pub workloads: Vec<Arc<dyn Workload>>,
-    /// At which durabilities.
+    /// At which durabilities; the first one decides.
     pub durabilities: Vec<Durability>,
-    /// How long it may take.
-    pub effort: Effort,
-    /// Operations in flight where throughput is compared.
+    /// How many runs, and how long.
+    pub schedule: Schedule,
+    /// Operations in flight where a closed loop tells where to look for a rate.
     pub clients: u32,
-    /// Offer this rate instead of half of what was found.
+    /// Offer this rate instead of a share of what was found.
     pub rate_per_s: Option<f64>,
+}
+
+impl ComparePlan<'_> {
+    /// All that decides which runs are made and what they mean, for a campaign that is to be continued.
+    #[must_use]
+    pub fn key(&self, campaign: &Campaign) -> String {
+        let engines: Vec<&str> = self.engines.iter().map(|e| e.name()).collect();
+        let workloads: Vec<String> = self
+            .workloads
+            .iter()
+            .map(|w| {
+                let set: Vec<String> =
+                    w.parameters().iter().map(|p| format!("{}={}", p.name, p.value)).collect();
+                format!("{} ({})", w.name(), set.join(" "))
+            })
+            .collect();
+        let durabilities: Vec<String> = self.durabilities.iter().map(ToString::to_string).collect();
+        let environment = &campaign.run.environment;
+        format!(
+            "engines {}; settings {:?}; workloads {}; durabilities {}; seed {}; {} clients; rate {:?}; {:?}; source {}{}",
+            engines.join(","),
+            campaign.given(),
+            workloads.join(", "),
+            durabilities.join(","),
+            campaign.run.seed,
+            self.clients,
+            self.rate_per_s,
+            self.schedule,
+            environment.git_commit.as_deref().unwrap_or("unknown"),
+            if environment.git_dirty == Some(true) { " with changes" } else { "" }
+        )
+    }
 }
 
 /// Makes the comparison. What was measured is in the campaign's record and folder, also when this ends early.
@@ -132,65 +106,198 @@ pub struct ComparePlan<'a> {
 /// # Errors
 /// A run couldn't be made or written.
 pub fn compare(campaign: &mut Campaign, plan: &ComparePlan<'_>) -> Result<(), CampaignError> {
+    let started = Instant::now();
     for engine in plan.engines.iter().copied().chain(plan.floor) {
         campaign.introduce_engine(engine);
     }
     for workload in &plan.workloads {
         campaign.introduce_workload(&**workload);
     }
-    let combinations = plan.workloads.len() * plan.durabilities.len();
-    campaign.progress.set_steps(steps(plan, combinations));
     measure_limits(campaign, plan);
+    let mut combinations = Vec::new();
     for workload in &plan.workloads {
         let floor_per_s = match plan.floor {
             None => None,
             Some(floor) => floor_rate(campaign, plan, floor, &**workload)?,
         };
         for durability in &plan.durabilities {
-            let combination = Combination {
+            combinations.push(Combination {
                 plan,
                 workload: &**workload,
                 durability: *durability,
                 floor_per_s,
-                combinations,
-            };
-            combination.compare(campaign)?;
+                main: combinations.is_empty(),
+                found: Vec::new(),
+            });
         }
     }
-    if plan.effort != Effort::Full {
-        campaign.run.notes.push(
+    for combination in &mut combinations {
+        combination.find_rates(campaign)?;
+    }
+    let roles = match plan.engines.as_slice() {
+        [a, b] => Roles::of(&[*a, *b], campaign.given()),
+        _ => Err("Two engines are needed: a replicated store, and a replicated log with a view".to_owned()),
+    };
+    let beside = roles.as_ref().map(|roles| rows(roles)).unwrap_or_default();
+    let ended = make_runs(campaign, plan, &combinations, &beside, started);
+    conclude(campaign, plan, &combinations, &beside, roles);
+    ended?;
+    if !campaign.stopped() {
+        campaign.run.plan.iter_mut().for_each(|announced| announced.complete = true);
+    }
+    campaign.save()
+}
+
+/// All runs whose rates are known, in the order of their importance and as long as fits.
+fn make_runs(
+    campaign: &mut Campaign,
+    plan: &ComparePlan<'_>,
+    combinations: &[Combination<'_>],
+    beside: &[Row<'_>],
+    started: Instant,
+) -> Result<(), CampaignError> {
+    let mut jobs: Vec<(usize, Job<'_>)> = Vec::new();
+    let first = plan.schedule.loads.first().copied().unwrap_or(0.5);
+    for at in 0..combinations.len() {
+        jobs.push((at, Job::Pairs(first)));
+        if plan.schedule.searches > 1 && plan.rate_per_s.is_none() {
+            jobs.push((at, Job::Searches));
+        }
+    }
+    for row in beside.iter().filter(|row| row.short || plan.schedule.all_rows) {
+        jobs.push((0, Job::Row(row)));
+    }
+    if plan.rate_per_s.is_none() {
+        if plan.schedule.curve {
+            jobs.push((0, Job::Curve));
+        }
+        for at in 0..combinations.len() {
+            for share in plan.schedule.loads.iter().skip(1) {
+                jobs.push((at, Job::Pairs(*share)));
+            }
+        }
+    }
+    let parts: Vec<Part> = jobs.iter().map(|(at, job)| combinations[*at].part(*job)).collect();
+    let lengths = match plan.schedule.total {
+        Some(total) => allot(&parts, total.saturating_sub(started.elapsed())),
+        None => parts.iter().map(|p| Some(p.most)).collect(),
+    };
+    let runs: u64 =
+        parts.iter().zip(&lengths).filter(|(_, l)| l.is_some()).map(|(p, _)| u64::from(p.runs)).sum();
+    campaign.progress.expect_more(runs);
+    for (((at, job), part), length) in jobs.iter().zip(&parts).zip(lengths) {
+        match length {
+            Some(length) => combinations[*at].make(campaign, *job, length)?,
+            None => campaign.run.not_measured.push(format!("Left out for lack of time: {}", part.name)),
+        }
+    }
+    Ok(())
+}
+
+/// What the runs say, also where they ended early.
+fn conclude(
+    campaign: &mut Campaign,
+    plan: &ComparePlan<'_>,
+    combinations: &[Combination<'_>],
+    beside: &[Row<'_>],
+    roles: Result<Roles<'_>, String>,
+) {
+    let seed = campaign.seed().derive("bootstrap", 0);
+    let run = &mut campaign.run;
+    let mut comparisons = Vec::new();
+    let [first, others @ ..] = plan.engines.as_slice() else { return };
+    for c in combinations {
+        let durability = c.durability.to_string();
+        let subject = |experiment, load_label, a, b| Subject {
+            experiment,
+            workload: c.workload.name(),
+            durability: &durability,
+            load_label,
+            a,
+            b,
+        };
+        let labels: Vec<String> = plan.schedule.loads.iter().map(|share| c.label(*share)).collect();
+        for other in others {
+            for label in &labels {
+                let subject = subject(EQUAL_LOAD, label.as_str(), first.name(), other.name());
+                comparisons.extend(contrast_latency(run, subject, seed));
+                if plan.rate_per_s.is_some() {
+                    break;
+                }
+            }
+            let subject = subject(HIGHEST, SEARCHED, first.name(), other.name());
+            comparisons.extend(contrast_highest(run, subject, seed));
+        }
+    }
+    let names: Vec<(&str, String, String)> =
+        beside.iter().map(|row| (row.experiment, row.a.name(), row.b.name())).collect();
+    let share = plan.schedule.loads.first().copied().unwrap_or(0.5);
+    if let Some(c) = combinations.first() {
+        let (durability, label) = (c.durability.to_string(), c.label(share));
+        for (experiment, a, b) in &names {
+            let subject = Subject {
+                experiment,
+                workload: c.workload.name(),
+                durability: &durability,
+                load_label: &label,
+                a,
+                b,
+            };
+            comparisons.extend(contrast_latency(run, subject, seed));
+        }
+    }
+    run.comparisons = comparisons;
+    let row = |wanted: &str| {
+        names.iter().find(|(experiment, ..)| *experiment == wanted).map(|(_, a, b)| (a.clone(), b.clone()))
+    };
+    match (roles, combinations.first()) {
+        (Ok(roles), Some(c)) if plan.rate_per_s.is_none() => {
+            let trial = Trial {
+                workload: c.workload.name(),
+                durabilities: plan.durabilities.iter().map(ToString::to_string).collect(),
+                before: roles.before.name(),
+                after: roles.after.name(),
+                all_copies: row(ALL_COPIES),
+                old_reads: row(OLD_READS),
+                share,
+                decides: plan.schedule.decides,
+                seed,
+            };
+            trial.conclude(run);
+        }
+        (roles, _) => {
+            let why = roles.err().unwrap_or_else(|| {
+                "The rate was given, so the load that was fixed beforehand was not measured".to_owned()
+            });
+            for claim in run.claims.iter_mut().filter(|c| ["C1", "C2"].contains(&c.id.as_str())) {
+                claim.why = format!("{why}. {}", claim.why);
+            }
+            run.not_measured.push("Claims about replicated engines: see the reason beside each".to_owned());
+        }
+    }
+    if !plan.schedule.decides {
+        run.notes.push(
             "A quick run: too short to decide anything but the direction; `workbench compare --full` takes its time."
                 .to_owned(),
         );
     }
-    campaign.run.not_measured.extend(
+    run.not_measured.extend(
         [
-            "Replication, quorums and consumers over a network: each engine runs as one node.",
             "A power cut while measuring: durability is put to the test by the crash tests and `workbench stress`.",
             "Other machines: ratios move with the disk, so take them together with the limits.",
         ]
         .map(str::to_owned),
     );
-    campaign.save()
-}
-
-fn steps(plan: &ComparePlan<'_>, combinations: usize) -> u64 {
-    let e = plan.effort;
-    let pairs = plan.engines.len().saturating_sub(1) as u64;
-    let searched =
-        if plan.rate_per_s.is_some() { 0 } else { plan.engines.len() as u64 * (1 + u64::from(e.probes())) };
-    let per_load = 2 * u64::from(e.pairs()) * pairs + u64::from(plan.floor.is_some());
-    let of_one = searched
-        + per_load * e.loads().len() as u64
-        + 2 * u64::from(e.throughput_pairs()) * pairs
-        + u64::from(plan.floor.is_some());
-    1 + plan.workloads.len() as u64 * u64::from(plan.floor.is_some()) + of_one * combinations as u64
 }
 
 fn measure_limits(campaign: &mut Campaign, plan: &ComparePlan<'_>) {
     campaign.progress.step("the machine's limits");
+    if !campaign.run.limits.is_empty() {
+        return;
+    }
     let folder = campaign.data().to_owned();
-    let limits = LimitsPlan { stop: campaign.stop_flag(), ..plan.effort.limits() };
+    let limits = if plan.schedule.limits_in_short { LimitsPlan::smoke() } else { LimitsPlan::default() };
+    let limits = LimitsPlan { stop: campaign.stop_flag(), ..limits };
     match Limits::measure(&folder, &limits, &mut |_| {}) {
         Ok(limits) => campaign.run.limits = limits,
         // The comparison stands without them; the report says that they are missing.
@@ -206,174 +313,263 @@ fn floor_rate(
     workload: &dyn Workload,
 ) -> Result<Option<f64>, CampaignError> {
     let Some(durability) = plan.durabilities.first() else { return Ok(None) };
+    let probe = plan.schedule.probe;
     let seed = campaign.seed().derive("floor", 0);
-    let outcome = campaign.measure(Task {
-        experiment: "floor",
-        engine: floor,
+    let shown = campaign.measure(Task {
+        experiment: FLOOR,
+        who: &Contestant::plain(floor),
         workload,
         durability: *durability,
         arriving: Arriving::Closed { clients: plan.clients },
         load_label: "as many as the engine takes",
         pair: None,
         seed,
-        warmup: plan.effort.probe() / 4,
-        bound: Bound::time(plan.effort.probe()),
+        warmup: probe.mul_f64(WARM_UP),
+        bound: Bound::time(probe),
         memory_per_s: None,
         settings: BTreeMap::new(),
+        p99_max: None,
     })?;
-    Ok(outcome.map(|o| o.phase.achieved_per_s()))
+    Ok(shown.map(|s| s.achieved_per_s))
 }
 
+/// Runs that are made together.
+#[derive(Clone, Copy)]
+enum Job<'a> {
+    /// Pairs at a share of the smaller maximum, and the floor at the same rate.
+    Pairs(f64),
+    /// More pairs of searches for the highest rate.
+    Searches,
+    /// Pairs of a row beside.
+    Row(&'a Row<'a>),
+    /// Each engine once at several rates.
+    Curve,
+}
+
+/// A workload at a durability.
 struct Combination<'a> {
     plan: &'a ComparePlan<'a>,
     workload: &'a dyn Workload,
     durability: Durability,
     floor_per_s: Option<f64>,
-    combinations: usize,
+    /// Whether it is the one that decides.
+    main: bool,
+    /// What the first search of each engine found, in their order; empty where the rate was given.
+    found: Vec<Found>,
 }
 
 impl Combination<'_> {
-    fn compare(&self, campaign: &mut Campaign) -> Result<(), CampaignError> {
-        let Some(Found { rate_per_s, written_per_op, overhead }) = self.find_rate(campaign)? else {
-            return Ok(());
-        };
-        let [first, others @ ..] = self.plan.engines.as_slice() else { return Ok(()) };
-        let durability = self.durability.to_string();
-        for share in self.plan.effort.loads() {
-            let rate = if self.plan.rate_per_s.is_some() { rate_per_s } else { rate_per_s * share };
-            let (warmup, length) = self.run_length(overhead, rate);
-            let label = match self.plan.rate_per_s {
-                Some(_) => "as asked for".to_owned(),
-                None => format!("{:.0} % of the smaller maximum", share * 100.0),
-            };
-            let arriving = Arriving::Open { rate_per_s: rate };
-            let settings = self.segments(rate * written_per_op * length.as_secs_f64());
-            if let Some(floor) = self.plan.floor {
-                let pair =
-                    Run { experiment: "floor", arriving, label: &label, warmup, length, settings: &settings };
-                self.one(campaign, &pair, floor, None)?;
-            }
-            for other in others {
-                let run = Run {
-                    experiment: EQUAL_LOAD,
-                    arriving,
-                    label: &label,
-                    warmup,
-                    length,
-                    settings: &settings,
-                };
-                self.pairs(campaign, &run, *first, *other, self.plan.effort.pairs())?;
-                let subject = Subject {
-                    experiment: EQUAL_LOAD,
-                    workload: self.workload.name(),
-                    durability: &durability,
-                    load_label: &label,
-                    a: first.name(),
-                    b: other.name(),
-                };
-                let seed = campaign.seed().derive("bootstrap", 0);
-                let comparisons = contrast_latency(&campaign.run, subject, seed);
-                campaign.run.comparisons.extend(comparisons);
-            }
-            if self.plan.rate_per_s.is_some() {
-                break;
-            }
+    fn schedule(&self) -> &Schedule {
+        &self.plan.schedule
+    }
+
+    fn label(&self, share: f64) -> String {
+        match self.plan.rate_per_s {
+            Some(_) => "as asked for".to_owned(),
+            None => share_label(share),
         }
-        let length = self.plan.effort.throughput_run();
-        let clients = self.plan.clients;
-        let label = format!("{clients} in flight, as fast as it goes");
-        let run = Run {
-            experiment: THROUGHPUT,
-            arriving: Arriving::Closed { clients },
-            label: &label,
-            warmup: length / 4,
-            length,
-            settings: &BTreeMap::new(),
-        };
-        if let Some(floor) = self.plan.floor {
-            self.one(campaign, &Run { experiment: "floor", ..run }, floor, None)?;
-        }
-        for other in others {
-            self.pairs(campaign, &run, *first, *other, self.plan.effort.throughput_pairs())?;
-            let subject = Subject {
-                experiment: THROUGHPUT,
-                workload: self.workload.name(),
-                durability: &durability,
-                load_label: &label,
-                a: first.name(),
-                b: other.name(),
-            };
-            let seed = campaign.seed().derive("bootstrap", 1);
-            let comparisons = contrast_throughput(&campaign.run, subject, seed);
-            campaign.run.comparisons.extend(comparisons);
-        }
-        campaign.save()
     }
 
     /// The smallest of the engines' maxima.
-    fn find_rate(&self, campaign: &mut Campaign) -> Result<Option<Found>, CampaignError> {
-        let effort = self.plan.effort;
-        if let Some(rate_per_s) = self.plan.rate_per_s {
-            return Ok(Some(Found { rate_per_s, written_per_op: 0.0, overhead: Duration::from_secs(1) }));
-        }
-        let mut found: Option<Found> = None;
-        for engine in &self.plan.engines {
-            let (probe, probes) = (effort.probe(), effort.probes());
-            let started = Instant::now();
-            let sustained =
-                search(campaign, *engine, self.workload, self.durability, self.plan.clients, probe, probes)?;
-            let Some(Sustained { rate_per_s, written_per_op }) = sustained else { return Ok(None) };
-            // What a run takes beyond its warm-up and its measured time.
-            let runs = 1 + probes;
-            let overhead = (started.elapsed() / runs).saturating_sub(probe + probe / 4);
-            found = Some(match found {
-                None => Found { rate_per_s, written_per_op, overhead },
-                Some(f) => Found {
-                    rate_per_s: f.rate_per_s.min(rate_per_s),
-                    written_per_op: f.written_per_op.max(written_per_op),
-                    overhead: (f.overhead + overhead) / 2,
-                },
-            });
-        }
-        Ok(found)
+    fn smaller_maximum(&self) -> f64 {
+        self.found.iter().map(|f| f.rate_per_s).fold(f64::INFINITY, f64::min)
     }
 
-    /// Warm-up and measured time of a run at equal load, so that all of them fit into the budget.
-    fn run_length(&self, overhead: Duration, rate_per_s: f64) -> (Duration, Duration) {
-        let effort = self.plan.effort;
-        let (least, most) = effort.run_length();
-        let runs =
-            2 * effort.pairs() * u32::try_from(self.plan.engines.len().saturating_sub(1).max(1)).unwrap_or(1);
-        let each = effort.pairs_budget() / (runs * u32::try_from(self.combinations.max(1)).unwrap_or(1));
-        // At a low rate the budget gives way: a run without enough samples for its p99 would be time lost.
-        let samples = Duration::try_from_secs_f64(P99_SAMPLES / rate_per_s).unwrap_or(most);
-        let length = each.saturating_sub(overhead).mul_f64(0.8).max(samples).clamp(least, most);
-        (length / 4, length)
+    fn rate(&self, share: f64) -> f64 {
+        self.plan.rate_per_s.unwrap_or_else(|| (self.smaller_maximum() * share).max(1.0))
+    }
+
+    fn overhead(&self) -> Duration {
+        self.found.iter().map(|f| f.overhead).max().unwrap_or(Duration::from_secs(1))
+    }
+
+    fn others(&self) -> u32 {
+        u32::try_from(self.plan.engines.len().saturating_sub(1)).unwrap_or(1)
+    }
+
+    fn pairs(&self) -> u32 {
+        if self.main { self.schedule().pairs } else { self.schedule().pairs_beside }
+    }
+
+    /// Searches the highest rate of each engine, once.
+    fn find_rates(&mut self, campaign: &mut Campaign) -> Result<(), CampaignError> {
+        if self.plan.rate_per_s.is_some() {
+            return Ok(());
+        }
+        for engine in &self.plan.engines {
+            let who = Contestant::plain(*engine);
+            match search(campaign, &self.search(&who, 1, None))? {
+                Some(found) => self.found.push(found),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn search<'s>(&'s self, who: &'s Contestant<'s>, pair: u32, start_per_s: Option<f64>) -> Search<'s> {
+        Search {
+            who,
+            workload: self.workload,
+            durability: self.durability,
+            clients: self.plan.clients,
+            probe: self.schedule().probe,
+            steps: self.schedule().steps,
+            precision: if self.schedule().decides { PRECISION.1 } else { PRECISION.0 },
+            pair,
+            start_per_s,
+        }
+    }
+
+    /// A job's share of the plan.
+    fn part(&self, job: Job<'_>) -> Part {
+        let (least, most) = self.schedule().run;
+        let engines = self.others() + 1;
+        let write_share = self.found.iter().map(|f| f.write_share).fold(1.0, f64::min);
+        // Below this a run has no p99 of the operations that it is about, so it would be time lost.
+        let needed = |share: f64, of: f64| {
+            let rate = self.rate(share) * of.max(0.05);
+            Duration::try_from_secs_f64(OPERATIONS_MIN * ROOM / rate).unwrap_or(most).clamp(least, most)
+        };
+        let decisive = self.schedule().loads.first().copied().unwrap_or(0.5);
+        let (name, runs, least) = match job {
+            Job::Pairs(share) => {
+                let floor = u32::from(self.plan.floor.is_some());
+                let name = format!("pairs at {}", self.label(share));
+                (name, 2 * self.pairs() * self.others() + floor, needed(share, write_share))
+            }
+            // Three rates a search, as a rule.
+            Job::Searches => (
+                "more searches for the highest rate".to_owned(),
+                3 * engines * self.schedule().searches.saturating_sub(1),
+                self.schedule().probe,
+            ),
+            Job::Row(row) => (
+                format!("the row `{}`", row.experiment),
+                2 * self.schedule().row_pairs,
+                needed(decisive, 1.0),
+            ),
+            Job::Curve => {
+                let points = engines * (CURVE_SHARES.len() as u32 + 2);
+                ("the curves of latency against throughput".to_owned(), points, self.schedule().probe)
+            }
+        };
+        let most = match job {
+            Job::Pairs(_) => most,
+            Job::Row(_) => most.mul_f64(0.5).max(least),
+            Job::Searches | Job::Curve => least,
+        };
+        // A schedule without a total makes every run as long as it may be.
+        let most = if self.schedule().total.is_none() && matches!(job, Job::Row(_)) {
+            self.schedule().run.1
+        } else {
+            most
+        };
+        Part { name: format!("{name} at {}", self.durability), runs, least, most, overhead: self.overhead() }
+    }
+
+    fn make(&self, campaign: &mut Campaign, job: Job<'_>, length: Duration) -> Result<(), CampaignError> {
+        if self.plan.rate_per_s.is_none() && self.found.len() < self.plan.engines.len() {
+            // Stopped while searching.
+            return Ok(());
+        }
+        let [first, others @ ..] = self.plan.engines.as_slice() else { return Ok(()) };
+        match job {
+            Job::Pairs(share) => {
+                let load = self.load(EQUAL_LOAD, share, length);
+                if let Some(floor) = self.plan.floor {
+                    let load = Load { experiment: FLOOR, ..load.clone() };
+                    self.one(campaign, &load, &Contestant::plain(floor), None)?;
+                }
+                for other in others {
+                    let (a, b) = (Contestant::plain(*first), Contestant::plain(*other));
+                    self.alternate(campaign, &load, &a, &b, self.pairs())?;
+                }
+            }
+            Job::Row(row) => {
+                let share = self.schedule().loads.first().copied().unwrap_or(0.5);
+                let load = self.load(row.experiment, share, length);
+                self.alternate(campaign, &load, &row.a, &row.b, self.schedule().row_pairs)?;
+            }
+            Job::Searches => {
+                for pair in 2..=self.schedule().searches {
+                    let mut order: Vec<_> = self.plan.engines.iter().zip(&self.found).collect();
+                    if pair % 2 == 0 {
+                        order.reverse();
+                    }
+                    for (engine, found) in order {
+                        let who = Contestant::plain(*engine);
+                        search(campaign, &self.search(&who, pair, Some(found.rate_per_s)))?;
+                    }
+                }
+            }
+            Job::Curve => self.curve(campaign, length)?,
+        }
+        Ok(())
+    }
+
+    /// Each engine once at several rates: shares of the smaller maximum, the published rate, a share of its own maximum.
+    fn curve(&self, campaign: &mut Campaign, length: Duration) -> Result<(), CampaignError> {
+        let smaller = self.smaller_maximum();
+        for (engine, found) in self.plan.engines.iter().zip(&self.found) {
+            let mut points: Vec<(f64, String)> =
+                CURVE_SHARES.iter().map(|share| (smaller * share, share_label(*share))).collect();
+            points.push((PUBLISHED_PER_S, "the published rate before the move".to_owned()));
+            let own = format!("{:.0} % of each engine's own maximum", OWN_SHARE * 100.0);
+            points.push((found.rate_per_s * OWN_SHARE, own));
+            for (rate_per_s, label) in points {
+                let enough =
+                    Duration::try_from_secs_f64(OPERATIONS_MIN * ROOM / rate_per_s).unwrap_or(length);
+                let length = enough.clamp(length, length.max(self.schedule().run.1));
+                let load = Load {
+                    experiment: SWEEP,
+                    label,
+                    arriving: Arriving::Open { rate_per_s },
+                    length,
+                    settings: self.segments(rate_per_s, length),
+                };
+                self.one(campaign, &load, &Contestant::plain(*engine), None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn load<'l>(&self, experiment: &'l str, share: f64, length: Duration) -> Load<'l> {
+        let rate_per_s = self.rate(share);
+        Load {
+            experiment,
+            label: self.label(share),
+            arriving: Arriving::Open { rate_per_s },
+            length,
+            settings: self.segments(rate_per_s, length),
+        }
     }
 
     /// Segments so small that a run rolls often enough for its p99 to mean something, within reason.
-    fn segments(&self, written_bytes: f64) -> BTreeMap<String, String> {
-        let bytes = (written_bytes / TAIL_EVENTS).max(SEGMENT_BYTES_MIN);
-        if bytes < (64 << 20) as f64 {
-            BTreeMap::from([(SEGMENT_BYTES.to_owned(), format!("{:.0}", bytes / 4096.0 * 4096.0))])
+    fn segments(&self, rate_per_s: f64, length: Duration) -> BTreeMap<String, String> {
+        let written_per_op = self.found.iter().map(|f| f.written_per_op).fold(0.0, f64::max);
+        let written = rate_per_s * written_per_op * length.as_secs_f64();
+        let bytes = (written / (TAIL_EVENTS * ROOM)).max(SEGMENT_BYTES_MIN);
+        if written > 0.0 && bytes < (64 << 20) as f64 {
+            let whole_pages = (bytes / 4096.0).floor() * 4096.0;
+            BTreeMap::from([(SEGMENT_BYTES.to_owned(), format!("{whole_pages:.0}"))])
         } else {
             BTreeMap::new()
         }
     }
 
     /// Pairs in the order A B, B A, A B ...
-    fn pairs(
+    fn alternate(
         &self,
         campaign: &mut Campaign,
-        run: &Run<'_>,
-        a: &dyn Engine,
-        b: &dyn Engine,
+        load: &Load<'_>,
+        a: &Contestant<'_>,
+        b: &Contestant<'_>,
         pairs: u32,
     ) -> Result<(), CampaignError> {
         for pair in 1..=pairs {
             let order = if pair % 2 == 1 { [a, b] } else { [b, a] };
-            for engine in order {
-                self.one(campaign, run, engine, Some(pair))?;
+            for who in order {
+                self.one(campaign, load, who, Some(pair))?;
             }
         }
         Ok(())
@@ -382,47 +578,38 @@ impl Combination<'_> {
     fn one(
         &self,
         campaign: &mut Campaign,
-        run: &Run<'_>,
-        engine: &dyn Engine,
+        load: &Load<'_>,
+        who: &Contestant<'_>,
         pair: Option<u32>,
-    ) -> Result<(), CampaignError> {
+    ) -> Result<Option<Shown>, CampaignError> {
         // The same for both sides of a pair, and for the two pairs of a block A B B A: so each engine is also compared
         // with itself under the same operations. Another one in the next block.
         let block = pair.map_or(0, |p| p.div_ceil(2));
-        let seed = campaign.seed().derive(run.label, u64::from(block));
+        let seed = campaign.seed().derive(&load.label, u64::from(block));
         campaign.measure(Task {
-            experiment: run.experiment,
-            engine,
+            experiment: load.experiment,
+            who,
             workload: self.workload,
             durability: self.durability,
-            arriving: run.arriving,
-            load_label: run.label,
+            arriving: load.arriving,
+            load_label: &load.label,
             pair,
             seed,
-            warmup: run.warmup,
-            bound: Bound::time(run.length),
-            memory_per_s: self.floor_per_s.filter(|_| engine.capabilities().durable),
-            settings: run.settings.clone(),
-        })?;
-        Ok(())
+            warmup: load.length.mul_f64(WARM_UP),
+            bound: Bound::time(load.length),
+            memory_per_s: self.floor_per_s.filter(|_| who.engine.capabilities().durable),
+            settings: load.settings.clone(),
+            p99_max: (load.experiment == SWEEP).then_some(P99_MAX),
+        })
     }
 }
 
-/// What the search found over all engines.
-#[derive(Debug, Clone, Copy)]
-struct Found {
-    rate_per_s: f64,
-    written_per_op: f64,
-    overhead: Duration,
-}
-
 /// What the runs of a row of pairs share.
-#[derive(Clone, Copy)]
-struct Run<'a> {
+#[derive(Clone)]
+struct Load<'a> {
     experiment: &'a str,
+    label: String,
     arriving: Arriving,
-    label: &'a str,
-    warmup: Duration,
     length: Duration,
-    settings: &'a BTreeMap<String, String>,
+    settings: BTreeMap<String, String>,
 }

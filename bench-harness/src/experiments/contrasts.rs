@@ -1,10 +1,11 @@
-//! [`contrast`]: what pairs of runs say about two engines, metric by metric.
+//! [`contrast`]: what pairs of runs say about two sides, metric by metric.
 
 use engine_env::rng::Seed;
 
 use crate::limits::TIMER_TIMES;
+use crate::report::curves::{HIGHEST_METRIC, highest_sustained};
 use crate::report::record::{Better, Comparison, ComparisonVerdict, Measurement, Run};
-use crate::stats::{judge, paired_ratio, run_sigma, self_pairs};
+use crate::stats::{PairedRatio, judge, paired_ratio, run_sigma, self_pairs};
 
 /// Which runs are contrasted.
 #[derive(Debug, Clone, Copy)]
@@ -13,16 +14,32 @@ pub(super) struct Subject<'a> {
     pub(super) workload: &'a str,
     pub(super) durability: &'a str,
     pub(super) load_label: &'a str,
+    /// Sides, by [`Measurement::side`].
     pub(super) a: &'a str,
     pub(super) b: &'a str,
 }
 
-type Metric = (&'static str, Better, fn(&Measurement) -> Option<f64>);
+impl Subject<'_> {
+    pub(super) fn holds(&self, m: &Measurement) -> bool {
+        m.experiment == self.experiment
+            && m.workload == self.workload
+            && m.durability == self.durability
+            && m.load.label.as_deref() == Some(self.load_label)
+            && (m.side() == self.a || m.side() == self.b)
+    }
+}
+
+pub(super) type Metric = (&'static str, Better, fn(&Measurement) -> Option<f64>);
+
+pub(super) const P95: Metric =
+    ("response_us.p95", Better::Lower, |m| m.counts().then_some(m.response_us.p95)?);
+pub(super) const P99: Metric =
+    ("response_us.p99", Better::Lower, |m| m.counts().then_some(m.response_us.p99)?);
 
 const LATENCIES: [Metric; 4] = [
     ("response_us.p50", Better::Lower, |m| m.counts().then_some(m.response_us.p50)?),
-    ("response_us.p95", Better::Lower, |m| m.counts().then_some(m.response_us.p95)?),
-    ("response_us.p99", Better::Lower, |m| m.counts().then_some(m.response_us.p99)?),
+    P95,
+    P99,
     ("response_us.p999", Better::Lower, |m| m.counts().then_some(m.response_us.p999)?),
 ];
 
@@ -37,10 +54,78 @@ const CPU: Metric = ("resources.cpu_s_per_op", Better::Lower, |m| {
     Some(m.resources.cpu_s? / m.count as f64)
 });
 
+/// A value for each pair of runs, and each side's values in the order of time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Paired {
+    pub(super) pairs: Vec<(f64, f64)>,
+    of_a: Vec<f64>,
+    of_b: Vec<f64>,
+}
+
+impl Paired {
+    /// Side `a`'s values of the operation `of_a` beside side `b`'s of `of_b`.
+    pub(super) fn of(
+        run: &Run,
+        subject: Subject<'_>,
+        (of_a, of_b): (&str, &str),
+        value: fn(&Measurement) -> Option<f64>,
+    ) -> Self {
+        let runs = |side: &str, operation: &str| -> Vec<(u32, f64)> {
+            run.measurements
+                .iter()
+                .filter(|m| subject.holds(m) && m.side() == side && m.operation == operation)
+                .filter_map(|m| Some((m.pair?, value(m)?)))
+                .collect()
+        };
+        Self::matched(&runs(subject.a, of_a), &runs(subject.b, of_b))
+    }
+
+    /// The highest rate of each search.
+    pub(super) fn highest(run: &Run, subject: Subject<'_>) -> Self {
+        let searches = |side: &str| -> Vec<(u32, f64)> {
+            let runs = run.measurements.iter().filter(|m| subject.holds(m) && m.side() == side);
+            highest_sustained(runs)
+        };
+        Self::matched(&searches(subject.a), &searches(subject.b))
+    }
+
+    fn matched(a: &[(u32, f64)], b: &[(u32, f64)]) -> Self {
+        let mut pairs: Vec<(u32, f64, f64)> = a
+            .iter()
+            .filter_map(|(pair, a)| Some((*pair, *a, b.iter().find(|(other, _)| other == pair)?.1)))
+            .collect();
+        pairs.sort_by_key(|(pair, ..)| *pair);
+        Self {
+            pairs: pairs.into_iter().map(|(_, a, b)| (a, b)).collect(),
+            of_a: a.iter().map(|(_, v)| *v).collect(),
+            of_b: b.iter().map(|(_, v)| *v).collect(),
+        }
+    }
+
+    pub(super) fn ratio(&self, seed: Seed) -> Option<PairedRatio> {
+        paired_ratio(&self.pairs, seed)
+    }
+
+    /// Each side against itself.
+    pub(super) fn itself(&self, seed: Seed) -> [Option<[f64; 2]>; 2] {
+        let own = |values: &[f64]| paired_ratio(&self_pairs(values), seed).and_then(|r| r.ci95);
+        [own(&self.of_a), own(&self.of_b)]
+    }
+
+    /// Geometric means of both sides.
+    pub(super) fn means(&self) -> Option<(f64, f64)> {
+        let mean = |of: fn(&(f64, f64)) -> f64| {
+            let logs: f64 = self.pairs.iter().map(|p| of(p).ln()).sum();
+            (logs / self.pairs.len() as f64).exp()
+        };
+        (!self.pairs.is_empty()).then(|| (mean(|p| p.0), mean(|p| p.1)))
+    }
+}
+
 /// Comparisons of latency at equal load, for all operations and for each kind.
 pub(super) fn contrast_latency(run: &Run, subject: Subject<'_>, seed: Seed) -> Vec<Comparison> {
     let mut operations: Vec<&str> = Vec::new();
-    for m in run.measurements.iter().filter(|m| belongs(m, &subject)) {
+    for m in run.measurements.iter().filter(|m| subject.holds(m)) {
         if !operations.contains(&m.operation.as_str()) {
             operations.push(&m.operation);
         }
@@ -60,12 +145,12 @@ pub(super) fn contrast_throughput(run: &Run, subject: Subject<'_>, seed: Seed) -
     [&THROUGHPUT, &CPU].into_iter().filter_map(|metric| contrast(run, subject, "all", metric, seed)).collect()
 }
 
-fn belongs(m: &Measurement, s: &Subject<'_>) -> bool {
-    m.experiment == s.experiment
-        && m.workload == s.workload
-        && m.durability == s.durability
-        && m.load.label.as_deref() == Some(s.load_label)
-        && (m.engine == s.a || m.engine == s.b)
+/// The comparison of the highest rates that searches found.
+pub(super) fn contrast_highest(run: &Run, subject: Subject<'_>, seed: Seed) -> Option<Comparison> {
+    let runs: Vec<&Measurement> = run.measurements.iter().filter(|m| subject.holds(m)).collect();
+    let paired = Paired::highest(run, subject);
+    let why_none = "a side sustained none of the rates that were tried";
+    compared(&runs, subject, "all", (HIGHEST_METRIC, Better::Higher), &paired, why_none, seed)
 }
 
 fn contrast(
@@ -76,49 +161,51 @@ fn contrast(
     seed: Seed,
 ) -> Option<Comparison> {
     let runs: Vec<&Measurement> =
-        run.measurements.iter().filter(|m| belongs(m, &subject) && m.operation == operation).collect();
-    let first = runs.first()?;
-    let of = |engine: &str, pair: u32| {
-        runs.iter().find(|m| m.engine == engine && m.pair == Some(pair)).and_then(|m| value(m))
-    };
-    let mut pairs = Vec::new();
-    let last_pair = runs.iter().filter_map(|m| m.pair).max().unwrap_or(0);
-    for pair in 1..=last_pair {
-        if let (Some(a), Some(b)) = (of(subject.a, pair), of(subject.b, pair)) {
-            pairs.push((a, b));
-        }
+        run.measurements.iter().filter(|m| subject.holds(m) && m.operation == operation).collect();
+    let paired = Paired::of(run, subject, (operation, operation), *value);
+    let mut c = compared(&runs, subject, operation, (metric, *better), &paired, why_none(&runs), seed)?;
+    if metric.starts_with("response_us")
+        && let Some(floor_us) = run.limits.timer_floor_us()
+        && !paired.pairs.is_empty()
+        && paired.pairs.iter().all(|(a, b)| a.max(*b) < TIMER_TIMES * floor_us)
+    {
+        c.verdict = ComparisonVerdict::NotMeasured;
+        c.why = format!(
+            "too fast for this clock and machine: both sides are below {TIMER_TIMES} times the timer's own lateness \
+             ({floor_us:.0} µs)"
+        );
     }
-    let in_time = |engine: &str| -> Vec<f64> {
-        runs.iter().filter(|m| m.engine == engine).filter_map(|m| value(m)).collect()
-    };
-    let mut itself = self_pairs(&in_time(subject.a));
-    itself.extend(self_pairs(&in_time(subject.b)));
-    let seed = seed.derive(metric, u64::from(last_pair));
-    let ratio = paired_ratio(&pairs, seed);
+    Some(c)
+}
+
+fn compared(
+    runs: &[&Measurement],
+    subject: Subject<'_>,
+    operation: &str,
+    (metric, better): (&'static str, Better),
+    paired: &Paired,
+    why_none: &str,
+    seed: Seed,
+) -> Option<Comparison> {
+    let first = runs.first()?;
+    let seed = seed.derive(metric, paired.pairs.len() as u64);
+    let ratio = paired.ratio(seed);
+    let mut itself = self_pairs(&paired.of_a);
+    itself.extend(self_pairs(&paired.of_b));
     let self_ratio = paired_ratio(&itself, seed.derive("itself", 0));
-    let mut verdict = judge(ratio.as_ref(), self_ratio.as_ref(), *better);
-    let mut why = match verdict {
-        ComparisonVerdict::NotMeasured if pairs.is_empty() => why_none(&runs).to_owned(),
-        ComparisonVerdict::NotMeasured => format!("{} pair of runs is too few", pairs.len()),
+    let verdict = judge(ratio.as_ref(), self_ratio.as_ref(), better);
+    let why = match verdict {
+        ComparisonVerdict::NotMeasured if paired.pairs.is_empty() => why_none.to_owned(),
+        ComparisonVerdict::NotMeasured => format!("{} pair of runs is too few", paired.pairs.len()),
         ComparisonVerdict::NoDifference => {
             "the interval holds 1, or the difference is within what an engine shows against itself".to_owned()
         }
         _ => String::new(),
     };
-    if metric.starts_with("response_us")
-        && let Some(floor_us) = run.limits.timer_floor_us()
-        && !pairs.is_empty()
-        && pairs.iter().all(|(a, b)| a.max(*b) < TIMER_TIMES * floor_us)
-    {
-        verdict = ComparisonVerdict::NotMeasured;
-        why = format!(
-            "too fast for this clock and machine: both sides are below {TIMER_TIMES} times the timer's own lateness \
-             ({floor_us:.0} µs)"
-        );
-    }
+    let [aa_a_ci95, aa_b_ci95] = paired.itself(seed);
     Some(Comparison {
-        metric: (*metric).to_owned(),
-        better: *better,
+        metric: metric.to_owned(),
+        better,
         experiment: subject.experiment.to_owned(),
         operation: operation.to_owned(),
         workload: subject.workload.to_owned(),
@@ -126,13 +213,15 @@ fn contrast(
         load: first.load.clone(),
         a: subject.a.to_owned(),
         b: subject.b.to_owned(),
-        pairs: u32::try_from(pairs.len()).unwrap_or(u32::MAX),
+        pairs: u32::try_from(paired.pairs.len()).unwrap_or(u32::MAX),
         ratio: ratio.as_ref().map(|r| r.ratio),
         ci95: ratio.as_ref().and_then(|r| r.ci95),
         aa_ci95: self_ratio.as_ref().and_then(|r| r.ci95),
+        aa_a_ci95,
+        aa_b_ci95,
         verdict,
         why,
-        pair_ratios: pairs.iter().map(|(a, b)| a / b).filter(|r| r.is_finite()).collect(),
+        pair_ratios: paired.pairs.iter().map(|(a, b)| a / b).filter(|r| r.is_finite()).collect(),
         bootstrap_ci95: ratio.as_ref().and_then(|r| r.bootstrap_ci95),
         run_sigma: run_sigma(&itself),
         sign_test_p: ratio.as_ref().map(|r| r.sign_p),
@@ -195,6 +284,7 @@ mod tests {
             measurements,
             comparisons: vec![],
             claims: vec![],
+            plan: None,
             not_measured: vec![],
             notes: vec![],
         };

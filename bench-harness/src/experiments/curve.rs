@@ -11,16 +11,15 @@ use std::time::{Duration, Instant};
 use engine_env::Durability;
 use workloads::Workload;
 
-use super::campaign::{Campaign, CampaignError, Task};
+use super::campaign::{Campaign, CampaignError, Shown, Task};
+use super::contestant::Contestant;
 use super::rate_steps::RateSteps;
+use super::sustained::OPERATIONS_MIN;
 use crate::engine::Engine;
 use crate::load::Bound;
-use crate::report::curves::{FIND_MAX, SWEEP, TOO_FEW};
-use crate::report::record::CurvePoint;
-use crate::run::{Arriving, RunOutcome};
+use crate::report::curves::{FIND_MAX, SWEEP};
+use crate::run::Arriving;
 
-/// Operations below which a p99 has fewer than 100 samples above it.
-const OPERATIONS_MIN: f64 = 10_000.0;
 /// A point is not made longer than this many times its length.
 const STRETCH_MAX: u32 = 4;
 /// The search ends when the rates it moves between are this close.
@@ -81,18 +80,14 @@ fn search(points: &mut Points<'_, '_>) -> Result<Option<f64>, CampaignError> {
         },
     };
     let mut steps = RateSteps::new(start, PRECISION);
-    let mut highest: Option<f64> = None;
     while let Some(rate) = steps.next() {
         let Some(mut judged) = points.measure(FIND_MAX, rate, "searched", 0)? else { break };
         // One unlucky moment of the machine would send the whole search the wrong way.
-        if !judged.sustained && judged.disturbed {
+        if !judged.sustained() && judged.disturbed {
             let Some(again) = points.measure(FIND_MAX, rate, "searched", 1)? else { break };
             judged = again;
         }
-        if judged.sustained {
-            highest = Some(highest.map_or(rate, |h: f64| h.max(rate)));
-        }
-        steps.tried(judged.sustained);
+        steps.tried(judged.sustained());
     }
     if steps.next().is_some() && !points.campaign.stopped() {
         points.campaign.run.notes.push(format!(
@@ -102,7 +97,7 @@ fn search(points: &mut Points<'_, '_>) -> Result<Option<f64>, CampaignError> {
         ));
     }
     points.campaign.save()?;
-    Ok(highest)
+    Ok(steps.highest())
 }
 
 /// Measures the curve.
@@ -141,12 +136,6 @@ pub fn sweep(campaign: &mut Campaign, plan: &CurvePlan<'_>, rates: &SweepRates) 
     points.campaign.save()
 }
 
-/// What a point showed.
-struct Judged {
-    sustained: bool,
-    disturbed: bool,
-}
-
 /// The points of one plan, within its time.
 struct Points<'c, 'p> {
     campaign: &'c mut Campaign,
@@ -165,14 +154,14 @@ impl<'c, 'p> Points<'c, 'p> {
     /// What the engine does in a closed loop: where to look, no point of the curve.
     fn closed_loop(&mut self) -> Result<Option<f64>, CampaignError> {
         let length = self.plan.length / 2;
-        let outcome = self.run(
+        let shown = self.run(
             FIND_MAX,
             Arriving::Closed { clients: 64 },
             "64 in flight, to know where to look",
             length,
             0,
         )?;
-        Ok(outcome.map(|o| o.phase.achieved_per_s()).filter(|rate| *rate > 0.0))
+        Ok(shown.map(|s| s.achieved_per_s).filter(|rate| *rate > 0.0))
     }
 
     /// Measures a rate; `None` if there is no time left, or the campaign was stopped.
@@ -182,26 +171,14 @@ impl<'c, 'p> Points<'c, 'p> {
         rate_per_s: f64,
         label: &str,
         attempt: u64,
-    ) -> Result<Option<Judged>, CampaignError> {
+    ) -> Result<Option<Shown>, CampaignError> {
         let wanted = Duration::from_secs_f64(OPERATIONS_MIN * 2.0 / rate_per_s);
         let length = wanted.clamp(self.plan.length, self.plan.length * STRETCH_MAX);
         let ends = Instant::now() + self.overhead + self.plan.warmup + length;
         if ends > self.deadline {
             return Ok(None);
         }
-        let before = self.campaign.run.measurements.len();
-        let arriving = Arriving::Open { rate_per_s };
-        let Some(outcome) = self.run(experiment, arriving, label, length, attempt)? else { return Ok(None) };
-        let (sustained, why) = judge(&outcome, self.plan.p99_max);
-        self.campaign.progress.note(&format!("{rate_per_s:.0}/s: {why}"));
-        let point = CurvePoint { sustained, why, p99_bound_us: self.plan.p99_max.as_secs_f64() * 1e6 };
-        let mut disturbed = false;
-        for m in &mut self.campaign.run.measurements[before..] {
-            disturbed |= m.noisy.is_some() || m.rejected.is_some();
-            m.point = Some(point.clone());
-        }
-        self.campaign.save()?;
-        Ok(Some(Judged { sustained, disturbed }))
+        self.run(experiment, Arriving::Open { rate_per_s }, label, length, attempt)
     }
 
     fn run(
@@ -211,13 +188,14 @@ impl<'c, 'p> Points<'c, 'p> {
         label: &str,
         length: Duration,
         attempt: u64,
-    ) -> Result<Option<RunOutcome>, CampaignError> {
+    ) -> Result<Option<Shown>, CampaignError> {
         let started = Instant::now();
         // Every rate meets the same operations; only a second attempt gets others.
         let seed = self.campaign.seed().derive("point", attempt);
-        let outcome = self.campaign.measure(Task {
+        let who = Contestant::plain(self.plan.engine);
+        let shown = self.campaign.measure(Task {
             experiment,
-            engine: self.plan.engine,
+            who: &who,
             workload: self.plan.workload,
             durability: self.plan.durability,
             arriving,
@@ -228,36 +206,10 @@ impl<'c, 'p> Points<'c, 'p> {
             bound: Bound::time(length),
             memory_per_s: None,
             settings: BTreeMap::new(),
+            p99_max: matches!(arriving, Arriving::Open { .. }).then_some(self.plan.p99_max),
         })?;
         let overhead = started.elapsed().saturating_sub(self.plan.warmup + length);
         self.overhead = self.overhead.max(overhead);
-        Ok(outcome)
-    }
-}
-
-/// Whether the engine sustained the rate, and why not.
-///
-/// A driver that was late makes the response times longer, not shorter: a bound that holds in spite of it holds.
-fn judge(outcome: &RunOutcome, p99_max: Duration) -> (bool, String) {
-    let all = outcome.tally.all();
-    let response = outcome.latency.all().response;
-    let p99_ns = u128::from(response.value_at_quantile(0.99));
-    let said = |sustained, why: &str| (sustained, why.to_owned());
-    if all.wrong > 0 {
-        said(false, "wrong answers")
-    } else if all.errors > 0 {
-        said(false, "operations failed")
-    } else if outcome.phase.lag_grows {
-        said(false, "saturated: the lag grows")
-    } else if outcome.saturated {
-        said(false, "saturated: less than 99 % of the offered rate achieved")
-    } else if (response.len() as f64) < OPERATIONS_MIN {
-        said(false, TOO_FEW)
-    } else if p99_ns > p99_max.as_nanos() {
-        said(false, "p99 above the bound")
-    } else if outcome.driver_limited {
-        said(true, "sustained; percentiles withheld, the driver's lateness is more than a tenth of them")
-    } else {
-        said(true, "sustained")
+        Ok(shown)
     }
 }

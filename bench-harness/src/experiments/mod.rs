@@ -3,14 +3,20 @@
 mod campaign;
 mod claims;
 mod compare;
+mod contestant;
 mod contrasts;
 mod curve;
+mod evidence;
 mod rate_search;
 mod rate_steps;
+mod ruling;
+mod schedule;
 mod self_comparison;
+mod sustained;
 
 pub use campaign::{Campaign, CampaignError, CampaignSetup};
 pub use claims::claims;
-pub use compare::{ComparePlan, Effort, compare};
+pub use compare::{ComparePlan, compare};
 pub use curve::{CurvePlan, SweepRates, find_highest_rate, sweep};
+pub use schedule::{Effort, Schedule};
 pub use self_comparison::{SelfPlan, SelfVerdict, compare_with_itself};

@@ -8,78 +8,104 @@ use engine_env::Durability;
 use workloads::Workload;
 
 use super::campaign::{Campaign, CampaignError, Task};
-use crate::engine::Engine;
+use super::contestant::Contestant;
+use super::rate_steps::RateSteps;
+use super::sustained::OPERATIONS_MIN;
 use crate::load::Bound;
-use crate::run::{Arriving, RunOutcome};
+use crate::report::curves::{HIGHEST, SEARCHED};
+use crate::run::Arriving;
 
-/// The bound on p99 in nanoseconds.
-const P99_MAX_NS: u64 = 25_000_000;
+/// The bound on p99.
+pub(super) const P99_MAX: Duration = Duration::from_millis(25);
+/// Runs of this experiment only tell a search where to begin.
+const WHERE_TO_BEGIN: &str = "rate search";
+/// Rates of a search that begins near its end lie this factor apart until one is refused.
+const GROWTH: f64 = 1.2;
+/// The same for one that begins with a guess.
+const GROWTH_OF_A_GUESS: f64 = 1.5;
+/// The guess, as a share of what a closed loop does. That knows no queue, so it is far above what a schedule can ask for.
+const GUESS: f64 = 0.5;
+/// A run isn't made longer than this many times its length for the sake of a p99.
+const STRETCH_MAX: u32 = 6;
+
+/// A search to make.
+pub(super) struct Search<'a> {
+    pub(super) who: &'a Contestant<'a>,
+    pub(super) workload: &'a dyn Workload,
+    pub(super) durability: Durability,
+    /// In flight in the closed loop that tells where to begin.
+    pub(super) clients: u32,
+    pub(super) probe: Duration,
+    /// Rates to try at most.
+    pub(super) steps: u32,
+    /// How close the highest sustained and the lowest refused rate must be to end it, 0.05 for 5 %.
+    pub(super) precision: f64,
+    /// Number of the pair of searches.
+    pub(super) pair: u32,
+    /// Where to begin, operations a second; a closed loop tells where there is none.
+    pub(super) start_per_s: Option<f64>,
+}
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Sustained {
-    /// Operations a second.
+pub(super) struct Found {
+    /// Operations a second that can be relied on as sustained, or the next lower guess where no rate was.
     pub(super) rate_per_s: f64,
     /// Bytes the engine wrote per operation.
     pub(super) written_per_op: f64,
+    /// Share of the operations that wrote a value.
+    pub(super) write_share: f64,
+    /// What a run takes beside its warm-up and its measured time.
+    pub(super) overhead: Duration,
 }
 
-/// Searches, with runs of length `probe`: one in a closed loop for a first guess, then up to `probes` open ones.
-pub(super) fn search(
-    campaign: &mut Campaign,
-    engine: &dyn Engine,
-    workload: &dyn Workload,
-    durability: Durability,
-    clients: u32,
-    probe: Duration,
-    probes: u32,
-) -> Result<Option<Sustained>, CampaignError> {
-    let mut run = |arriving, number: u32| {
-        let seed = campaign.seed().derive("rate search", u64::from(number));
-        campaign.measure(Task {
-            experiment: "rate search",
-            engine,
-            workload,
-            durability,
+/// Searches; `None` if the campaign was stopped.
+pub(super) fn search(campaign: &mut Campaign, plan: &Search<'_>) -> Result<Option<Found>, CampaignError> {
+    let mut last = None;
+    let mut overheads = Vec::new();
+    let mut run = |campaign: &mut Campaign, arriving: Arriving, length: Duration| {
+        let open = matches!(arriving, Arriving::Open { .. });
+        let shown = campaign.measure(Task {
+            experiment: if open { HIGHEST } else { WHERE_TO_BEGIN },
+            who: plan.who,
+            workload: plan.workload,
+            durability: plan.durability,
             arriving,
-            load_label: "rate search",
-            pair: None,
-            seed,
-            warmup: probe / 4,
-            bound: Bound::time(probe),
+            load_label: if open { SEARCHED } else { WHERE_TO_BEGIN },
+            pair: open.then_some(plan.pair),
+            // Every rate of a pair meets the same operations, on both sides.
+            seed: campaign.seed().derive(HIGHEST, u64::from(plan.pair)),
+            warmup: length.mul_f64(super::schedule::WARM_UP),
+            bound: Bound::time(length),
             memory_per_s: None,
             settings: BTreeMap::new(),
-        })
+            p99_max: open.then_some(P99_MAX),
+        })?;
+        if let Some(shown) = &shown {
+            overheads.extend(shown.overhead);
+            last = Some((shown.written_per_op, shown.write_share));
+        }
+        Ok::<_, CampaignError>(shown)
     };
-    let Some(closed) = run(Arriving::Closed { clients }, 0)? else { return Ok(None) };
-    let answered = closed.tally.all().answered;
-    let written_per_op = closed.spent.engine.written_bytes as f64 / answered.max(1) as f64;
-    // A closed loop knows no queue, so its throughput is an upper bound of what a schedule can ask for.
-    let mut rate = closed.phase.achieved_per_s() * 0.8;
-    let mut best: Option<f64> = None;
-    let mut too_much: Option<f64> = None;
-    for number in 1..=probes {
-        if rate < 1.0 {
-            break;
-        }
-        let Some(outcome) = run(Arriving::Open { rate_per_s: rate }, number)? else { return Ok(None) };
-        if sustains(&outcome) {
-            best = Some(rate);
-            match too_much {
-                Some(limit) if limit / rate < 1.1 => break,
-                Some(limit) => rate = (rate * limit).sqrt(),
-                None => rate *= 1.2,
-            }
-        } else {
-            too_much = Some(rate);
-            rate = best.map_or(rate * 0.6, |good| (good * rate).sqrt());
-        }
+    let (start, growth) = match plan.start_per_s {
+        Some(rate) => (rate, GROWTH),
+        None => match run(campaign, Arriving::Closed { clients: plan.clients }, plan.probe)? {
+            Some(shown) => (shown.achieved_per_s * GUESS, GROWTH_OF_A_GUESS),
+            None => return Ok(None),
+        },
+    };
+    let mut steps = RateSteps::new(start, plan.precision).growing_by(growth);
+    for _ in 0..plan.steps {
+        let Some(rate_per_s) = steps.next() else { break };
+        let enough = Duration::try_from_secs_f64(OPERATIONS_MIN * 1.25 / rate_per_s).unwrap_or(plan.probe);
+        let length = enough.clamp(plan.probe, plan.probe * STRETCH_MAX);
+        let Some(shown) = run(campaign, Arriving::Open { rate_per_s }, length)? else { return Ok(None) };
+        steps.tried(shown.sustained());
     }
     // Nothing sustained: the next lower guess, which the runs will show as saturated if it is still too much.
-    Ok(Some(Sustained { rate_per_s: best.unwrap_or(rate).max(1.0), written_per_op }))
-}
-
-fn sustains(outcome: &RunOutcome) -> bool {
-    let p99 = outcome.latency.all().response.value_at_quantile(0.99);
-    !outcome.saturated && p99 <= P99_MAX_NS && outcome.tally.all().wrong == 0
+    let rate_per_s = steps.highest().or(steps.refused().map(|r| r / growth)).unwrap_or(start).max(1.0);
+    let (written_per_op, write_share) = last.unwrap_or_default();
+    overheads.sort();
+    let overhead = overheads.get(overheads.len() / 2).copied().unwrap_or_default();
+    Ok(Some(Found { rate_per_s, written_per_op, write_share, overhead }))
 }

@@ -1,7 +1,7 @@
 //! [`RateSteps`]: which rate to try next on the way to the highest one that is sustained.
 //!
-//! Doubling until a rate is not sustained (halving if the first one isn't), then bisection between the highest rate
-//! that was and the lowest that was not, until they are as close as asked for.
+//! Growing by a factor until a rate is not sustained (shrinking if the first one isn't), then bisection between the
+//! highest rate that was and the lowest that was not, until they are as close as asked for.
 
 /// The state of a search. Invariant: `low < high` where both are known.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -9,6 +9,7 @@ pub(super) struct RateSteps {
     low: Option<f64>,
     high: Option<f64>,
     next: f64,
+    growth: f64,
     precision: f64,
 }
 
@@ -20,7 +21,23 @@ impl RateSteps {
 
     /// Starts at `start`, ends when the two rates are within `precision` of each other: 0.05 for 5 %.
     pub(super) fn new(start: f64, precision: f64) -> Self {
-        Self { low: None, high: None, next: start.clamp(Self::LEAST, Self::MOST), precision }
+        let next = start.clamp(Self::LEAST, Self::MOST);
+        Self { low: None, high: None, next, growth: 2.0, precision }
+    }
+
+    /// Grows by this factor instead of doubling: for a start that is near the answer.
+    pub(super) fn growing_by(self, growth: f64) -> Self {
+        Self { growth, ..self }
+    }
+
+    /// The highest rate that was sustained.
+    pub(super) fn highest(&self) -> Option<f64> {
+        self.low
+    }
+
+    /// The lowest rate that was refused.
+    pub(super) fn refused(&self) -> Option<f64> {
+        self.high
     }
 
     /// The rate to try, or `None` when the search is over.
@@ -39,8 +56,8 @@ impl RateSteps {
         }
         self.next = match (self.low, self.high) {
             (Some(low), Some(high)) => f64::midpoint(low, high),
-            (Some(low), None) => low * 2.0,
-            (None, Some(high)) => high / 2.0,
+            (Some(low), None) => low * self.growth,
+            (None, Some(high)) => high / self.growth,
             (None, None) => self.next,
         };
     }

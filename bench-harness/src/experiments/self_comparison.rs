@@ -10,9 +10,10 @@ use engine_env::Durability;
 use workloads::{Promise, Workload};
 
 use super::campaign::{Campaign, CampaignError, Task};
-use super::compare::Effort;
+use super::contestant::Contestant;
 use super::contrasts::{Subject, contrast_latency, contrast_throughput};
-use super::rate_search::search;
+use super::rate_search::{Search, search};
+use super::schedule::Effort;
 use crate::engine::{Capabilities, Engine, EngineError, Place, Session, Setting};
 use crate::load::Bound;
 use crate::report::record::{Comparison, ComparisonVerdict, Replication};
@@ -119,14 +120,23 @@ pub fn compare_with_itself(
         None => &["response_us.p50", "response_us.p95", "response_us.p99"],
     };
     let [pairs, _] = Effort::pairs_of(metrics[0]);
-    campaign.progress.set_steps(u64::from(plan.comparisons * pairs * 2));
+    campaign.progress.expect_more(u64::from(plan.comparisons * pairs * 2));
     let arriving = match (plan.clients, plan.rate_per_s) {
         (Some(clients), _) => Arriving::Closed { clients },
         (None, Some(rate_per_s)) => Arriving::Open { rate_per_s },
         (None, None) => {
-            let probe = Duration::from_secs(1);
-            let found = search(campaign, plan.engine, plan.workload, plan.durability, 256, probe, 3)?;
-            let Some(found) = found else { return Ok(Vec::new()) };
+            let search_for = Search {
+                who: &Contestant::plain(plan.engine),
+                workload: plan.workload,
+                durability: plan.durability,
+                clients: 256,
+                probe: Duration::from_secs(1),
+                steps: 4,
+                precision: 0.2,
+                pair: 1,
+                start_per_s: None,
+            };
+            let Some(found) = search(campaign, &search_for)? else { return Ok(Vec::new()) };
             Arriving::Open { rate_per_s: found.rate_per_s * 0.5 }
         }
     };
@@ -144,7 +154,7 @@ pub fn compare_with_itself(
                 let seed = campaign.seed().derive(&label, u64::from(pair.div_ceil(2)));
                 campaign.measure(Task {
                     experiment: SELF,
-                    engine,
+                    who: &Contestant::plain(engine),
                     workload: plan.workload,
                     durability: plan.durability,
                     arriving,
@@ -155,6 +165,7 @@ pub fn compare_with_itself(
                     bound: Bound::time(length),
                     memory_per_s: None,
                     settings: BTreeMap::new(),
+                    p99_max: None,
                 })?;
             }
         }

@@ -7,6 +7,8 @@ use crate::report::record::{LoadKind, Measurement, Percentiles, Run};
 
 /// Experiment of the runs that search for the highest sustained rate.
 pub const FIND_MAX: &str = "find-max";
+/// Experiment of the searches for the highest sustained rate whose results are compared pair by pair.
+pub const HIGHEST: &str = "highest rate";
 /// Experiment of the runs of a latency-throughput curve.
 pub const SWEEP: &str = "sweep";
 
@@ -21,6 +23,25 @@ pub(crate) const TOO_FEW: &str = "too few operations for a p99; measure longer";
 /// How points were made, in a sentence.
 pub const POINT_RULE: &str = "Each point is a fresh run: an empty folder, all records written, a warm-up, the measured time, and a \
                               wait for every answer";
+
+/// The loads of such a search, in words.
+pub const SEARCHED: &str = "rates up to the highest that is sustained";
+/// What the comparison of the searches' results is called.
+pub const HIGHEST_METRIC: &str = "highest_sustained_per_s";
+
+/// The result of each search among `runs`, by the number of its pair: the highest rate that was sustained. A search
+/// that sustained none has no result.
+pub(crate) fn highest_sustained<'a>(runs: impl Iterator<Item = &'a Measurement>) -> Vec<(u32, f64)> {
+    let mut found: Vec<(u32, f64)> = Vec::new();
+    for m in runs.filter(|m| m.operation == "all" && m.point.as_ref().is_some_and(|p| p.sustained)) {
+        let (Some(pair), Some(rate)) = (m.pair, m.load.offered_per_s) else { continue };
+        match found.iter_mut().find(|(p, _)| *p == pair) {
+            Some((_, highest)) => *highest = highest.max(rate),
+            None => found.push((pair, rate)),
+        }
+    }
+    found
+}
 
 /// One engine under one workload and durability, at many rates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -71,14 +92,14 @@ impl Curve {
             let (Some(judged), Some(offered_per_s)) = (&m.point, m.load.offered_per_s) else { continue };
             let same = |c: &Self| {
                 c.experiment == m.experiment
-                    && c.engine == m.engine
+                    && c.engine == m.side()
                     && c.workload == m.workload
                     && c.durability == m.durability
             };
             let at = curves.iter().position(same).unwrap_or_else(|| {
                 curves.push(Self {
                     experiment: m.experiment.clone(),
-                    engine: m.engine.clone(),
+                    engine: m.side().to_owned(),
                     workload: m.workload.clone(),
                     durability: m.durability.clone(),
                     p99_bound_us: judged.p99_bound_us,
@@ -155,7 +176,9 @@ impl Curve {
             ),
         };
         let lower = |p: &&Point| {
-            !p.sustained
+            // Searches that are repeated end at different rates; their spread is told with their comparison.
+            self.experiment != HIGHEST
+                && !p.sustained
                 && p.why != TOO_FEW
                 && self.highest_sustained_per_s.is_some_and(|h| p.offered_per_s <= h)
         };
@@ -176,6 +199,7 @@ impl Curve {
 /// Whether a run belongs to a search or a curve, and so to no setting of its own.
 pub(crate) fn is_of_curve(m: &Measurement) -> bool {
     m.experiment == SWEEP
+        || m.experiment == HIGHEST
         || (m.experiment == FIND_MAX && (m.point.is_some() || m.load.kind == LoadKind::Closed))
 }
 

@@ -3,7 +3,7 @@
 //! A *setting* is a workload, a durability, a load and a world. Everything that shares a table shares its setting:
 //! unequal durability or load never stands in one row, nor native beside simulated.
 
-use crate::report::curves::is_of_curve;
+use crate::report::curves::{HIGHEST_METRIC, SEARCHED, highest_sustained, is_of_curve};
 use crate::report::quantity;
 use crate::report::record::{Better, Comparison, ComparisonVerdict, Load, LoadKind, Measurement, Run, World};
 
@@ -78,6 +78,8 @@ pub(crate) fn load_words(load: &Load) -> String {
     match &load.label {
         // A closed loop's label tells how many are in flight.
         Some(label) if !label.is_empty() && load.kind == LoadKind::Closed => label.clone(),
+        // Each run of a search has a rate of its own.
+        Some(label) if label == SEARCHED => label.clone(),
         Some(label) if !label.is_empty() => format!("{amount} ({label})"),
         _ => amount,
     }
@@ -121,6 +123,9 @@ pub(crate) fn metric_name(metric: &str) -> String {
     if metric == CPU_METRIC {
         return "processor time per operation".to_owned();
     }
+    if metric == HIGHEST_METRIC {
+        return "highest sustained rate".to_owned();
+    }
     let (times, quantile) = metric.split_once('.').unwrap_or(("", metric));
     let quantile = match quantile {
         "p999" => "p99.9",
@@ -136,7 +141,7 @@ pub(crate) fn metric_name(metric: &str) -> String {
 
 /// A metric's value as text.
 pub(crate) fn metric_text(metric: &str, value: f64) -> String {
-    if metric == "achieved_per_s" {
+    if metric == "achieved_per_s" || metric == HIGHEST_METRIC {
         quantity::per_second(value)
     } else if metric == CPU_METRIC {
         quantity::micros(value * 1e6)
@@ -203,12 +208,13 @@ impl<'a> Side<'a> {
     /// The geometric mean over the runs that may be quoted, so that the quotient of two sides is the ratio over
     /// their pairs.
     pub(crate) fn value(&self, operation: &str, metric: &str) -> Option<f64> {
-        let logs: Vec<f64> = self
-            .of(operation)
-            .filter_map(|m| metric_value(m, metric))
-            .filter(|v| v.is_finite() && *v > 0.0)
-            .map(f64::ln)
-            .collect();
+        let values: Vec<f64> = if metric == HIGHEST_METRIC {
+            // A search has many runs and one result.
+            highest_sustained(self.of(operation)).into_iter().map(|(_, rate)| rate).collect()
+        } else {
+            self.of(operation).filter_map(|m| metric_value(m, metric)).collect()
+        };
+        let logs: Vec<f64> = values.into_iter().filter(|v| v.is_finite() && *v > 0.0).map(f64::ln).collect();
         (!logs.is_empty()).then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp())
     }
 
@@ -261,6 +267,17 @@ pub(crate) struct Finding<'a> {
 }
 
 impl<'a> Finding<'a> {
+    /// The experiment that was compared; empty where nothing was.
+    pub(crate) fn experiment(&self) -> &'a str {
+        self.comparisons.first().map_or("", |c| c.experiment.as_str())
+    }
+
+    /// Whether it is a row beside the main ones: another quorum, or an engine against itself with something switched off.
+    pub(crate) fn beside(&self) -> bool {
+        !self.comparisons.is_empty()
+            && self.sides.iter().flat_map(|s| s.runs.iter()).any(|m| !m.variant.is_empty())
+    }
+
     /// The two engines that were compared.
     pub(crate) fn pair(&self) -> Option<(&str, &str)> {
         let first = self.comparisons.first()?;
@@ -299,6 +316,7 @@ impl<'a> Finding<'a> {
         let main = self.main_operation();
         let decided = |m: &str| self.comparison(main, m).filter(|c| c.ratio.is_some());
         decided("response_us.p99")
+            .or_else(|| decided(HIGHEST_METRIC))
             .or_else(|| decided("achieved_per_s"))
             .or_else(|| decided("response_us.p50"))
             .or_else(|| self.comparisons.first().copied())
@@ -309,6 +327,9 @@ impl<'a> Finding<'a> {
     pub(crate) fn main_metrics(&self) -> Vec<&'static str> {
         let main = self.main_operation();
         let compared = |metric: &str| self.comparison(main, metric).is_some();
+        if compared(HIGHEST_METRIC) {
+            return vec![HIGHEST_METRIC];
+        }
         let mut metrics: Vec<&str> = MAIN_METRICS
             .into_iter()
             .filter(|m| self.comparisons.is_empty() || *m == MAIN_METRICS[0] || compared(m))
@@ -338,7 +359,7 @@ impl<'a> Findings<'a> {
         for c in &run.comparisons {
             // The world isn't named in a comparison: take it from the measurements it rests on.
             let Some(m) = run.measurements.iter().find(|m| {
-                Setting::of(m).is_of(c) && (m.engine == c.a || m.engine == c.b) && in_experiment(m, c)
+                Setting::of(m).is_of(c) && (m.side() == c.a || m.side() == c.b) && in_experiment(m, c)
             }) else {
                 continue;
             };
@@ -380,7 +401,7 @@ impl<'a> Findings<'a> {
     pub(crate) fn engines(&self) -> Vec<&'a str> {
         let mut names: Vec<&str> = Vec::new();
         let sides = self.main.iter().flat_map(|f| f.sides.iter().map(|s| s.engine));
-        for name in sides.chain(self.run.measurements.iter().map(|m| m.engine.as_str())) {
+        for name in sides.chain(self.run.measurements.iter().map(Measurement::side)) {
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -410,15 +431,19 @@ impl<'a> Findings<'a> {
         names
     }
 
-    /// The answer in a sentence for each setting.
+    /// The answer in a sentence for each setting but those beside.
     pub(crate) fn answers(&self) -> Vec<Answer> {
-        self.main.iter().filter_map(|f| Some(answer(self, f, f.primary()?))).collect()
+        self.main.iter().filter(|f| !f.beside()).filter_map(|f| Some(answer(self, f, f.primary()?))).collect()
     }
 
     /// A setting's title: durability and load, and the workload where there are several.
     pub(crate) fn title(&self, finding: &Finding<'_>) -> String {
         let setting = &finding.setting;
-        let mut parts = vec![durability_name(&setting.durability), setting.load_words()];
+        let mut parts = vec![durability_name(&setting.durability)];
+        if finding.beside() {
+            parts.insert(0, finding.experiment().to_owned());
+        }
+        parts.push(setting.load_words());
         if self.workloads().len() > 1 {
             parts.push(setting.workload.clone());
         }
@@ -434,6 +459,9 @@ impl<'a> Findings<'a> {
             self.main.iter().any(|f| !same(&f.setting, &finding.setting))
         };
         let mut parts = vec![durability_name(&finding.setting.durability)];
+        if finding.beside() {
+            parts.insert(0, finding.experiment().to_owned());
+        }
         if differs(|a, b| Setting::same_load(&a.load, &b.load)) {
             parts.push(finding.setting.load_words());
         }
@@ -462,13 +490,12 @@ fn sides<'a>(run: &'a Run, setting: &Setting, comparison: Option<&Comparison>) -
         if !(setting.holds(m) || floor) {
             continue;
         }
-        let compared = comparison.is_some_and(|c| m.engine == c.a || m.engine == c.b);
-        if compared && comparison.is_some_and(|c| !in_experiment(m, c)) {
+        if !floor && comparison.is_some_and(|c| !in_experiment(m, c)) {
             continue;
         }
-        match sides.iter_mut().find(|s| s.engine == m.engine) {
+        match sides.iter_mut().find(|s| s.engine == m.side()) {
             Some(side) => side.runs.push(m),
-            None => sides.push(Side { engine: &m.engine, role: Role::Floor, runs: vec![m] }),
+            None => sides.push(Side { engine: m.side(), role: Role::Floor, runs: vec![m] }),
         }
     }
     for side in &mut sides {

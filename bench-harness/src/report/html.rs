@@ -4,12 +4,12 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::report::curves::{Curve, FIND_MAX, KNEE_RULE, POINT_RULE, SUSTAINED_RULE};
+use crate::report::curves::{Curve, FIND_MAX, HIGHEST, KNEE_RULE, POINT_RULE, SUSTAINED_RULE};
 use crate::report::findings::{Finding, Findings, Role, capital, sentence};
 use crate::report::plots::{self, Figure};
 use crate::report::quantity::{NONE, count};
 use crate::report::raw::RawFiles;
-use crate::report::record::{ComparisonVerdict, Subject};
+use crate::report::record::{ComparisonVerdict, Run, Subject};
 use crate::report::tables::{self, Cell, Table, Tone};
 use crate::report::{method, told};
 
@@ -21,14 +21,15 @@ pub(crate) fn page(findings: &Findings<'_>, raw: &RawFiles, raw_files: &[String]
     let run = findings.run;
     let title = told::title(findings);
     let forest = plots::forest(findings);
-    let sections: Vec<(String, Markup)> = findings
-        .main
-        .iter()
+    // Runs of a search differ in their rates, so their curve tells them; rows beside have a table of their own.
+    let of_one_load = || findings.main.iter().filter(|f| f.experiment() != HIGHEST && !f.beside());
+    let sections: Vec<(String, Markup)> = of_one_load()
         .enumerate()
         .map(|(i, f)| (format!("setting-{}", i + 1), setting(f, raw, &format!("setting-{}", i + 1))))
         .collect();
     let curves = Curve::of(run);
     let against_limits = tables::against_limits(findings);
+    let beside = tables::beside(findings);
     let problems = raw.problems();
     let page = html! {
         (DOCTYPE)
@@ -53,6 +54,7 @@ pub(crate) fn page(findings: &Findings<'_>, raw: &RawFiles, raw_files: &[String]
                     h1 { (title) }
                     (introduction(findings))
                     @if !findings.wrong().is_empty() { (wrong_answers(findings)) }
+                    (verdicts(run))
                     (answers(findings))
                 }
                 main {
@@ -61,12 +63,18 @@ pub(crate) fn page(findings: &Findings<'_>, raw: &RawFiles, raw_files: &[String]
                             (table(&tables::main(findings), ""))
                             p.quiet { (told::main_table_note(findings)) }
                         }
+                        @if let Some(t) = &beside {
+                            h2 #beside { "Other quorums, and what each difference of design is worth" }
+                            p.quiet { "At the load that decides. An engine against itself with something switched off tells what that is worth to it." }
+                            (table(t, "wide small"))
+                        }
                         @if let Some(noisy) = told::noisy(run) { div.notice { strong { "Noisy runs. " } (noisy) } }
                     }
                     nav.contents aria-label="Contents" {
+                        @if beside.is_some() { a href="#beside" { "Other quorums and ablations" } }
                         @if !curves.is_empty() { a href="#curve-1" { "Latency against throughput" } }
                         @if forest.is_some() { a href="#ratios" { "Ratios" } }
-                        @for (f, (id, _)) in findings.main.iter().zip(&sections) {
+                        @for (f, (id, _)) in of_one_load().zip(&sections) {
                             a href={ "#" (id) } { (capital(&findings.short_title(f))) }
                         }
                         @if !findings.main.is_empty() { a href="#resources" { "What it cost" } }
@@ -88,6 +96,7 @@ pub(crate) fn page(findings: &Findings<'_>, raw: &RawFiles, raw_files: &[String]
                         h2 { "What it cost" }
                         p.quiet { "Means over the runs. Processor time holds the driver's and the checking of every answer, on both sides alike; what the floor takes is theirs." }
                         (table(&tables::resources(findings), ""))
+                        @if let Some(t) = tables::costs_beside(findings) { (table(&t, "wide small")) }
                     } }
                     section #limits {
                         h2 { "The machine's limits" }
@@ -183,6 +192,30 @@ fn answers(findings: &Findings<'_>) -> Markup {
     }
 }
 
+/// The published claims that this run answers, with the warning that belongs before any figure of theirs.
+fn verdicts(run: &Run) -> Markup {
+    let claims = told::verdicts(run);
+    html! {
+        @if !claims.is_empty() {
+            section #verdicts {
+                p { (told::UNLIKE) }
+                ul.verdicts {
+                    @for c in &claims {
+                        @let verdict = tables::claim_verdict(c);
+                        li {
+                            strong { (c.id) ": " (c.statement) " " }
+                            span class=(tone_class(&verdict).unwrap_or_default()) { (verdict.text) }
+                            @let claimed = told::claimed(c);
+                            p.quiet { @if !claimed.is_empty() { (sentence(&claimed)) " " } (c.why) }
+                        }
+                    }
+                }
+                @if let Some(t) = tables::claim_parts(&claims) { (table(&t, "wide")) }
+            }
+        }
+    }
+}
+
 fn introduction(findings: &Findings<'_>) -> Markup {
     let told = told::introduction(findings);
     html! {
@@ -194,6 +227,7 @@ fn introduction(findings: &Findings<'_>) -> Markup {
             }
         }
         @if !told.asked.is_empty() { p { (told.asked) } }
+        @for (what, terms) in &told.terms { p { strong { (what) ": " } (terms) } }
     }
 }
 
@@ -244,7 +278,7 @@ fn setting(finding: &Finding<'_>, raw: &RawFiles, id: &str) -> Markup {
 
 fn curve(curve: &Curve, id: &str) -> Markup {
     let figure = plots::curve(curve, id);
-    let title = if curve.experiment == FIND_MAX {
+    let title = if [FIND_MAX, HIGHEST].contains(&curve.experiment.as_str()) {
         "The search for the highest rate"
     } else {
         "Latency against throughput"

@@ -27,6 +27,9 @@ pub(crate) fn text(findings: &Findings<'_>, raw: &RawFiles) -> String {
         line(&format!("- **{}**: {}", plain(name), plain(about)));
     }
     line(&plain(&introduction.asked));
+    for (what, terms) in &introduction.terms {
+        line(&format!("**{what}**: {}", plain(terms)));
+    }
     if !findings.wrong().is_empty() {
         line(
             "**Wrong answers.** A run that returned a wrong answer has no number: its figures are withheld.",
@@ -43,6 +46,25 @@ pub(crate) fn text(findings: &Findings<'_>, raw: &RawFiles) -> String {
             ));
         }
     }
+    let verdicts = told::verdicts(run);
+    if !verdicts.is_empty() {
+        line(told::UNLIKE);
+        for c in &verdicts {
+            let claimed = told::claimed(c);
+            let claimed = if claimed.is_empty() { String::new() } else { format!(" {}", sentence(&claimed)) };
+            line(&format!(
+                "**{}: {}. Verdict: {}.**{} {}",
+                plain(&c.id),
+                plain(&c.statement),
+                c.verdict,
+                plain(&claimed),
+                plain(&c.why)
+            ));
+        }
+        if let Some(t) = tables::claim_parts(&verdicts) {
+            line(table(&t).trim_end());
+        }
+    }
     for answer in findings.answers() {
         line(&format!("**{}** {}", plain(&answer.short), plain(&answer.long)));
     }
@@ -52,6 +74,10 @@ pub(crate) fn text(findings: &Findings<'_>, raw: &RawFiles) -> String {
     if !findings.main.is_empty() {
         line(table(&tables::main(findings)).trim_end());
         line(&told::main_table_note(findings));
+    }
+    if let Some(t) = tables::beside(findings) {
+        line("## Other quorums, and what each difference of design is worth");
+        line(table(&t).trim_end());
     }
     if let Some(noisy) = told::noisy(run) {
         line(&format!("**Noisy runs.** {}", plain(&noisy)));
@@ -65,6 +91,9 @@ pub(crate) fn text(findings: &Findings<'_>, raw: &RawFiles) -> String {
     if !findings.main.is_empty() {
         line("## What it cost");
         line(table(&tables::resources(findings)).trim_end());
+        if let Some(t) = tables::costs_beside(findings) {
+            line(table(&t).trim_end());
+        }
     }
     line("## The machine's limits");
     if run.limits.is_empty() {

@@ -73,7 +73,7 @@ fn order(findings: &Findings<'_>) -> Vec<String> {
         if runs.is_empty() {
             continue;
         }
-        let letters: String = runs.iter().map(|m| if m.engine == a { 'A' } else { 'B' }).collect();
+        let letters: String = runs.iter().map(|m| if m.side() == a { 'A' } else { 'B' }).collect();
         let pairs: BTreeSet<u32> = runs.iter().filter_map(|m| m.pair).collect();
         let mut text = format!(
             "{}: {} pairs of runs in the order {letters} (A = {a}, B = {b})",

@@ -247,11 +247,12 @@ pub(crate) fn forest(findings: &Findings<'_>) -> Option<Figure> {
     let (mut pair_x, mut pair_y) = (Vec::new(), Vec::new());
     let mut aa = Vec::new();
     let several_pairs = {
-        let mut pairs: Vec<_> = findings.main.iter().filter_map(Finding::pair).collect();
+        let mut pairs: Vec<_> =
+            findings.main.iter().filter(|f| !f.beside()).filter_map(Finding::pair).collect();
         pairs.dedup();
         pairs.len() > 1
     };
-    for finding in &findings.main {
+    for finding in findings.main.iter().filter(|f| !f.beside()) {
         for c in &finding.comparisons {
             let Some(ratio) = c.ratio.filter(|r| r.is_finite() && *r > 0.0) else { continue };
             let y = -(labels.len() as f64);

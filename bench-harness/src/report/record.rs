@@ -10,6 +10,8 @@
 //! * Fields may be added within a schema version; readers ignore those they don't know. The version changes when a
 //!   field changes its meaning or leaves.
 
+mod claim;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
 use crate::limits::Limits;
+pub use claim::{Claim, ClaimPart, ClaimVerdict, ClaimedFigures, MeasuredFigures};
 
 /// The version of `run.json` that this build writes and reads.
 pub const SCHEMA: u64 = 1;
@@ -64,12 +67,25 @@ pub struct Run {
     pub comparisons: Vec<Comparison>,
     /// Every claim that this build knows, measured or not.
     pub claims: Vec<Claim>,
+    /// What a longer run does, so that a second invocation can go on where the first one was ended; `None` for one
+    /// that isn't continued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
     /// What a reader might expect to find and won't, one sentence each.
     #[serde(default)]
     pub not_measured: Vec<String>,
     /// Anything else that a reader must know, one sentence each.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+/// What a longer run is about to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// All that decides which runs are made and what they mean: engines, workloads, loads, seed, source.
+    pub key: String,
+    /// Whether all of it was done.
+    pub complete: bool,
 }
 
 /// An engine or a workload, as the report introduces it.
@@ -123,6 +139,10 @@ pub struct Measurement {
     pub workload: String,
     /// Name of the engine.
     pub engine: String,
+    /// The engine's name with the settings in which it differs on purpose, `kv-cluster w=3 r=1`; empty where it runs as
+    /// it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub variant: String,
     /// `os`, `synced` or `interval:MS`.
     pub durability: String,
     /// How many copies, and how many must answer; `None` for one node.
@@ -223,6 +243,12 @@ pub struct Measurement {
 }
 
 impl Measurement {
+    /// Who it is in a comparison: the engine, or its variant.
+    #[must_use]
+    pub fn side(&self) -> &str {
+        if self.variant.is_empty() { &self.engine } else { &self.variant }
+    }
+
     /// Whether its latencies may be quoted at all.
     #[must_use]
     pub fn counts(&self) -> bool {
@@ -272,6 +298,16 @@ pub enum Replication {
         /// Fewest in-sync replicas that a write needs.
         min_isr: u32,
     },
+}
+
+impl Replication {
+    /// Copies of each record, which is how many nodes there are at least.
+    #[must_use]
+    pub fn nodes(&self) -> u32 {
+        match self {
+            Self::Quorum { n, .. } | Self::InSync { n, .. } => *n,
+        }
+    }
 }
 
 impl fmt::Display for Replication {
@@ -495,6 +531,12 @@ pub struct Comparison {
     pub ci95: Option<[f64; 2]>,
     /// The same from runs of one engine against itself: must hold 1, and says what this machine can tell apart.
     pub aa_ci95: Option<[f64; 2]>,
+    /// The same of the first engine alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aa_a_ci95: Option<[f64; 2]>,
+    /// The same of the second engine alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aa_b_ci95: Option<[f64; 2]>,
     /// The answer.
     pub verdict: ComparisonVerdict,
     /// Why, in a sentence.
@@ -541,84 +583,6 @@ pub enum ComparisonVerdict {
     #[default]
     #[serde(rename = "not measured")]
     NotMeasured,
-}
-
-/// A published claim and what was found about it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Claim {
-    /// `C1` to `C19`.
-    pub id: String,
-    /// The claim in a sentence.
-    pub statement: String,
-    /// The claimed figures.
-    pub claimed: ClaimedFigures,
-    /// What was measured, if it was.
-    pub measured: Option<MeasuredFigures>,
-    /// The answer.
-    pub verdict: ClaimVerdict,
-    /// Why, in a sentence or two.
-    pub why: String,
-}
-
-/// Figures as published; `None` where the claim is not a number.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ClaimedFigures {
-    /// Before the move.
-    pub before: Option<f64>,
-    /// After the move.
-    pub after: Option<f64>,
-    /// Unit of both.
-    pub unit: String,
-    /// How many times better.
-    pub ratio: Option<f64>,
-}
-
-/// Figures as measured.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct MeasuredFigures {
-    /// With the design before the move.
-    pub before: Option<f64>,
-    /// With the design after it.
-    pub after: Option<f64>,
-    /// Unit of both.
-    pub unit: String,
-    /// How many times better.
-    pub ratio: Option<f64>,
-    /// Interval of `ratio`.
-    pub ci95: Option<[f64; 2]>,
-}
-
-/// The answer to a claim.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ClaimVerdict {
-    /// Found again, to the published extent.
-    #[serde(rename = "reproduced")]
-    Reproduced,
-    /// The same side is better, by less, or by how much isn't shown.
-    #[serde(rename = "direction only")]
-    DirectionOnly,
-    /// Not found.
-    #[serde(rename = "not reproduced")]
-    NotReproduced,
-    /// The interval allows both answers.
-    #[serde(rename = "undecided")]
-    Undecided,
-    /// Not put to the test.
-    #[default]
-    #[serde(rename = "not measured")]
-    NotMeasured,
-}
-
-impl fmt::Display for ClaimVerdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Reproduced => "reproduced",
-            Self::DirectionOnly => "direction only",
-            Self::NotReproduced => "not reproduced",
-            Self::Undecided => "undecided",
-            Self::NotMeasured => "not measured",
-        })
-    }
 }
 
 /// Why a run's record can't be read or written.

@@ -1,15 +1,18 @@
 //! The report's tables, the same for the page and for the text.
 
+mod beside;
+mod claims;
+
 use crate::limits::Limits;
-use crate::report::curves::Curve;
+use crate::report::curves::{Curve, HIGHEST};
 use crate::report::findings::{
     Finding, Findings, Role, Side, capital, durability_name, load_words, metric_name, metric_text,
     verdict_words,
 };
-use crate::report::quantity::{
-    NONE, bytes, count, exact, interval, micros, number, or_dash, per_second, ratio,
-};
-use crate::report::record::{ClaimVerdict, Comparison, ComparisonVerdict, Measurement, Run};
+use crate::report::quantity::{NONE, bytes, count, interval, micros, number, or_dash, per_second, ratio};
+use crate::report::record::{Comparison, ComparisonVerdict, Measurement, Run};
+pub(crate) use beside::{beside, costs_beside};
+pub(crate) use claims::{claim_parts, claim_verdict, claims};
 
 /// A cost: its name, how a measurement tells it, how it reads.
 type Quantity = (&'static str, fn(&Measurement) -> Option<f64>, fn(f64) -> String);
@@ -141,7 +144,7 @@ fn comparison_cells(c: Option<&Comparison>, quick: bool) -> [Cell; 4] {
 
 /// The main table: a group per setting, a row per metric.
 pub(crate) fn main(findings: &Findings<'_>) -> Table {
-    let all: Vec<&Finding<'_>> = findings.main.iter().collect();
+    let all: Vec<&Finding<'_>> = findings.main.iter().filter(|f| !f.beside()).collect();
     let sides = columns(&all);
     let mut head = vec![words("")];
     head.extend(sides.iter().map(|s| engine_head(s)));
@@ -242,7 +245,7 @@ fn some_or_dash(n: u64, tone: Tone) -> Cell {
 
 /// What it cost: a row per quantity, a group per setting.
 pub(crate) fn resources(findings: &Findings<'_>) -> Table {
-    let all: Vec<&Finding<'_>> = findings.main.iter().collect();
+    let all: Vec<&Finding<'_>> = findings.main.iter().filter(|f| !f.beside()).collect();
     let sides = columns(&all);
     let mut head = vec![words("")];
     head.extend(sides.iter().map(|s| engine_head(s)));
@@ -250,7 +253,7 @@ pub(crate) fn resources(findings: &Findings<'_>) -> Table {
         .iter()
         .map(|f| {
             let operation = f.main_operation();
-            let quantities: [Quantity; 9] = [
+            let quantities: [Quantity; 14] = [
                 (
                     "processor time per operation",
                     |m| (m.count > 0).then_some(m.resources.cpu_s? * 1e6 / m.count as f64),
@@ -272,6 +275,35 @@ pub(crate) fn resources(findings: &Findings<'_>) -> Table {
                     |m| {
                         let syncs = m.resources.syncs.filter(|s| *s > 0)?;
                         Some(m.resources.device_flushes? as f64 / syncs as f64)
+                    },
+                    number,
+                ),
+                (
+                    "messages per operation",
+                    |m| (m.count > 0).then_some(m.resources.messages? as f64 / m.count as f64),
+                    number,
+                ),
+                (
+                    "bytes in messages per operation",
+                    |m| (m.count > 0).then_some(m.resources.message_bytes? as f64 / m.count as f64),
+                    bytes,
+                ),
+                (
+                    "fewest copies when acknowledged",
+                    |m| m.copies_durable_at_ack.as_ref().map(|c| f64::from(c.min)),
+                    number,
+                ),
+                (
+                    "median copies when acknowledged",
+                    |m| m.copies_durable_at_ack.as_ref().map(|c| c.p50),
+                    number,
+                ),
+                (
+                    "answers older than the newest acknowledged write, per 1,000 reads",
+                    |m| {
+                        m.consistency
+                            .filter(|c| c.reads > 0)
+                            .map(|c| c.stale_reads as f64 * 1e3 / c.reads as f64)
                     },
                     number,
                 ),
@@ -330,7 +362,7 @@ const WRITES: [&str; 4] = ["update-profile", "put", "append", "all"];
 pub(crate) fn against_limits(findings: &Findings<'_>) -> Option<Table> {
     let limits = &findings.run.limits;
     let mut rows = Vec::new();
-    for finding in &findings.main {
+    for finding in findings.main.iter().filter(|f| !f.beside() && f.experiment() != HIGHEST) {
         for side in finding.sides.iter().filter(|s| s.role != Role::Floor) {
             let names = finding.operations();
             let Some(operation) = WRITES.iter().find(|w| names.contains(w)) else { continue };
@@ -387,67 +419,6 @@ pub(crate) fn against_limits(findings: &Findings<'_>) -> Option<Table> {
         ],
         groups: vec![Group { title: None, rows }],
     })
-}
-
-/// The claims with their verdicts.
-pub(crate) fn claims(run: &Run) -> Table {
-    let figure = |before: Option<f64>,
-                  after: Option<f64>,
-                  unit: &str,
-                  times: Option<f64>,
-                  text_of: fn(f64) -> String| {
-        let mut text = match (before, after) {
-            (Some(b), Some(a)) => format!("{} to {} {unit}", text_of(b), text_of(a)),
-            (Some(one), None) | (None, Some(one)) => format!("{} {unit}", text_of(one)),
-            (None, None) => String::new(),
-        };
-        if let Some(times) = times {
-            let times = format!("{}×", text_of(times));
-            text = if text.is_empty() { times } else { format!("{} ({times})", text.trim_end()) };
-        }
-        if text.is_empty() { NONE.to_owned() } else { text }
-    };
-    let rows = run
-        .claims
-        .iter()
-        .map(|c| {
-            let measured = c.measured.as_ref().map_or_else(
-                || NONE.to_owned(),
-                |m| {
-                    let mut text = figure(m.before, m.after, &m.unit, m.ratio, number);
-                    if let Some(ci) = m.ci95 {
-                        text.push_str(&format!(", 95 %: {}", interval(ci)));
-                    }
-                    text
-                },
-            );
-            let tone = match c.verdict {
-                ClaimVerdict::Reproduced => Tone::Good,
-                ClaimVerdict::NotReproduced => Tone::Bad,
-                ClaimVerdict::DirectionOnly | ClaimVerdict::Undecided => Tone::Neutral,
-                ClaimVerdict::NotMeasured => Tone::Quiet,
-            };
-            vec![
-                c.id.as_str().into(),
-                c.statement.as_str().into(),
-                figure(c.claimed.before, c.claimed.after, &c.claimed.unit, c.claimed.ratio, exact).into(),
-                measured.into(),
-                Cell::toned(c.verdict.to_string(), tone),
-                c.why.as_str().into(),
-            ]
-        })
-        .collect();
-    Table {
-        head: vec![
-            words("claim"),
-            words("statement"),
-            words("claimed"),
-            words("measured"),
-            words("verdict"),
-            words("why"),
-        ],
-        groups: vec![Group { title: None, rows }],
-    }
 }
 
 /// A curve or a search: a row per offered rate.
@@ -582,7 +553,7 @@ pub(crate) fn runs(findings: &Findings<'_>) -> Table {
             || !findings.run.measurements.iter().any(|o| {
                 o.operation == "all"
                     && o.experiment == m.experiment
-                    && o.engine == m.engine
+                    && o.side() == m.side()
                     && o.order == m.order
                     && o.workload == m.workload
                     && o.durability == m.durability
@@ -616,7 +587,7 @@ pub(crate) fn runs(findings: &Findings<'_>) -> Table {
                 m.experiment.as_str().into(),
                 m.order.to_string().into(),
                 m.pair.map_or_else(|| NONE.to_owned(), |p| p.to_string()).into(),
-                m.engine.as_str().into(),
+                m.side().into(),
                 m.durability.as_str().into(),
                 load_words(&m.load).into(),
                 per_second(m.achieved_per_s).into(),

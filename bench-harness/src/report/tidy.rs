@@ -20,6 +20,7 @@ fn cells(m: &Measurement) -> Vec<(String, String)> {
     put("experiment", m.experiment.clone());
     put("workload", m.workload.clone());
     put("engine", m.engine.clone());
+    put("variant", m.variant.clone());
     put("durability", m.durability.clone());
     put("replication", text(&m.replication));
     put("copies_durable_at_ack.min", text(&m.copies_durable_at_ack.as_ref().map(|c| c.min)));

@@ -17,6 +17,8 @@ pub struct PairedRatio {
     pub bootstrap_ci95: Option<[f64; 2]>,
     /// One-sided 95 % lower bound, by t on the log ratios.
     pub lower95: Option<f64>,
+    /// One-sided 95 % upper bound, by t on the log ratios.
+    pub upper95: Option<f64>,
     /// Chance of a ratio so far from 1 if there were no difference, by the same t. `None` with fewer than two pairs.
     pub p: Option<f64>,
     /// Exact sign test, two-sided.
@@ -44,6 +46,7 @@ pub fn paired_ratio(pairs: &[(f64, f64)], seed: Seed) -> Option<PairedRatio> {
         ci95: None,
         bootstrap_ci95: bootstrap_ci95(&logs, seed).map(|ci| ci.map(f64::exp)),
         lower95: None,
+        upper95: None,
         p: None,
         sign_p: sign_test_p(
             u32::try_from(above).unwrap_or(u32::MAX),
@@ -58,7 +61,9 @@ pub fn paired_ratio(pairs: &[(f64, f64)], seed: Seed) -> Option<PairedRatio> {
         ratio.ci95 = Some([(mean - half).exp(), (mean + half).exp()]);
         // No spread at all: any difference is certain, and none is none.
         ratio.p = Some(if mean == 0.0 { 1.0 } else { t_two_sided_p(mean / error, df) });
-        ratio.lower95 = Some((mean - t_quantile(0.95, df) * error).exp());
+        let one_sided = t_quantile(0.95, df) * error;
+        ratio.lower95 = Some((mean - one_sided).exp());
+        ratio.upper95 = Some((mean + one_sided).exp());
     }
     Some(ratio)
 }

@@ -43,6 +43,7 @@ fn small() -> Run {
             measured: Some(MeasuredFigures { ci95: Some([1.0, 2.0]), ..MeasuredFigures::default() }),
             ..Claim::default()
         }],
+        plan: None,
         not_measured: vec!["replication".into()],
         notes: vec![],
     }

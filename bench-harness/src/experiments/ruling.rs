@@ -1,0 +1,228 @@
+//! The rule by which a published claim gets its verdict, written down before anything was measured.
+//!
+//! Ratios are times better: before by after for latencies, after by before for rates. Bounds are one-sided at 95 %.
+//! * `reproduced`: every ratio that the claim rests on has its lower bound at or above nine tenths of the claimed one.
+//! * `direction only`: every lower bound is above 1.
+//! * `not reproduced`: the literal ratio's upper bound is below nine tenths of the claimed one, or its interval holds 1.
+//! * `undecided`: anything else.
+//! * `not measured`: a ratio is missing, or a side is too fast for this clock and machine.
+//!
+//! They are tried in this order. A quick run never says `reproduced`.
+
+use crate::report::record::ClaimVerdict;
+use crate::stats::PairedRatio;
+
+/// The share of the claimed ratio that counts as having found it again.
+const SHARE: f64 = 0.9;
+/// A latency below this, microseconds, is too fast for a verdict.
+const LEAST_US: f64 = 1_000.0;
+
+/// A ratio over pairs, times better, with what it rests on.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Evidence {
+    pub(super) pairs: usize,
+    pub(super) ratio: f64,
+    pub(super) ci95: [f64; 2],
+    /// One-sided bounds.
+    pub(super) lower: f64,
+    pub(super) upper: f64,
+    /// Geometric means of both sides, in the metric's own unit.
+    pub(super) before: f64,
+    pub(super) after: f64,
+}
+
+impl Evidence {
+    /// The evidence of a ratio; `None` with fewer than two pairs.
+    pub(super) fn of(ratio: &PairedRatio, (before, after): (f64, f64)) -> Option<Self> {
+        Some(Self {
+            pairs: ratio.pairs,
+            ratio: ratio.ratio,
+            ci95: ratio.ci95?,
+            lower: ratio.lower95?,
+            upper: ratio.upper95?,
+            before,
+            after,
+        })
+    }
+}
+
+/// A verdict and its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ruling {
+    pub(super) verdict: ClaimVerdict,
+    pub(super) why: String,
+}
+
+/// What verdicts may be given at all.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Court {
+    /// How many times better the claim says.
+    pub(super) claimed: f64,
+    /// Whether the run was long enough to decide.
+    pub(super) decides: bool,
+}
+
+impl Court {
+    /// Rules on a claim about latency, microseconds. `literal` is the claim as it reads, `like` the same quantity on
+    /// both sides. Sides faster than a millisecond, or than `clock_us`, are not ruled on.
+    pub(super) fn latency(&self, literal: &Evidence, like: &Evidence, clock_us: f64) -> Ruling {
+        let least_us = LEAST_US.max(clock_us);
+        let sides = [literal.before, literal.after, like.before, like.after];
+        if sides.iter().any(|us| *us < least_us) {
+            let ms = |us: f64| format!("{:.3}", us / 1e3);
+            return Ruling {
+                verdict: ClaimVerdict::NotMeasured,
+                why: format!(
+                    "Too fast for this clock and machine: a side's p99 is below {} ms. Literally {} against {} ms, like for \
+                     like {} against {} ms.",
+                    ms(least_us),
+                    ms(literal.before),
+                    ms(literal.after),
+                    ms(like.before),
+                    ms(like.after)
+                ),
+            };
+        }
+        self.rule(literal, &[like])
+    }
+
+    /// Rules on a claim that rests on one ratio.
+    pub(super) fn ratio(&self, literal: &Evidence) -> Ruling {
+        self.rule(literal, &[])
+    }
+
+    fn rule(&self, literal: &Evidence, others: &[&Evidence]) -> Ruling {
+        let needed = SHARE * self.claimed;
+        let lowest = others.iter().map(|e| e.lower).fold(literal.lower, f64::min);
+        let times = |n: f64| crate::report::quantity::number(n);
+        let (verdict, why) = if lowest >= needed && self.decides {
+            (ClaimVerdict::Reproduced, format!("Every lower bound is at or above {} times.", times(needed)))
+        } else if lowest > 1.0 {
+            let why = if lowest >= needed {
+                format!(
+                    "Every lower bound is at or above {} times, but a quick run decides nothing but the direction.",
+                    times(needed)
+                )
+            } else {
+                format!(
+                    "The same side is better, but the lowest bound is {} times, below the {} that would reproduce it.",
+                    times(lowest),
+                    times(needed)
+                )
+            };
+            (ClaimVerdict::DirectionOnly, why)
+        } else if literal.upper < needed {
+            let why = format!(
+                "The upper bound is {} times, below the {} that would reproduce it.",
+                times(literal.upper),
+                times(needed)
+            );
+            (ClaimVerdict::NotReproduced, why)
+        } else if literal.ci95[0] <= 1.0 && literal.ci95[1] >= 1.0 {
+            (ClaimVerdict::NotReproduced, "The interval holds 1: no difference is shown.".to_owned())
+        } else {
+            let why = "The bounds allow both answers; more or longer runs would tell.".to_owned();
+            (ClaimVerdict::Undecided, why)
+        };
+        Ruling { verdict, why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine_env::rng::Seed;
+
+    use crate::stats::paired_ratio;
+
+    const MS: f64 = 1_000.0;
+
+    /// Evidence from pairs whose ratios are `middle` times e^±spread, with these sides.
+    fn evidence(middle: f64, spread: f64, after_us: f64) -> Evidence {
+        let pairs: Vec<(f64, f64)> = [-spread, spread, -spread, spread, 0.0, 0.0]
+            .iter()
+            .map(|d| (middle * d.exp() * after_us, after_us))
+            .collect();
+        let ratio = paired_ratio(&pairs, Seed(1)).expect("six pairs");
+        Evidence::of(&ratio, (middle * after_us, after_us)).expect("six pairs")
+    }
+
+    fn ruled(literal: &Evidence, like: &Evidence) -> ClaimVerdict {
+        Court { claimed: 8.0, decides: true }.latency(literal, like, 0.0).verdict
+    }
+
+    #[test]
+    fn both_must_reach_nine_tenths_of_the_claim_to_reproduce_it() {
+        let high = evidence(9.0, 0.05, 2.0 * MS);
+        assert_eq!(ruled(&high, &high), ClaimVerdict::Reproduced);
+        // 7.3 times with hardly any spread: above 0.9 times 8.
+        assert_eq!(ruled(&evidence(7.3, 0.001, 2.0 * MS), &high), ClaimVerdict::Reproduced);
+        assert_eq!(ruled(&evidence(7.1, 0.001, 2.0 * MS), &high), ClaimVerdict::DirectionOnly);
+        // The same middle with a lower bound below it.
+        assert_eq!(ruled(&evidence(7.3, 0.2, 2.0 * MS), &high), ClaimVerdict::DirectionOnly);
+        assert_eq!(ruled(&high, &evidence(1.5, 0.01, 2.0 * MS)), ClaimVerdict::DirectionOnly);
+    }
+
+    #[test]
+    fn a_quick_run_never_says_more_than_the_direction() {
+        let high = evidence(9.0, 0.05, 2.0 * MS);
+        let ruling = Court { claimed: 8.0, decides: false }.latency(&high, &high, 0.0);
+        assert_eq!(ruling.verdict, ClaimVerdict::DirectionOnly);
+        assert!(ruling.why.contains("quick"), "{}", ruling.why);
+        let low = evidence(0.5, 0.05, 2.0 * MS);
+        let ruling = Court { claimed: 8.0, decides: false }.latency(&low, &low, 0.0);
+        assert_eq!(ruling.verdict, ClaimVerdict::NotReproduced);
+    }
+
+    #[test]
+    fn a_literal_ratio_that_stays_below_or_holds_one_is_not_reproduced() {
+        let like = evidence(0.9, 0.05, 2.0 * MS);
+        assert_eq!(
+            ruled(&evidence(3.0, 0.05, 2.0 * MS), &like),
+            ClaimVerdict::NotReproduced,
+            "upper bound below"
+        );
+        assert_eq!(
+            ruled(&evidence(0.5, 0.05, 2.0 * MS), &like),
+            ClaimVerdict::NotReproduced,
+            "the other way"
+        );
+        let wild = evidence(3.0, 3.0, 2.0 * MS);
+        assert!(wild.upper > 7.2 && wild.ci95[0] < 1.0, "{wild:?}");
+        assert_eq!(ruled(&wild, &like), ClaimVerdict::NotReproduced, "its interval holds 1");
+    }
+
+    #[test]
+    fn what_the_bounds_leave_open_is_undecided() {
+        // Literally far above, but like for like no lower bound above 1.
+        let like = evidence(1.0, 0.1, 2.0 * MS);
+        assert_eq!(ruled(&evidence(9.0, 0.05, 2.0 * MS), &like), ClaimVerdict::Undecided);
+    }
+
+    #[test]
+    fn a_side_too_fast_for_the_clock_is_not_ruled_on_and_shows_its_absolutes() {
+        let high = evidence(9.0, 0.05, 2.0 * MS);
+        let fast = evidence(9.0, 0.05, 0.4 * MS);
+        for (literal, like) in [(&fast, &high), (&high, &fast)] {
+            let ruling = Court { claimed: 8.0, decides: true }.latency(literal, like, 0.0);
+            assert_eq!(ruling.verdict, ClaimVerdict::NotMeasured);
+            assert!(ruling.why.contains("0.400 ms") || ruling.why.contains("0.400"), "{}", ruling.why);
+        }
+        // A coarse timer moves the line up.
+        let court = Court { claimed: 8.0, decides: true };
+        assert_eq!(court.latency(&high, &high, 2.5 * MS).verdict, ClaimVerdict::NotMeasured);
+        assert_eq!(court.latency(&high, &high, 1.9 * MS).verdict, ClaimVerdict::Reproduced);
+    }
+
+    #[test]
+    fn a_claim_of_one_ratio_is_ruled_by_the_same_rule() {
+        let court = Court { claimed: 200.0, decides: true };
+        assert_eq!(court.ratio(&evidence(230.0, 0.05, 1e4)).verdict, ClaimVerdict::Reproduced);
+        assert_eq!(court.ratio(&evidence(3.0, 0.05, 1e4)).verdict, ClaimVerdict::DirectionOnly);
+        assert_eq!(court.ratio(&evidence(0.7, 0.05, 1e4)).verdict, ClaimVerdict::NotReproduced);
+        assert_eq!(court.ratio(&evidence(20.0, 6.0, 1e4)).verdict, ClaimVerdict::NotReproduced);
+        // Above 1 by the interval, but the upper bound reaches the claim and the lower doesn't pass 1: can't be with one
+        // ratio; undecided needs a second one.
+        assert!(Evidence::of(&paired_ratio(&[(2.0, 1.0)], Seed(1)).expect("a pair"), (2.0, 1.0)).is_none());
+    }
+}
