@@ -32,6 +32,10 @@ pub enum PlantedBug {
     DeleteUnlogged,
     /// Sequences start anew after a restart.
     SequenceReused,
+    /// A change feed reads no merged segments.
+    FeedMissesMerged,
+    /// Nobody remembers which deletes were merged away, so no feed is refused.
+    DroppedDeletesForgotten,
 }
 
 /// Settings of a store.

@@ -79,15 +79,15 @@ pub use node::{KvNode, NodeConfig, NodeStats, StartError, StopError};
 pub use replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
 pub use ring::{NodeId, Ring, RingError, key_hash};
 pub use storage::bitcask::{
-    BatchAnswers, BatchWrite, Bitcask, Damage, DamageKind, InspectedRecord, Inspection, KvDone, KvStats,
-    MaintenanceStep, RecordKind, RecoveryReport, SegmentHeaderError, SegmentSummary, SyncTarget,
-    TailTruncated, inspect_segment,
+    BatchAnswers, BatchWrite, Bitcask, Change, ChangeEvent, ChangeFeed, Damage, DamageKind, FeedError,
+    FeedPosition, InspectedRecord, Inspection, KvDone, KvStats, MaintenanceStep, RecordKind, RecoveryReport,
+    SegmentHeaderError, SegmentSummary, SyncTarget, TailTruncated, inspect_segment,
 };
 pub use storage::memory::MemoryStorage;
 pub use storage::{
     CloseError, DeleteError, GetError, KEY_BYTES_MAX, OpenError, PutError, Storage, VALUE_BYTES_MAX,
 };
-pub use store::KvStore;
+pub use store::{KvFeed, KvStore};
 pub use version::{
     ClockDecodeError, ClockEntry, ClockError, Clocked, Occurred, ParseClockError, Siblings, VectorClock,
     Versioned, resolve_by_clock, resolve_by_time,

@@ -17,7 +17,8 @@ use engine_env::{
 
 use crate::config::KvConfig;
 use crate::storage::bitcask::{
-    BatchAnswers, BatchWrite, Bitcask, KvDone, KvStats, MaintenanceStep, RecoveryReport, SyncTarget,
+    BatchAnswers, BatchWrite, Bitcask, Change, ChangeFeed, FeedError, FeedPosition, KvDone, KvStats,
+    MaintenanceStep, RecoveryReport, SyncTarget,
 };
 use crate::storage::{CloseError, DeleteError, GetError, OpenError, PutError, Storage};
 use crate::version::{VectorClock, Versioned};
@@ -34,6 +35,61 @@ pub struct KvStore<H: Home> {
     maintenance: Option<Maintenance>,
     gate: Arc<Gate>,
     home: H,
+    _feeds: EndsFeeds<FileOf<H>>,
+}
+
+/// Lets no feed wait for a store that is gone.
+#[derive(Debug)]
+struct EndsFeeds<F: File>(Arc<Bitcask<F>>);
+
+impl<F: File> Drop for EndsFeeds<F> {
+    fn drop(&mut self) {
+        self.0.end_feeds();
+    }
+}
+
+/// An open feed of a [`KvStore`]'s changes: see [`ChangeFeed`] for what it tells. Dropping it lets merges drop the deletes
+/// that it hadn't passed; keep none open that nobody reads.
+#[derive(Debug)]
+pub struct KvFeed<H: Home> {
+    core: Arc<Bitcask<FileOf<H>>>,
+    feed: ChangeFeed<FileOf<H>>,
+    bell: Arc<Bell>,
+}
+
+impl<H: Home> KvFeed<H> {
+    /// Where it is: everything before was told. To go on later, keep this together with what was made of the changes.
+    #[must_use]
+    pub fn position(&self) -> FeedPosition {
+        self.feed.position()
+    }
+
+    /// Rings `waker` when there is something new after a poll that found nothing: for a thread that waits elsewhere,
+    /// and polls with [`Wait::No`].
+    pub fn wake_with(&self, waker: Waker) {
+        self.feed.wake_with(waker);
+    }
+
+    /// Moves the next changes to the end of `out`, until their records have `max_bytes` or all are told, waiting for
+    /// a first one as `wait` says. A change is told as soon as its commit is as durable as the store promises.
+    ///
+    /// # Errors
+    /// The disk failed, or the store is closed and everything was told.
+    pub fn poll(&mut self, max_bytes: u64, wait: Wait, out: &mut Vec<Change>) -> Result<(), FeedError> {
+        let deadline = match wait {
+            Wait::AtMost(limit) => Instant::now().checked_add(limit),
+            Wait::No | Wait::Forever => None,
+        };
+        let before = out.len();
+        loop {
+            self.core.read_feed(&mut self.feed, max_bytes, out)?;
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if out.len() > before || wait == Wait::No || left.is_some_and(|left| left.is_zero()) {
+                return Ok(());
+            }
+            self.bell.wait(left);
+        }
+    }
 }
 
 impl<H: Home> KvStore<H> {
@@ -64,7 +120,21 @@ impl<H: Home> KvStore<H> {
         let maintenance = Maintenance::spawn(&home, &core, &bell, &gate, merge_bytes_per_s)?;
         let commit = committer.as_ref().map_or_else(|| Waker::new(|| {}), Committer::waker);
         core.set_bells(commit, Waker::new(move || bell.ring()));
-        Ok((Self { core, durability, committer, maintenance: Some(maintenance), gate, home }, report))
+        let _feeds = EndsFeeds(Arc::clone(&core));
+        let maintenance = Some(maintenance);
+        Ok((Self { core, durability, committer, maintenance, gate, home, _feeds }, report))
+    }
+
+    /// Opens a feed that tells every change from `from` on, as soon as it is as durable as the store promises.
+    ///
+    /// # Errors
+    /// Deletes after `from` are gone, or `from` isn't this store's.
+    pub fn feed(&self, from: FeedPosition) -> Result<KvFeed<H>, FeedError> {
+        let feed = self.core.feed(from)?;
+        let bell = Arc::new(Bell::default());
+        let ringing = Arc::clone(&bell);
+        feed.wake_with(Waker::new(move || ringing.ring()));
+        Ok(KvFeed { core: Arc::clone(&self.core), feed, bell })
     }
 
     /// Puts without waiting: the answer comes through `to` under `token`, once the write is as durable as the store

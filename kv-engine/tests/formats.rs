@@ -40,11 +40,11 @@ fn example() -> SimHome {
 fn a_store_writes_the_documented_bytes() {
     let home = example();
     assert_eq!(home.files(), ["FORMAT", "data-0000000001.kv", "mark"]);
-    assert_eq!(home.seen_bytes("FORMAT").expect("it is there"), b"kv-engine 1\n");
+    assert_eq!(home.seen_bytes("FORMAT").expect("it is there"), b"kv-engine 2\n");
     check("kv-segment.md", "segment", &home.seen_bytes("data-0000000001.kv").expect("it is there"));
     let mark = home.seen_bytes("mark").expect("it is there");
     assert_eq!(mark.len(), 2048);
-    check("kv-mark.md", "anchor slot", &mark[512..512 + 36]);
+    check("kv-mark.md", "anchor slot", &mark[512..512 + 52]);
 }
 
 #[test]

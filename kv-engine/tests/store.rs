@@ -158,10 +158,10 @@ fn another_format_or_another_folder_is_refused_and_left_alone() {
     };
     let text = refused("FORMAT", "log-engine 1\n").to_string();
     assert!(
-        text.contains("FORMAT") && text.contains("log-engine 1") && text.contains("kv-engine 1"),
+        text.contains("FORMAT") && text.contains("log-engine 1") && text.contains("kv-engine 2"),
         "{text}"
     );
-    assert!(matches!(refused("FORMAT", "kv-engine 2\n"), OpenError::Format { .. }));
+    assert!(matches!(refused("FORMAT", "kv-engine 1\n"), OpenError::Format { .. }));
     assert!(refused("thesis.tex", "x").to_string().contains("thesis.tex"));
 }
 

@@ -5,7 +5,7 @@ use kv_engine::{MemoryStorage, Storage};
 
 use crate::program::{Dump, History, Write};
 
-fn dump(model: &MemoryStorage) -> Dump {
+pub(crate) fn dump(model: &MemoryStorage) -> Dump {
     let mut dump = Dump::new();
     model.for_each(|key, versions| drop(dump.insert(key.to_vec(), versions.to_vec())));
     dump

@@ -4,6 +4,7 @@
 //!
 //! `PROPTEST_CASES` scales the random part.
 
+mod feed;
 mod judge;
 mod program;
 
@@ -511,6 +512,34 @@ fn a_full_disk_refuses_writes_and_loses_nothing() {
         let found = recover(&home, &config).expect("it recovers");
         check_prefix(&base, &history, 1, &found).expect("what was written after the space came back");
     }
+}
+
+// A write that the disk refused as full left bytes behind the end of a segment, uncounted. Nobody cut them when the next
+// segment took over, and the next opening called them damage.
+#[test]
+fn what_a_refused_write_left_behind_the_end_is_no_damage_later() {
+    let seen = |key, node, seen, len| Step::Put { key, node, seen, len };
+    let program = vec![
+        MAINTAIN,
+        seen(0, 0, 0, 770),
+        DRIVE,
+        REOPEN,
+        MAINTAIN,
+        seen(0, 1, 13, 36),
+        COMMIT,
+        seen(1, 0, 0, 5),
+        COMMIT,
+        seen(0, 0, 19, 0),
+        DRIVE,
+        REOPEN,
+        MAINTAIN,
+        Step::Batch { key: 0, node: 0, writes: 3, len: 973, deletes: false },
+        REOPEN,
+        seen(0, 0, 103, 952),
+    ];
+    let life = Life { program, crash_at: 0.8377737428529286, cut: (1, 0), recovery: None, faults: 12 };
+    check_lives(9_182_043_321_221_436_760, &config(Durability::Synced), &[life])
+        .unwrap_or_else(|e| panic!("{e}"));
 }
 
 fn version(len: usize) -> kv_engine::Versioned {

@@ -105,6 +105,7 @@ impl<F: File> Bitcask<F> {
                     writer.take_sequence();
                 }
                 writer.applied = writer.next_sequence;
+                self.feeds.show(writer.applied);
                 count(&self.counters.written_bytes, len);
                 Ok(answers)
             }
@@ -119,6 +120,7 @@ impl<F: File> Bitcask<F> {
         };
         self.note_growth(writer);
         drop(guard);
+        self.feeds.ring();
         self.note_roll(rolled);
         result
     }

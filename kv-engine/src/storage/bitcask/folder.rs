@@ -6,7 +6,7 @@ use crate::storage::OpenError;
 
 const FORMAT: &str = "FORMAT";
 const FORMAT_UNFINISHED: &str = "FORMAT.tmp";
-const CONTENT: &str = "kv-engine 1";
+const CONTENT: &str = "kv-engine 2";
 /// Belongs to the disk layer.
 const LOCK: &str = "LOCK";
 /// Longer than any version's line; a longer file isn't ours.

@@ -248,9 +248,8 @@ pub(super) fn zero_fill<D: Disk>(
 
 fn cut_and_sync<D: Disk>(disk: &mut D, segment: &Segment<D::File>) -> Result<(), DiskError> {
     let end = segment.end();
-    if segment.allocated() > end {
-        disk.run(Op::Truncate { file: segment.file.clone(), len: end })?;
-        segment.set_allocated(end);
-    }
+    // Also if nothing is known to lie behind it: a write that found the disk full may have left a part of itself.
+    disk.run(Op::Truncate { file: segment.file.clone(), len: end })?;
+    segment.set_allocated(end);
     disk.run(Op::Sync { file: segment.file.clone() }).map(drop)
 }

@@ -21,14 +21,16 @@ const SLOTS: u64 = 4;
 const FILE_BYTES: usize = SLOTS as usize * SLOT_BYTES;
 
 const MAGIC: [u8; 8] = *b"kv-mark\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const VERSION_AT: usize = MAGIC.len();
 const SEGMENT_AT: usize = VERSION_AT + 4;
 const GENERATION_AT: usize = SEGMENT_AT + 4;
 const POSITION_AT: usize = GENERATION_AT + 8;
-const CRC_AT: usize = POSITION_AT + 8;
+const DELETES_FROM_AT: usize = POSITION_AT + 8;
+const SEQUENCE_FROM_AT: usize = DELETES_FROM_AT + 8;
+const CRC_AT: usize = SEQUENCE_FROM_AT + 8;
 const SLOT_LEN: usize = CRC_AT + 4;
-const _: () = assert!(SLOT_LEN == 36 && SLOT_LEN <= SLOT_BYTES);
+const _: () = assert!(SLOT_LEN == 52 && SLOT_LEN <= SLOT_BYTES);
 
 /// Every record before this end, in written segments up to this one, is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,41 +46,58 @@ impl DurableEnd {
     pub(super) const NONE: Self = Self { segment: 0, position: HEADER_LEN as u64 };
 }
 
-fn encode(end: DurableEnd, generation: u64) -> [u8; SLOT_LEN] {
+/// What a slot says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    end: DurableEnd,
+    generation: u64,
+    /// Merges have dropped no tombstone from this sequence on.
+    deletes_from: u64,
+    /// Writes since the store was opened have this sequence or later ones; so will those after the next opening.
+    sequence_from: u64,
+}
+
+fn encode(slot: &Slot) -> [u8; SLOT_LEN] {
+    let Slot { end, generation, deletes_from, sequence_from } = slot;
     let mut bytes = [0; SLOT_LEN];
     bytes[..VERSION_AT].copy_from_slice(&MAGIC);
     bytes[VERSION_AT..SEGMENT_AT].copy_from_slice(&VERSION.to_le_bytes());
     bytes[SEGMENT_AT..GENERATION_AT].copy_from_slice(&end.segment.to_le_bytes());
     bytes[GENERATION_AT..POSITION_AT].copy_from_slice(&generation.to_le_bytes());
-    bytes[POSITION_AT..CRC_AT].copy_from_slice(&end.position.to_le_bytes());
+    bytes[POSITION_AT..DELETES_FROM_AT].copy_from_slice(&end.position.to_le_bytes());
+    bytes[DELETES_FROM_AT..SEQUENCE_FROM_AT].copy_from_slice(&deletes_from.to_le_bytes());
+    bytes[SEQUENCE_FROM_AT..CRC_AT].copy_from_slice(&sequence_from.to_le_bytes());
     let crc = crc32fast::hash(&bytes[..CRC_AT]);
     bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<(DurableEnd, u64)> {
+fn decode(bytes: &[u8]) -> Option<Slot> {
     let bytes = bytes.first_chunk::<SLOT_LEN>()?;
     let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
     let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
     let whole = bytes[..VERSION_AT] == MAGIC
         && u32_at(VERSION_AT) == VERSION
         && u32_at(CRC_AT) == crc32fast::hash(&bytes[..CRC_AT]);
-    whole.then(|| {
-        (DurableEnd { segment: u32_at(SEGMENT_AT), position: u64_at(POSITION_AT) }, u64_at(GENERATION_AT))
+    whole.then(|| Slot {
+        end: DurableEnd { segment: u32_at(SEGMENT_AT), position: u64_at(POSITION_AT) },
+        generation: u64_at(GENERATION_AT),
+        deletes_from: u64_at(DELETES_FROM_AT),
+        sequence_from: u64_at(SEQUENCE_FROM_AT),
     })
 }
 
-/// The newest whole slot's end and generation, and which slot it is.
-fn newest(bytes: &[u8]) -> Option<(DurableEnd, u64, u64)> {
+/// The newest whole slot, and which one it is.
+fn newest(bytes: &[u8]) -> Option<(Slot, u64)> {
     let whole = (0..).zip(bytes.chunks(SLOT_BYTES)).filter_map(|(slot, b)| Some((slot, decode(b)?)));
-    let (slot, (end, generation)) = whole.max_by_key(|(_, (_, generation))| *generation)?;
-    Some((end, generation, slot))
+    let (number, slot) = whole.max_by_key(|(_, slot)| slot.generation)?;
+    Some((slot, number))
 }
 
 /// The anchor slot to write next: the one that isn't the newest whole anchor.
 fn next_anchor(bytes: &[u8]) -> u64 {
     let anchors = &bytes[..bytes.len().min(ANCHORS as usize * SLOT_BYTES)];
-    newest(anchors).map_or(0, |(_, _, slot)| ANCHORS - 1 - slot)
+    newest(anchors).map_or(0, |(_, number)| ANCHORS - 1 - number)
 }
 
 /// What opening found.
@@ -99,6 +118,8 @@ pub(super) struct MarkFile<F> {
     generation: u64,
     anchor: u64,
     last: DurableEnd,
+    deletes_from: u64,
+    sequence_from: u64,
 }
 
 impl<F: File> MarkFile<F> {
@@ -111,13 +132,47 @@ impl<F: File> MarkFile<F> {
             super::folder::sync_dir(disk)?;
         }
         let bytes = disk.read(&file, 0, FILE_BYTES)?;
-        let (found, generation) = match newest(&bytes) {
-            Some((end, generation, _)) => (Found::Mark(end), generation),
-            None if bytes.iter().all(|b| *b == 0) => (Found::Fresh, 0),
-            None => (Found::Unreadable, 0),
+        let slot = newest(&bytes).map(|(slot, _)| slot);
+        let found = match slot {
+            Some(slot) => Found::Mark(slot.end),
+            None if bytes.iter().all(|b| *b == 0) => Found::Fresh,
+            None => Found::Unreadable,
         };
         let anchor = next_anchor(&bytes);
-        Ok((Self { file, generation, anchor, last: DurableEnd::NONE }, found))
+        let mark = Self {
+            file,
+            generation: slot.map_or(0, |slot| slot.generation),
+            anchor,
+            last: DurableEnd::NONE,
+            deletes_from: slot.map_or(0, |slot| slot.deletes_from),
+            sequence_from: slot.map_or(0, |slot| slot.sequence_from),
+        };
+        Ok((mark, found))
+    }
+
+    /// From here on merges have dropped no tombstone, as far as the mark knows.
+    pub(super) fn deletes_from(&self) -> u64 {
+        self.deletes_from
+    }
+
+    /// To be noted with the next end.
+    pub(super) fn set_deletes_from(&mut self, sequence: u64) {
+        self.deletes_from = self.deletes_from.max(sequence);
+    }
+
+    /// The first sequence that the store gave when it was last opened, as far as the mark knows.
+    pub(super) fn sequence_from(&self) -> u64 {
+        self.sequence_from
+    }
+
+    /// To be noted with the next end.
+    pub(super) fn set_sequence_from(&mut self, sequence: u64) {
+        self.sequence_from = self.sequence_from.max(sequence);
+    }
+
+    fn slot(&self) -> Slot {
+        let Self { last: end, generation, deletes_from, sequence_from, .. } = *self;
+        Slot { end, generation, deletes_from, sequence_from }
     }
 
     /// Notes a later durable end, without a sync. A failure is of no consequence: the old mark is still true.
@@ -128,7 +183,7 @@ impl<F: File> MarkFile<F> {
         self.last = end;
         self.generation += 1;
         let slot = (ANCHORS + self.generation % (SLOTS - ANCHORS)) * SLOT_BYTES as u64;
-        let _ = self.file.write_now(slot, &encode(end, self.generation), WriteSync::None);
+        let _ = self.file.write_now(slot, &encode(&self.slot()), WriteSync::None);
     }
 
     /// Notes an end and makes it durable.
@@ -143,7 +198,7 @@ impl<F: File> MarkFile<F> {
         self.generation += 1;
         let at = self.anchor * SLOT_BYTES as u64;
         self.anchor = ANCHORS - 1 - self.anchor;
-        let buf = encode(end, self.generation).to_vec();
+        let buf = encode(&self.slot()).to_vec();
         disk.run(Op::Write { file: self.file.clone(), at, buf, sync: WriteSync::None })?;
         disk.run(Op::Sync { file: self.file.clone() }).map(drop)
     }
@@ -158,14 +213,20 @@ mod tests {
     fn the_newest_whole_slot_counts_and_the_newest_anchor_stays() {
         let mut file = vec![0; FILE_BYTES];
         assert_eq!((newest(&file), next_anchor(&file)), (None, 0));
-        let (old, new) = (DurableEnd { segment: 1, position: 50 }, DurableEnd { segment: 2, position: 40 });
+        let slot = |segment, generation| Slot {
+            end: DurableEnd { segment, position: 50 },
+            generation,
+            deletes_from: 3 * generation,
+            sequence_from: 5 * generation,
+        };
+        let (old, new) = (slot(1, 7), slot(2, 8));
         let anchor = SLOT_BYTES..SLOT_BYTES + SLOT_LEN;
         let running = 3 * SLOT_BYTES..3 * SLOT_BYTES + SLOT_LEN;
-        file[anchor].copy_from_slice(&encode(old, 7));
-        file[running.clone()].copy_from_slice(&encode(new, 8));
-        assert_eq!((newest(&file), next_anchor(&file)), (Some((new, 8, 3)), 0));
+        file[anchor].copy_from_slice(&encode(&old));
+        file[running.clone()].copy_from_slice(&encode(&new));
+        assert_eq!((newest(&file), next_anchor(&file)), (Some((new, 3)), 0));
         file[running.start + 20] ^= 1;
-        assert_eq!(newest(&file), Some((old, 7, 1)));
+        assert_eq!(newest(&file), Some((old, 1)));
     }
 
     proptest! {

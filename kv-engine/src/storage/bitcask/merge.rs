@@ -1,8 +1,9 @@
-//! Merging: the live records of segments that are mostly garbage move to a new one, in small steps.
+//! Merging: the live records of segments that are mostly garbage move to a new one, in small steps. They stand there in
+//! the order of their sequences, as in every segment: a feed reads segments side by side.
 //!
 //! Crash-safe by order: the output has its name only when it is complete and durable; the inputs go after that, and
 //! until then the same record may be there twice, which recovery sees by its sequence. A tombstone is dropped only
-//! if no other segment can hold a put that it killed.
+//! if no other segment can hold a put that it killed, and no open feed has still to tell it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +13,7 @@ use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, WriteSync};
 
 use super::maintenance::Maintenance;
 use super::record::{At, Content, RecordKind, RecordView};
-use super::scan::{Parsed, WINDOW_BYTES, Window, parse_at};
+use super::scan::{Parsed, View, WINDOW_BYTES, Window, parse_at, sequence_at};
 use super::segment::{self, HEADER_LEN, Header, Origin, Segment};
 use super::stats::count;
 use super::{Bitcask, folder, planted};
@@ -26,16 +27,34 @@ const WRITE_BYTES: usize = 1 << 20;
 /// A merge under way.
 #[derive(Debug)]
 pub(super) struct MergeRun<F> {
-    inputs: Vec<Arc<Segment<F>>>,
-    /// Which input is read, and where.
-    input: usize,
-    at: u64,
+    inputs: Vec<Input<F>>,
     output: Option<Output<F>>,
     /// Everything with a lower sequence was applied before the first record was judged.
     live_as_of: u64,
     /// Names are being changed: a failure from here on may leave a file with puts that the key directory doesn't
     /// know, so no merge after it may drop a tombstone.
     changes_names: bool,
+}
+
+/// A segment that is read from front to back, together with the others.
+#[derive(Debug)]
+struct Input<F> {
+    segment: Arc<Segment<F>>,
+    /// Where the next record stands, and its sequence.
+    at: u64,
+    next: u64,
+    view: View,
+}
+
+impl<F> Input<F> {
+    fn new(segment: Arc<Segment<F>>) -> Self {
+        let next = segment.first_sequence();
+        Self { segment, at: HEADER_LEN as u64, next, view: View::default() }
+    }
+
+    fn is_read(&self) -> bool {
+        self.at >= self.segment.end()
+    }
 }
 
 #[derive(Debug)]
@@ -82,6 +101,25 @@ impl<F: File> Output<F> {
 }
 
 impl<F: File> MergeRun<F> {
+    fn is_read(&self) -> bool {
+        self.inputs.iter().all(Input::is_read)
+    }
+
+    /// The input that the next record comes from, and the sequence at which another one has its turn: the output is
+    /// in order, as every segment is.
+    fn turn(&self) -> Option<(usize, u64)> {
+        let mut unread: Vec<_> = self
+            .inputs
+            .iter()
+            .enumerate()
+            .filter(|(_, input)| !input.is_read())
+            .map(|(i, one)| (one.next, i))
+            .collect();
+        unread.sort_unstable();
+        let (_, first) = *unread.first()?;
+        Some((first, unread.get(1).map_or(u64::MAX, |(next, _)| *next)))
+    }
+
     /// Gives up: the inputs stay, what was written goes.
     pub(super) fn abandon<D: Disk<File = F>>(self, disk: &mut D) {
         if let Some(output) = self.output {
@@ -113,7 +151,7 @@ impl<F: File> Bitcask<F> {
             return Ok(None);
         };
         let moved = self.copy_some(&mut run, disk).and_then(|copied| match copied {
-            Copied::Some { bytes } if run.input < run.inputs.len() => Ok(Some(bytes)),
+            Copied::Some { bytes } if !run.is_read() => Ok(Some(bytes)),
             Copied::Some { bytes } => {
                 self.finish_merge(&mut run, disk)?;
                 Ok(Some(bytes))
@@ -125,7 +163,7 @@ impl<F: File> Bitcask<F> {
         });
         match moved {
             Ok(Some(bytes)) => {
-                if run.input < run.inputs.len() {
+                if !run.is_read() {
                     maintenance.merge = Some(run);
                 }
                 count(&self.counters.merged_bytes, bytes);
@@ -162,7 +200,8 @@ impl<F: File> Bitcask<F> {
             .iter()
             .filter_map(|s| {
                 let mut garbage = s.dead_puts();
-                if self.others_live_as_of(&all, s.id, applied) > s.newest_tombstone() {
+                let oldest_needed = self.others_live_as_of(&all, s.id, applied).min(self.feeds.oldest());
+                if oldest_needed > s.newest_tombstone() {
                     garbage += s.tombstones();
                 }
                 // A segment without records is all garbage: a power cut in `os` may leave one.
@@ -194,9 +233,7 @@ impl<F: File> Bitcask<F> {
             inputs.extend(oldest.filter(|_| burden).cloned());
         }
         (!inputs.is_empty()).then(|| MergeRun {
-            inputs,
-            input: 0,
-            at: HEADER_LEN as u64,
+            inputs: inputs.into_iter().map(Input::new).collect(),
             output: None,
             live_as_of: applied,
             changes_names: false,
@@ -211,7 +248,8 @@ impl<F: File> Bitcask<F> {
     fn is_alive(&self, record: &RecordView<'_>, input: &Segment<F>, droppable_below: u64) -> bool {
         match record.kind {
             RecordKind::Tombstone => {
-                let kept = record.sequence >= droppable_below && !planted!(self, TombstonesDropped);
+                let is_needed = record.sequence >= droppable_below || !self.feeds.let_go(record.sequence);
+                let kept = is_needed && !planted!(self, TombstonesDropped);
                 reached(if kept { "kv merge kept a tombstone" } else { "kv merge dropped a tombstone" });
                 kept
             }
@@ -226,45 +264,52 @@ impl<F: File> Bitcask<F> {
         }
     }
 
-    /// Copies the live records of the next stretch of input.
+    /// Copies the live records of the next stretch of input, in the order of their sequences.
     fn copy_some<D: Disk<File = F>>(&self, run: &mut MergeRun<F>, disk: &mut D) -> Result<Copied, DiskError> {
-        let input = Arc::clone(&run.inputs[run.input]);
-        let droppable_below = self.others_live_as_of(&self.keydir.segments(), input.id, run.live_as_of);
-        let start = run.at;
-        let mut moved = 0;
-        while run.at < input.end() && run.at - start < STEP_BYTES {
+        let (mut passed, mut moved) = (0, 0);
+        while passed < STEP_BYTES
+            && let Some((turn, until)) = run.turn()
+        {
+            let MergeRun { inputs, output, .. } = run;
+            let input = &mut inputs[turn];
+            let segment = Arc::clone(&input.segment);
+            let droppable_below = self.others_live_as_of(&self.keydir.segments(), segment.id, run.live_as_of);
             // The output is filled from the window before it is written: both need the disk.
-            let mut window = Window::new(disk, input.file.clone(), input.end());
-            let mut full = false;
-            while !full && run.at < input.end() && run.at - start < STEP_BYTES {
-                let at = At { segment: input.id, position: run.at };
-                let Parsed::Record(record) = parse_at(&mut window, at)? else {
-                    input.mark_damaged();
+            let view = std::mem::take(&mut input.view);
+            let mut window = Window::with_view(disk, segment.file.clone(), segment.end(), view);
+            let mut needs_output = false;
+            while !input.is_read() && passed < STEP_BYTES {
+                let Some(next) = sequence_at(&mut window, input.at)? else {
+                    segment.mark_damaged();
                     return Ok(Copied::Damaged);
                 };
-                run.at += record.len;
-                if !self.is_alive(&record, &input, droppable_below) {
-                    continue;
-                }
-                if record.damage.is_some() {
-                    input.mark_damaged();
-                    return Ok(Copied::Damaged);
-                }
-                let Some(output) = &mut run.output else {
-                    run.at -= record.len;
+                input.next = next;
+                if next > until || output.as_ref().is_some_and(|output| output.buf.len() >= WRITE_BYTES) {
                     break;
+                }
+                let at = At { segment: segment.id, position: input.at };
+                let Parsed::Record(record) = parse_at(&mut window, at)? else {
+                    segment.mark_damaged();
+                    return Ok(Copied::Damaged);
                 };
-                output.append(&record);
-                full = output.buf.len() >= WRITE_BYTES;
+                if self.is_alive(&record, &segment, droppable_below) {
+                    if record.damage.is_some() {
+                        segment.mark_damaged();
+                        return Ok(Copied::Damaged);
+                    }
+                    let Some(output) = output else {
+                        needs_output = true;
+                        break;
+                    };
+                    output.append(&record);
+                }
+                input.at += record.len;
+                passed += record.len;
             }
             moved += window.bytes_read();
+            input.view = if input.is_read() { View::default() } else { window.into_view() };
             match &mut run.output {
-                Some(output) if full => {
-                    let written = output.flush(disk)?;
-                    count(&self.counters.written_bytes, written);
-                    moved += written;
-                }
-                None if run.at < input.end() && run.at - start < STEP_BYTES => {
+                None if needs_output => {
                     let id = self.next_segment.fetch_add(1, Ordering::AcqRel);
                     let header = Header {
                         id,
@@ -274,12 +319,13 @@ impl<F: File> Bitcask<F> {
                     };
                     run.output = Some(Output::create(disk, header)?);
                 }
+                Some(output) if output.buf.len() >= WRITE_BYTES => {
+                    let written = output.flush(disk)?;
+                    count(&self.counters.written_bytes, written);
+                    moved += written;
+                }
                 _ => {}
             }
-        }
-        if run.at >= input.end() {
-            run.input += 1;
-            run.at = HEADER_LEN as u64;
         }
         Ok(Copied::Some { bytes: moved })
     }
@@ -288,7 +334,7 @@ impl<F: File> Bitcask<F> {
     fn finish_merge<D: Disk<File = F>>(&self, run: &mut MergeRun<F>, disk: &mut D) -> Result<(), DiskError> {
         if planted!(self, MergeUnsynced) {
             for input in &run.inputs {
-                disk.run(Op::Remove { path: input.name.clone() })?;
+                disk.run(Op::Remove { path: input.segment.name.clone() })?;
             }
             folder::sync_dir(disk)?;
         }
@@ -311,11 +357,15 @@ impl<F: File> Bitcask<F> {
         self.sync_written(disk)?;
         // The mark on the disk may be older than one of the inputs; without them it would point to nothing.
         let end = self.writer().end_to_note();
-        self.mark().note_synced(disk, end)?;
+        let deletes_from = self.feeds.deletes_from();
+        let mut mark = self.mark();
+        mark.set_deletes_from(deletes_from);
+        mark.note_synced(disk, end)?;
+        drop(mark);
         count(&self.counters.syncs, 1);
         run.changes_names = true;
         let mut removed = false;
-        for input in &run.inputs {
+        for Input { segment: input, .. } in &run.inputs {
             if input.live() != 0 && !planted!(self, SiblingLost) {
                 // Never expected; but a record that somebody can read mustn't go.
                 input.mark_damaged();
@@ -370,6 +420,7 @@ impl<F: File> Bitcask<F> {
                     ));
                 }
             };
+            segment.note_sequence(record.sequence);
             match record.kind {
                 RecordKind::Tombstone => segment.count_tombstone(record.len, record.sequence),
                 RecordKind::Put => self.keydir.write(record.key).relocate(

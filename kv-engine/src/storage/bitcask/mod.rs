@@ -15,6 +15,8 @@
 //! No threads, no clocks: the owner calls [`Bitcask::maintain`] and drives the commits (see [`engine_env::Machine`]).
 
 mod batch;
+mod feed;
+mod feeds;
 mod folder;
 mod get;
 mod inspect;
@@ -30,11 +32,12 @@ mod stats;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use engine_env::Waker;
 
 use crate::config::KvConfig;
+use feeds::Feeds;
 use keydir::Keydir;
 use maintenance::Maintenance;
 use mark::MarkFile;
@@ -42,6 +45,7 @@ use stats::Counters;
 use writer::Writer;
 
 pub use batch::{BatchAnswers, BatchWrite};
+pub use feed::{Change, ChangeEvent, ChangeFeed, FeedError, FeedPosition};
 pub use inspect::{InspectedRecord, Inspection, SegmentSummary, inspect_segment};
 pub use maintenance::MaintenanceStep;
 pub use record::{DamageKind, RecordKind};
@@ -63,6 +67,7 @@ pub struct Bitcask<F> {
     mark: Mutex<MarkFile<F>>,
     maintenance: Mutex<Maintenance<F>>,
     next_segment: AtomicU32,
+    feeds: Arc<Feeds>,
     counters: Counters,
     /// The active segment is twice its size: the next one isn't ready.
     overgrown: AtomicBool,

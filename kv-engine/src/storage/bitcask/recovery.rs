@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use engine_env::marks::reached;
 use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, WriteSync};
 
+use super::feeds::Feeds;
 use super::keydir::{Keydir, Place};
 use super::maintenance::{Maintenance, create_segment, zero_fill};
 use super::mark::{DurableEnd, Found, MarkFile};
@@ -23,6 +24,9 @@ use crate::config::KvConfig;
 use crate::hash::KeyHasher;
 use crate::storage::OpenError;
 use crate::version::{Occurred, VectorClock};
+
+/// More writes than a store takes between two openings.
+const UNSYNCED_WRITES_MAX: u64 = 1 << 32;
 
 /// What opening a store found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -116,7 +120,19 @@ impl<F: File> Bitcask<F> {
                 kept.push(rebuild.take_segment(disk, file, trusted, last)?);
             }
         }
-        let Rebuild { keydir, next_sequence, report, .. } = rebuild;
+        let Rebuild { keydir, mut next_sequence, report, .. } = rebuild;
+        if next_sequence > 1 && !matches!(found, Found::Mark(_)) {
+            // Nobody knows any more which deletes were merged away.
+            mark.set_deletes_from(next_sequence);
+        }
+        // A position of a feed, once told, must not come again. The last opening may have told the end that it found in
+        // the header of a segment that is gone by now.
+        next_sequence = next_sequence.max(mark.sequence_from());
+        // And without a sync before it was seen, a write may have been seen and be lost.
+        if kept.iter().any(|k| k.segment.id == last && !k.header.synced) {
+            next_sequence = next_sequence.saturating_add(UNSYNCED_WRITES_MAX);
+        }
+        mark.set_sequence_from(next_sequence);
         let next_sequence = if planted!(config, SequenceReused) { 1 } else { next_sequence };
         let vouched = if planted!(config, TailTrusted) { DurableEnd::EVERYTHING } else { trusted };
 
@@ -147,6 +163,7 @@ impl<F: File> Bitcask<F> {
         }
         let end = DurableEnd { segment: active.id, position: active.end() };
         mark.note_synced(disk, end)?;
+        let deletes_from = mark.deletes_from();
         let mut writer = Writer::new(active, next_sequence, end);
         writer.no_space = no_space;
         let store = Self {
@@ -155,6 +172,7 @@ impl<F: File> Bitcask<F> {
             mark: Mutex::new(mark),
             maintenance: Mutex::new(Maintenance::default()),
             next_segment: AtomicU32::new(next_segment),
+            feeds: Arc::new(Feeds::new(next_sequence, deletes_from)),
             counters: Counters::default(),
             overgrown: AtomicBool::new(false),
             merges_stopped: AtomicBool::new(false),
@@ -407,6 +425,7 @@ impl<F: File> Rebuild<F> {
 
     fn take_record(&mut self, segment: &Segment<F>, record: &RecordView<'_>) {
         self.report.records += 1;
+        segment.note_sequence(record.sequence);
         self.next_sequence = self.next_sequence.max(record.sequence.saturating_add(1));
         match record.kind {
             RecordKind::Tombstone => {

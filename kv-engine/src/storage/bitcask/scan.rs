@@ -31,9 +31,26 @@ pub(super) struct Window<'d, D: Disk> {
     disk: &'d mut D,
     file: D::File,
     len: u64,
+    view: View,
+    read: u64,
+}
+
+/// The bytes that a window shows: kept by whoever reads on later.
+#[derive(Debug, Default)]
+pub(super) struct View {
     start: u64,
     buf: Vec<u8>,
-    read: u64,
+}
+
+impl View {
+    pub(super) fn new(start: u64, buf: Vec<u8>) -> Self {
+        Self { start, buf }
+    }
+
+    pub(super) fn get(&self, at: u64, len: usize) -> Option<&[u8]> {
+        let from = usize::try_from(at.checked_sub(self.start)?).ok()?;
+        self.buf.get(from..from.checked_add(len)?)
+    }
 }
 
 /// A window reads this much at a time, or a record if that is longer.
@@ -41,7 +58,16 @@ pub(super) const WINDOW_BYTES: u64 = 1 << 20;
 
 impl<'d, D: Disk> Window<'d, D> {
     pub(super) fn new(disk: &'d mut D, file: D::File, len: u64) -> Self {
-        Self { disk, file, len, start: 0, buf: Vec::new(), read: 0 }
+        Self::with_view(disk, file, len, View::default())
+    }
+
+    /// A window that shows already what another one of the same file did.
+    pub(super) fn with_view(disk: &'d mut D, file: D::File, len: u64, view: View) -> Self {
+        Self { disk, file, len, view, read: 0 }
+    }
+
+    pub(super) fn into_view(self) -> View {
+        self.view
     }
 
     /// Bytes read from the disk so far.
@@ -56,19 +82,15 @@ impl<D: Disk> Source for Window<'_, D> {
     }
 
     fn bytes(&mut self, at: u64, len: usize) -> Result<&[u8], DiskError> {
-        let inside = at >= self.start && at + len as u64 <= self.start + self.buf.len() as u64;
-        if !inside {
+        if self.view.get(at, len).is_none() {
             let wanted = (len as u64).max(WINDOW_BYTES.min(self.len - at));
-            self.buf = self.disk.read(&self.file, at, usize::try_from(wanted).expect("fits in memory"))?;
-            self.start = at;
-            self.read += self.buf.len() as u64;
-            if self.buf.len() < len {
-                // The length was taken at open and nobody shortens the file meanwhile.
-                return Err(DiskError::new("read", self.file.path(), Some(at), DiskErrorKind::Os(5)));
-            }
+            let buf = self.disk.read(&self.file, at, usize::try_from(wanted).expect("fits in memory"))?;
+            self.read += buf.len() as u64;
+            self.view = View::new(at, buf);
         }
-        let from = usize::try_from(at - self.start).expect("within the buffer");
-        Ok(&self.buf[from..from + len])
+        // The length was taken at open and nobody shortens the file meanwhile.
+        let short = || DiskError::new("read", self.file.path(), Some(at), DiskErrorKind::Os(5));
+        self.view.get(at, len).ok_or_else(short)
     }
 }
 
@@ -111,6 +133,18 @@ pub(super) fn parse_at<S: Source>(source: &mut S, at: At) -> Result<Parsed<'_>, 
     };
     let len = usize::try_from(head.record_len()).expect("at most the file's length");
     Ok(Parsed::Record(head.view(source.bytes(at.position, len)?, clock, at.position)))
+}
+
+/// The sequence of the record at `at`, not verified; none if no record can begin there.
+pub(super) fn sequence_at<S: Source>(source: &mut S, at: u64) -> Result<Option<u64>, DiskError> {
+    if source.len().saturating_sub(at) < HEAD_LEN as u64 {
+        return Ok(None);
+    }
+    let fixed = source.bytes(at, HEAD_LEN)?.try_into().expect("asked for that many");
+    Ok(match Head::read(fixed) {
+        HeadRead::Plausible(head) => Some(head.sequence),
+        HeadRead::Unwritten | HeadRead::Implausible => None,
+    })
 }
 
 /// The first position in `from..until` where a record's head is valid. Sound because a head is bound to its place:

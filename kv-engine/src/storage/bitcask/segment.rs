@@ -176,6 +176,10 @@ pub(super) struct Segment<F> {
     live: AtomicU64,
     tombstones: AtomicU64,
     newest_tombstone: AtomicU64,
+    /// Sequence of the first record; more than any if there is none.
+    first_sequence: AtomicU64,
+    /// Sequence of the last record.
+    last_sequence: AtomicU64,
     damaged: AtomicBool,
 }
 
@@ -193,6 +197,8 @@ impl<F> Segment<F> {
             live: AtomicU64::new(0),
             tombstones: AtomicU64::new(0),
             newest_tombstone: AtomicU64::new(0),
+            first_sequence: AtomicU64::new(u64::MAX),
+            last_sequence: AtomicU64::new(0),
             damaged: AtomicBool::new(false),
         }
     }
@@ -212,6 +218,20 @@ impl<F> Segment<F> {
 
     pub(super) fn set_allocated(&self, len: u64) {
         self.allocated.store(len, Ordering::Release);
+    }
+
+    /// A record with this sequence can be read here.
+    pub(super) fn note_sequence(&self, sequence: u64) {
+        self.first_sequence.fetch_min(sequence, Ordering::AcqRel);
+        self.last_sequence.fetch_max(sequence, Ordering::AcqRel);
+    }
+
+    pub(super) fn first_sequence(&self) -> u64 {
+        self.first_sequence.load(Ordering::Acquire)
+    }
+
+    pub(super) fn last_sequence(&self) -> u64 {
+        self.last_sequence.load(Ordering::Acquire)
     }
 
     pub(super) fn count_put(&self, len: u64, live: bool) {

@@ -352,6 +352,7 @@ impl<F: File> Bitcask<F> {
                 writer.take_sequence();
                 self.publish(&writer.active, write.key, write.effect(at, sequence, len), sequence, at, len);
                 writer.applied = writer.next_sequence;
+                self.feeds.show(writer.applied);
                 count(&self.counters.written_bytes, len);
                 Ok(removed)
             }
@@ -369,6 +370,7 @@ impl<F: File> Bitcask<F> {
         };
         self.note_growth(&writer);
         drop(writer);
+        self.feeds.ring();
         self.note_roll(rolled);
         result
     }
@@ -392,6 +394,7 @@ impl<F: File> Bitcask<F> {
         if segment.end() < at.position + len {
             segment.set_end(at.position + len);
         }
+        segment.note_sequence(sequence);
         let mut shard = self.keydir.write(key);
         match effect {
             Effect::Put(place) => {
@@ -570,6 +573,7 @@ impl<F: File> Bitcask<F> {
         }
         if let Some(durable) = durable {
             writer.durable = durable;
+            self.feeds.show(writer.applied);
             count(&self.counters.commits, 1);
             count(&self.counters.committed_writes, writes);
             count(&self.counters.syncs, 1);
@@ -580,6 +584,7 @@ impl<F: File> Bitcask<F> {
         let noted = durable.map(|_| writer.end_to_note());
         drop(guard);
         answer(replies, &result);
+        self.feeds.ring();
         if let Some(noted) = noted {
             self.mark().note(noted);
         }
