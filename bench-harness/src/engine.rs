@@ -196,6 +196,23 @@ pub struct EngineStats {
 }
 
 impl EngineStats {
+    /// The sum of both, of two nodes for example.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let mut copies_at_ack = self.copies_at_ack;
+        copies_at_ack.add(&other.copies_at_ack);
+        Self {
+            written_bytes: self.written_bytes + other.written_bytes,
+            syncs: self.syncs + other.syncs,
+            tail_events: self.tail_events + other.tail_events,
+            messages: self.messages + other.messages,
+            message_bytes: self.message_bytes + other.message_bytes,
+            copies_at_ack,
+            siblings: self.siblings + other.siblings,
+            retries: self.retries + other.retries,
+        }
+    }
+
     /// What was counted since `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
@@ -333,6 +350,9 @@ pub trait Session {
     fn visible(&mut self, out: &mut Vec<Visible>) {
         let _ = out;
     }
+
+    /// The measured phase begins: what is planned for a time within it, an outage for example, is counted from here.
+    fn measured_from_now(&mut self) {}
 
     /// Counters since opening; zeros where it doesn't count.
     fn stats(&self) -> EngineStats {

@@ -61,18 +61,26 @@ fn every_engine_answers_rightly_at_every_durability() {
         .expect("it comes with the workbench")
         .workload;
     let engines = EngineRegistry::standard();
-    assert_eq!(engines.names(), [&["memory", "kv-store", "log"], PEERS].concat());
+    let own = ["memory", "kv-store", "log", "kv-cluster", "log-cluster", "log-view"];
+    assert_eq!(engines.names(), [&own, PEERS].concat());
     for engine in engines.iter() {
+        let has = |name: &str| engine.settings().iter().any(|s| s.name == name);
+        // A cluster is judged in each loop over one of the networks.
+        let networks: &[_] = if has("transport") { &["local", "tcp"] } else { &["", ""] };
+        let loops = [Arriving::Closed { clients: 32 }, Arriving::Open { rate_per_s: 20_000.0 }];
         for durability in [Durability::Os, Durability::Synced, Durability::IntervalMs(20)] {
-            for arriving in [Arriving::Closed { clients: 32 }, Arriving::Open { rate_per_s: 20_000.0 }] {
+            for (network, arriving) in networks.iter().zip(loops) {
                 let dir = tempfile::tempdir().expect("a folder");
-                let has = |name: &str| engine.settings().iter().any(|s| s.name == name);
                 let mut settings = BTreeMap::new();
+                let mut set = |name: &str, value: &str| settings.insert(name.to_owned(), value.to_owned());
                 if has("segment-bytes") {
-                    settings.insert("segment-bytes".to_owned(), "262144".to_owned());
+                    set("segment-bytes", "262144");
                 }
                 if has("partitions") {
-                    settings.insert("partitions".to_owned(), "3".to_owned());
+                    set("partitions", "3");
+                }
+                if has("transport") {
+                    set("transport", network);
                 }
                 let plan = RunPlan {
                     engine,
@@ -87,29 +95,46 @@ fn every_engine_answers_rightly_at_every_durability() {
                     histograms: None,
                     memory_per_s: None,
                 };
-                let what = format!("{} {durability} {arriving:?}", engine.name());
+                let what = format!("{} {durability} {arriving:?} {network}", engine.name());
+                let can = engine.capabilities();
                 let outcome = run_once(plan, &Arc::new(AtomicBool::new(false))).expect(&what);
-                let all = outcome.tally.all();
+                let (all, spent) = (outcome.tally.all(), &outcome.spent);
                 assert_eq!(all.wrong, 0, "{what}: {:?}", outcome.tally.wrong_examples);
                 assert_eq!(all.errors, 0, "{what}: {:?}", outcome.tally.error_examples);
-                assert_eq!(all.answered, 4_000, "{what}");
-                for kind in [OpKind::ReadProfile, OpKind::UpdateProfile, OpKind::DeleteProfile] {
-                    assert!(outcome.tally.class(kind).answered > 100, "{what}: {kind}");
+                assert_eq!(all.answered + all.unsupported, 4_000, "{what}");
+                for (kind, can) in [
+                    (OpKind::ReadProfile, can.reads),
+                    (OpKind::UpdateProfile, true),
+                    (OpKind::DeleteProfile, can.deletes),
+                ] {
+                    let class = outcome.tally.class(kind);
+                    let (done, other) = if can {
+                        (class.answered, class.unsupported)
+                    } else {
+                        (class.unsupported, class.answered)
+                    };
+                    assert!(done > 100 && other == 0, "{what}: {kind} {class:?}");
                 }
-                assert!(outcome.spent.live_bytes > 50_000, "{what}: {}", outcome.spent.live_bytes);
+                let sightings = outcome.tally.sightings;
+                assert_eq!((sightings.unseen, sightings.out_of_order, sightings.again), (0, 0, 0), "{what}");
+                assert!(spent.live_bytes > 50_000, "{what}: {}", spent.live_bytes);
                 // Peers don't tell what they write and sync.
-                let counts = engine.capabilities().durable && !PEERS.contains(&engine.name());
+                let counts = can.durable && !PEERS.contains(&engine.name());
                 if counts {
-                    assert!(
-                        outcome.spent.engine.written_bytes > 500_000,
-                        "{what}: {:?}",
-                        outcome.spent.engine
-                    );
-                    assert!(outcome.spent.engine.tail_events > 0, "{what}: {:?}", outcome.spent.engine);
-                    assert!(outcome.spent.disk_bytes > 0, "{what}");
+                    assert!(spent.engine.written_bytes > 500_000, "{what}: {:?}", spent.engine);
+                    assert!(spent.engine.tail_events > 0, "{what}: {:?}", spent.engine);
+                    assert!(spent.disk_bytes > 0, "{what}");
                 }
                 if durability == Durability::Synced && counts {
-                    assert!(outcome.spent.engine.syncs > 0, "{what}: {:?}", outcome.spent.engine);
+                    assert!(spent.engine.syncs > 0, "{what}: {:?}", spent.engine);
+                }
+                if has("transport") {
+                    assert!(spent.engine.messages > 1_000, "{what}: {:?}", spent.engine);
+                    assert!(spent.engine.copies_at_ack.fewest() >= Some(2), "{what}: {:?}", spent.engine);
+                    // Each value is on three nodes.
+                    assert!(spent.engine.written_bytes > 3_000_000, "{what}: {:?}", spent.engine);
+                    let subscribes = engine.name().starts_with("log");
+                    assert_eq!(sightings.seen > 0, subscribes, "{what}: {sightings:?}");
                 }
                 assert!(!dir.path().join("data").exists(), "{what}: the data is removed");
             }
@@ -177,6 +202,15 @@ fn a_setting_that_makes_no_sense_is_named() {
         ("log", "io", "magic", "auto, uring or blocking"),
         ("log", "nosuch", "1", "segment-bytes"),
         ("memory", "io", "auto", "none"),
+        ("kv-cluster", "transport", "pigeon", "local or tcp"),
+        ("kv-cluster", "w", "4", "1 to n"),
+        ("kv-cluster", "n", "5", "at most as many copies as nodes"),
+        ("kv-cluster", "version-read", "maybe", "on or off"),
+        ("log-cluster", "acks", "2", "all, 1 or 0"),
+        ("log-cluster", "min-isr", "0", "1 to n"),
+        ("log-cluster", "outage", "1:2:3", "START_MS:LENGTH_MS:NODE"),
+        ("log-view", "reads", "psychic", "eventual or own-writes"),
+        ("log-view", "net", "moon", "loopback, lan or wan"),
     ] {
         let dir = tempfile::tempdir().expect("a folder");
         let settings = BTreeMap::from([(name.to_owned(), value.to_owned())]);

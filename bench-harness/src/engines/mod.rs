@@ -1,21 +1,38 @@
 //! Adapters: the engines of this workspace behind [`Engine`].
 
+mod brokers;
+mod cluster;
 mod io;
+mod kv_cluster;
 mod kv_store;
 mod log;
+mod log_cluster;
+mod log_view;
 mod memory;
 #[cfg(feature = "peers")]
 mod peers;
+mod split_port;
+mod subscriber;
 
+pub use kv_cluster::KvClusterEngine;
 pub use kv_store::KvStoreEngine;
 pub use log::LogEngine;
+pub use log_cluster::LogClusterEngine;
+pub use log_view::LogViewEngine;
 pub use memory::Memory;
 
 use crate::engine::Engine;
 
 /// Every engine of the workspace, the floor first; with the feature `peers` also other people's.
 pub(crate) fn standard() -> Vec<Box<dyn Engine>> {
-    let own: [Box<dyn Engine>; 3] = [Box::new(Memory), Box::new(KvStoreEngine), Box::new(LogEngine)];
+    let own: [Box<dyn Engine>; 6] = [
+        Box::new(Memory),
+        Box::new(KvStoreEngine),
+        Box::new(LogEngine),
+        Box::new(KvClusterEngine),
+        Box::new(LogClusterEngine),
+        Box::new(LogViewEngine),
+    ];
     own.into_iter().chain(others()).collect()
 }
 

@@ -226,6 +226,7 @@ impl<'a, C: Clock> Driver<'a, C> {
     /// From now on, latencies go here.
     pub fn record_to(&mut self, recorder: Recorder) {
         self.recorder = Some(recorder);
+        self.session.measured_from_now();
     }
 
     /// Takes the recorder out.

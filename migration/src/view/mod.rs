@@ -23,6 +23,7 @@
 
 mod applier;
 mod client;
+mod cluster_source;
 mod core;
 mod message;
 mod position;
@@ -32,6 +33,7 @@ mod source;
 pub use self::core::{Output, ViewCore, ViewCoreConfig};
 pub use applier::{Applied, Applier, ApplierError, Change, Skipped, resolve, stored_key};
 pub use client::{ViewClient, ViewClientConfig, ViewEvent, ViewReadError};
+pub use cluster_source::ClusterSource;
 pub use message::{MessageError, Reply, Request};
 pub use position::{Position, PositionError};
 pub use server::{ViewConfig, ViewServer, ViewStartError, ViewStats, ViewStopError};

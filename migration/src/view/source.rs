@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use engine_env::{Home, PortStats, Wait, Waker};
-use log_engine::{Consumer, FetchError, Log, Offset, TopicPartition};
+use log_engine::{Consumer, FetchError, Log, Offset, SubscriptionError, TopicPartition};
 
 use super::applier::Change;
 
@@ -15,6 +15,9 @@ pub enum SourceError {
     /// The log can't be read there.
     #[error("the view's topic can't be read: {0}")]
     Fetch(#[from] FetchError),
+    /// The cluster gives no more.
+    #[error("the view's topic gives no more: {0}")]
+    Ended(SubscriptionError),
     /// The source's own error.
     #[error("the view's source failed: {0}")]
     Other(#[source] Box<dyn Error + Send + Sync>),
