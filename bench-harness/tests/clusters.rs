@@ -82,26 +82,23 @@ fn every_variant_of_a_cluster_answers_rightly() {
     }
 }
 
-/// Operations of each second, and those that failed.
-fn seconds(outcome: &RunOutcome) -> Vec<(u64, u64)> {
-    outcome
-        .latency
-        .series
-        .iter()
-        .filter(|row| row.operation == "all")
-        .map(|row| (row.count, row.errors))
-        .collect()
+/// Seconds with their operations, those that failed, and the longest response time in milliseconds.
+fn seconds(outcome: &RunOutcome) -> Vec<(f64, u64, u64, f64)> {
+    let all = outcome.latency.series.iter().filter(|row| row.operation == "all");
+    all.map(|row| (row.second, row.count, row.errors, row.max_us.unwrap_or(0.0) / 1000.0)).collect()
 }
 
 #[test]
-fn a_node_that_is_killed_and_returned_makes_no_answer_wrong_and_its_absence_is_seen() {
+fn a_node_that_is_killed_and_returned_makes_no_answer_wrong() {
     for name in ["kv-cluster", "log-view"] {
         let set = [("transport", "tcp"), ("outage", "1000:1000:0"), ("replica-lag-ms", "300")];
         let set = if name == "kv-cluster" { &set[..2] } else { &set[..] };
-        let bound = Bound::time(Duration::from_millis(4_200));
-        let arriving = Arriving::Open { rate_per_s: 1_000.0 };
-        let outcome = run(name, Durability::Os, set, arriving, bound);
+        let bound = Bound::time(Duration::from_millis(3_500));
+        let outcome = run(name, Durability::Os, set, Arriving::Closed { clients: 8 }, bound);
         let seconds = seconds(&outcome);
-        eprintln!("{name} {seconds:?} {:?}", outcome.tally.error_examples);
+        assert!(seconds.first().is_some_and(|first| first.1 > 100), "{name}: {seconds:?}");
+        // A log without elections has no leader for a third of its partitions meanwhile.
+        let is_seen = seconds.iter().any(|second| second.2 > 0 || second.3 > 300.0);
+        assert!(is_seen || name == "kv-cluster", "{name}: {seconds:?}");
     }
 }

@@ -143,7 +143,7 @@ fn open<N: Net>(place: &Place, plan: &ClusterPlan, net: N) -> Result<Box<dyn Ses
     let port = net.join(DRIVER).map_err(EngineError::engine)?;
     let (homes, of_nodes) = (plan.homes(), Arc::clone(&ring));
     let nodes = Members::start(plan, move |number| {
-        let config = NodeConfig { storage: storage.clone(), replicas: n };
+        let config = NodeConfig::new(storage.clone(), n);
         let home = homes.open("node", number)?;
         KvNode::start(home, &net, NodeId(number), Arc::clone(&of_nodes), config).map_err(EngineError::engine)
     })?;

@@ -456,7 +456,8 @@ impl<'a, C: Clock> Driver<'a, C> {
             let until_ns = if self.outstanding() > 0 { give_up_ns } else { now_ns + LOOK_NS };
             self.reap(Some(until_ns));
             if self.outstanding() == 0 && self.unseen() > 0 {
-                self.clock.sleep_until(until_ns);
+                // From now: the last answer may have come long before the end of a wait for answers.
+                self.clock.sleep_until(self.clock.now_ns() + LOOK_NS);
             }
         }
         if let Some(sightings) = &mut self.sightings {
