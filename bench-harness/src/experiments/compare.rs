@@ -31,8 +31,8 @@ const FLOOR: &str = "floor";
 
 /// Fewer tail-making events than this in a run make its p99 a coin toss.
 const TAIL_EVENTS: f64 = 100.0;
-/// Smaller segments would measure the rolling alone.
-const SEGMENT_BYTES_MIN: f64 = (256 << 10) as f64;
+/// Smaller segments would measure the rolling alone, and the log refuses a batch that is larger than one.
+const SEGMENT_BYTES_MIN: f64 = (1 << 20) as f64;
 /// The setting that engines with segments have.
 const SEGMENT_BYTES: &str = "segment-bytes";
 /// Room for arrivals below their mean, where a run must hold enough operations for a p99.
