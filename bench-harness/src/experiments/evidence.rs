@@ -469,7 +469,7 @@ impl Trial<'_> {
         let evidence = crate::stats::paired_ratio(&against_one, self.seed)
             .and_then(|ratio| Evidence::of(&ratio, (of_before, 1.0)));
         let mut ruling = match evidence {
-            Some(evidence) => self.court(3.0).ratio(&evidence),
+            Some(evidence) => self.court(3.0).size(&evidence),
             None => return Err("One run is too few".to_owned()),
         };
         ruling.why.push_str(&format!(

@@ -7,7 +7,8 @@
 //! * `undecided`: anything else.
 //! * `not measured`: a ratio is missing, or a side is too fast for this clock and machine.
 //!
-//! They are tried in this order. A quick run never says `reproduced`.
+//! They are tried in this order. A quick run never says `reproduced`. A claim that something is so many times as large is
+//! found again only within a tenth of that, on both sides.
 
 use crate::report::record::ClaimVerdict;
 use crate::stats::PairedRatio;
@@ -89,6 +90,25 @@ impl Court {
     /// Rules on a claim that rests on one ratio.
     pub(super) fn ratio(&self, literal: &Evidence) -> Ruling {
         self.rule(literal, &[])
+    }
+
+    /// Rules on a claim that something is so many times as large. Larger than claimed is no better than smaller: found
+    /// again is what lies within a tenth of the claim, on both sides.
+    pub(super) fn size(&self, found: &Evidence) -> Ruling {
+        let times = |n: f64| crate::report::quantity::number(n);
+        let (least, most) = (SHARE * self.claimed, (2.0 - SHARE) * self.claimed);
+        let bounds = format!("The bounds are {} and {} times", times(found.lower), times(found.upper));
+        let within = format!("{} to {} would reproduce it", times(least), times(most));
+        let (verdict, why) = if found.lower >= least && found.upper <= most && self.decides {
+            (ClaimVerdict::Reproduced, format!("{bounds}; {within}."))
+        } else if found.lower > most || found.upper < least {
+            (ClaimVerdict::NotReproduced, format!("{bounds}; {within}."))
+        } else if found.lower > 1.0 && found.upper <= most {
+            (ClaimVerdict::DirectionOnly, format!("{bounds}; {within}, by runs long enough to decide."))
+        } else {
+            (ClaimVerdict::Undecided, format!("{bounds}; {within}. More or longer runs would tell."))
+        };
+        Ruling { verdict, why }
     }
 
     fn rule(&self, literal: &Evidence, others: &[&Evidence]) -> Ruling {
@@ -212,6 +232,19 @@ mod tests {
         let court = Court { claimed: 8.0, decides: true };
         assert_eq!(court.latency(&high, &high, 2.5 * MS).verdict, ClaimVerdict::NotMeasured);
         assert_eq!(court.latency(&high, &high, 1.9 * MS).verdict, ClaimVerdict::Reproduced);
+    }
+
+    /// Eleven bytes on disk for each live one had counted as the direction of a claim of three.
+    #[test]
+    fn a_size_is_found_again_on_both_sides_or_not_at_all() {
+        let ruled = |decides, middle, spread| {
+            Court { claimed: 3.0, decides }.size(&evidence(middle, spread, 1.0)).verdict
+        };
+        assert_eq!(ruled(true, 3.1, 0.01), ClaimVerdict::Reproduced);
+        assert_eq!(ruled(false, 3.1, 0.01), ClaimVerdict::DirectionOnly);
+        assert_eq!(ruled(true, 11.3, 0.05), ClaimVerdict::NotReproduced);
+        assert_eq!(ruled(false, 2.0, 0.05), ClaimVerdict::NotReproduced);
+        assert_eq!(ruled(true, 3.2, 0.2), ClaimVerdict::Undecided);
     }
 
     #[test]
