@@ -542,6 +542,35 @@ fn what_a_refused_write_left_behind_the_end_is_no_damage_later() {
         .unwrap_or_else(|e| panic!("{e}"));
 }
 
+// A batch that the disk refused as full had left its first records whole behind the end of the file, and the next opening
+// took them in: a write came up that the store had refused, and that was never written by anybody's account.
+#[test]
+fn nothing_of_a_batch_that_a_full_disk_refused_comes_up_later() {
+    let config = config(Durability::Os);
+    let mut left = 0;
+    for seed in 0..200 {
+        let home = SimHome::new(Seed(seed));
+        let (store, _) = Running::open(&home, &config).expect("a healthy machine");
+        let mut history = History::default();
+        let store = store
+            .run(&home, &config, &[MAINTAIN, put(0, 0, 40), Step::Sync], &mut history)
+            .expect("no broken rule")
+            .expect("a healthy machine");
+        home.fail_next(Fault::NoSpace);
+        let refused = Step::Batch { key: 1, node: 0, writes: 3, len: 300, deletes: false };
+        let store = store.run(&home, &config, &[refused], &mut history).expect("no broken rule");
+        let Some(store) = store else { continue };
+        // A put of the same length as the batch's first record would lead right up to its second one.
+        let next = if seed % 2 == 0 { vec![] } else { vec![put(1, 0, 300)] };
+        drop(store.run(&home, &config, &next, &mut history).expect("no broken rule"));
+        left += 1;
+        home.reboot(cuts(seed)[seed as usize / 2 % 6]);
+        let found = recover(&home, &config).expect("it recovers");
+        check_no_phantom(&Dump::new(), &history, &found).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    }
+    assert!(left > 150, "the disk refuses, and the store goes on: {left}");
+}
+
 fn version(len: usize) -> kv_engine::Versioned {
     kv_engine::Versioned::new(kv_engine::VectorClock::from_entries([(0, 1)], 0).expect("valid"), vec![1; len])
 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use engine_env::marks::reached;
 use engine_env::{CompletionQueue, DiskErrorKind, File, WriteSync};
 
 use super::Bitcask;
@@ -110,8 +111,13 @@ impl<F: File> Bitcask<F> {
                 Ok(answers)
             }
             Err(cause) if cause.kind == DiskErrorKind::NoSpace => {
+                reached("kv batch refused by a full disk");
                 writer.active.set_allocated(writer.active.allocated().max(start.position + len));
-                Err(PutError::DiskFull { cause })
+                // Its first records may stand there whole, each with a true checksum.
+                match writer.wipe(start.position, len) {
+                    Ok(()) => Err(PutError::DiskFull { cause }),
+                    Err(cause) => Err(PutError::WriteFailed { cause }),
+                }
             }
             Err(cause) => {
                 writer.stop(cause.clone());

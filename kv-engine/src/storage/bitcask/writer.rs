@@ -289,6 +289,23 @@ impl<F: File> Writer<F> {
         Ok(())
     }
 
+    /// Puts zeros, durably, over what a refused write left behind the end: the next record may be shorter, and a crash
+    /// would find whole records behind it. It overwrites, so it needs no space; where it fails, the store stops.
+    pub(super) fn wipe(&mut self, from: u64, len: u64) -> Result<(), DiskError> {
+        let file = &self.active.file;
+        let wiped = file.len().and_then(|there| {
+            let to = there.min(from + len);
+            let mut at = from;
+            while at < to {
+                let piece = &ZEROS[..usize::try_from((to - at).min(GROWTH_BYTES)).expect("at most a piece")];
+                file.write_now(at, piece, WriteSync::Data)?;
+                at += piece.len() as u64;
+            }
+            Ok(())
+        });
+        wiped.inspect_err(|cause| self.stop(cause.clone()))
+    }
+
     /// Where the next record goes.
     pub(super) fn place(&self) -> At {
         At { segment: self.active.id, position: self.active.end() }
