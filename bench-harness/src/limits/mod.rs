@@ -448,7 +448,9 @@ mod tests {
         );
         assert!(limits.to_string().contains("copying memory"));
         let driver = limits.driver.as_ref().expect("the driver's own cost");
-        assert!(driver.schedule_record_ns > 1.0 && driver.verified_ns > driver.making_ns, "{driver:?}");
+        // Their parts are taken in turns that last milliseconds here: on a busy machine a part may look dearer than the whole.
+        assert!(driver.schedule_record_ns > 1.0 && driver.verified_ns > 1.0, "{driver:?}");
+        assert!(driver.making_ns > 1.0, "{driver:?}");
         assert!(driver.memory_ns > 1.0 && driver.per_s > 100.0, "{driver:?}");
         assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0, "files were left behind");
     }

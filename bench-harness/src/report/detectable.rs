@@ -82,6 +82,6 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].contains("p50 1.26× (quick), 1.16× (full)"), "{}", told[0]);
         assert!(told[0].contains("p99 2.02×") && !told[0].contains("p95"), "{}", told[0]);
-        assert!(told[1].contains("throughput 1.19× (quick)"), "{}", told[1]);
+        assert!(told[1].contains("throughput 1.12× (quick)"), "{}", told[1]);
     }
 }
