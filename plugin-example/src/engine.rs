@@ -26,10 +26,7 @@ impl Session for Pages {
         Submit::Answered(Ok(match (op.access(), value) {
             (Access::Read, _) => Answer::Value(self.0.get(&key).cloned()),
             (Access::Delete, _) => Answer::Deleted(self.0.remove(&key).is_some()),
-            (Access::Write, Some(value)) => {
-                self.0.insert(key, value);
-                Answer::Written
-            }
+            (Access::Write, Some(value)) => (self.0.insert(key, value), Answer::Written).1,
             _ => return Submit::Unsupported,
         }))
     }
