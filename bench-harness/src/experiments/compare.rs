@@ -18,6 +18,7 @@ use super::contrasts::{Subject, contrast_highest, contrast_latency};
 use super::evidence::Trial;
 use super::rate_search::{Found, P99_MAX, Search, search};
 use super::schedule::{Part, Schedule, WARM_UP, allot};
+use super::segments::segments;
 use super::sustained::OPERATIONS_MIN;
 use crate::engine::Engine;
 use crate::limits::{Limits, LimitsPlan};
@@ -29,12 +30,6 @@ use crate::run::Arriving;
 pub(super) const EQUAL_LOAD: &str = "equal load";
 const FLOOR: &str = "floor";
 
-/// Fewer tail-making events than this in a run make its p99 a coin toss.
-const TAIL_EVENTS: f64 = 100.0;
-/// Smaller segments would measure the rolling alone, and the log refuses a batch that is larger than one.
-const SEGMENT_BYTES_MIN: f64 = (1 << 20) as f64;
-/// The setting that engines with segments have.
-const SEGMENT_BYTES: &str = "segment-bytes";
 /// Room for arrivals below their mean, where a run must hold enough operations for a p99.
 const ROOM: f64 = 1.2;
 /// The rate of the published system before its move, operations a second.
@@ -158,11 +153,10 @@ fn make_runs(
 ) -> Result<(), CampaignError> {
     let mut jobs: Vec<(usize, Job<'_>)> = Vec::new();
     let first = plan.schedule.loads.first().copied().unwrap_or(0.5);
-    for at in 0..combinations.len() {
-        jobs.push((at, Job::Pairs(first)));
-        if plan.schedule.searches > 1 && plan.rate_per_s.is_none() {
-            jobs.push((at, Job::Searches));
-        }
+    jobs.extend((0..combinations.len()).map(|at| (at, Job::Pairs(first))));
+    if plan.rate_per_s.is_none() {
+        let more = |at: &usize| combinations[*at].searches() > 1;
+        jobs.extend((0..combinations.len()).filter(more).map(|at| (at, Job::Searches)));
     }
     for row in beside.iter().filter(|row| row.short || plan.schedule.all_rows) {
         jobs.push((0, Job::Row(row)));
@@ -391,6 +385,10 @@ impl Combination<'_> {
         if self.main { self.schedule().pairs } else { self.schedule().pairs_beside }
     }
 
+    fn searches(&self) -> u32 {
+        if self.main { self.schedule().searches } else { self.schedule().searches_beside }
+    }
+
     /// Searches the highest rate of each engine, once.
     fn find_rates(&mut self, campaign: &mut Campaign) -> Result<(), CampaignError> {
         if self.plan.rate_per_s.is_some() {
@@ -406,7 +404,7 @@ impl Combination<'_> {
         Ok(())
     }
 
-    fn search<'s>(&'s self, who: &'s Contestant<'s>, pair: u32, start_per_s: Option<f64>) -> Search<'s> {
+    fn search<'s>(&'s self, who: &'s Contestant<'s>, pair: u32, earlier: Option<Found>) -> Search<'s> {
         Search {
             who,
             workload: self.workload,
@@ -416,7 +414,7 @@ impl Combination<'_> {
             steps: self.schedule().steps,
             precision: if self.schedule().decides { PRECISION.1 } else { PRECISION.0 },
             pair,
-            start_per_s,
+            earlier,
         }
     }
 
@@ -440,7 +438,7 @@ impl Combination<'_> {
             // Three rates a search, as a rule.
             Job::Searches => (
                 "more searches for the highest rate".to_owned(),
-                3 * engines * self.schedule().searches.saturating_sub(1),
+                3 * engines * self.searches().saturating_sub(1),
                 self.schedule().probe,
             ),
             Job::Row(row) => (
@@ -491,14 +489,18 @@ impl Combination<'_> {
                 self.alternate(campaign, &load, &row.a, &row.b, self.schedule().row_pairs)?;
             }
             Job::Searches => {
-                for pair in 2..=self.schedule().searches {
-                    let mut order: Vec<_> = self.plan.engines.iter().zip(&self.found).collect();
+                // Each begins where the one before it ended.
+                let mut latest = self.found.clone();
+                for pair in 2..=self.searches() {
+                    let mut order: Vec<_> = self.plan.engines.iter().zip(&mut latest).collect();
                     if pair % 2 == 0 {
                         order.reverse();
                     }
                     for (engine, found) in order {
                         let who = Contestant::plain(*engine);
-                        search(campaign, &self.search(&who, pair, Some(found.rate_per_s)))?;
+                        if let Some(next) = search(campaign, &self.search(&who, pair, Some(*found)))? {
+                            *found = next;
+                        }
                     }
                 }
             }
@@ -525,7 +527,7 @@ impl Combination<'_> {
                     label,
                     arriving: Arriving::Open { rate_per_s },
                     length,
-                    settings: self.segments(rate_per_s, length),
+                    written: self.written(rate_per_s, length),
                 };
                 self.one(campaign, &load, &Contestant::plain(*engine), None)?;
             }
@@ -540,21 +542,14 @@ impl Combination<'_> {
             label: self.label(share),
             arriving: Arriving::Open { rate_per_s },
             length,
-            settings: self.segments(rate_per_s, length),
+            written: self.written(rate_per_s, length),
         }
     }
 
-    /// Segments so small that a run rolls often enough for its p99 to mean something, within reason.
-    fn segments(&self, rate_per_s: f64, length: Duration) -> BTreeMap<String, String> {
-        let written_per_op = self.found.iter().map(|f| f.written_per_op).fold(0.0, f64::max);
-        let written = rate_per_s * written_per_op * length.as_secs_f64();
-        let bytes = (written / (TAIL_EVENTS * ROOM)).max(SEGMENT_BYTES_MIN);
-        if written > 0.0 && bytes < (64 << 20) as f64 {
-            let whole_pages = (bytes / 4096.0).floor() * 4096.0;
-            BTreeMap::from([(SEGMENT_BYTES.to_owned(), format!("{whole_pages:.0}"))])
-        } else {
-            BTreeMap::new()
-        }
+    /// Bytes that the engine which writes most writes in such a run.
+    fn written(&self, rate_per_s: f64, length: Duration) -> f64 {
+        let per_op = self.found.iter().map(|f| f.written_per_op).fold(0.0, f64::max);
+        rate_per_s * per_op * length.as_secs_f64()
     }
 
     /// Pairs in the order A B, B A, A B ...
@@ -598,7 +593,7 @@ impl Combination<'_> {
             warmup: load.length.mul_f64(WARM_UP),
             bound: Bound::time(load.length),
             memory_per_s: self.floor_per_s.filter(|_| who.engine.capabilities().durable),
-            settings: load.settings.clone(),
+            settings: segments(who.engine, load.written),
             p99_max: (load.experiment == SWEEP).then_some(P99_MAX),
         })
     }
@@ -611,5 +606,6 @@ struct Load<'a> {
     label: String,
     arriving: Arriving,
     length: Duration,
-    settings: BTreeMap<String, String>,
+    /// Bytes that all nodes together write, about.
+    written: f64,
 }

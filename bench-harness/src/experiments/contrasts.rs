@@ -149,7 +149,8 @@ pub(super) fn contrast_throughput(run: &Run, subject: Subject<'_>, seed: Seed) -
 pub(super) fn contrast_highest(run: &Run, subject: Subject<'_>, seed: Seed) -> Option<Comparison> {
     let runs: Vec<&Measurement> = run.measurements.iter().filter(|m| subject.holds(m)).collect();
     let paired = Paired::highest(run, subject);
-    let why_none = "a side sustained none of the rates that were tried";
+    let why_none =
+        "no pair of searches enclosed both sides' highest rates: none was sustained, or none refused";
     compared(&runs, subject, "all", (HIGHEST_METRIC, Better::Higher), &paired, why_none, seed)
 }
 

@@ -187,7 +187,7 @@ impl Trial<'_> {
         let evidence = self
             .highest(run, durability)
             .1
-            .ok_or("Too few pairs of searches found a rate that both sides sustained")?;
+            .ok_or("Too few pairs of searches enclosed the highest rates of both sides")?;
         let mut ruling = self.court(200.0).ratio(&evidence);
         ruling.why.push_str(&format!(
             " The highest rate with p99 at or under 25 ms, at {durability}, the same bound for both. The published figures are \

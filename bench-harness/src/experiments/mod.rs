@@ -11,6 +11,7 @@ mod rate_search;
 mod rate_steps;
 mod ruling;
 mod schedule;
+mod segments;
 mod self_comparison;
 mod sustained;
 

@@ -1,7 +1,6 @@
 //! The highest rate that an engine sustains on a schedule: nearly all of the load achieved, no growing lag, and
 //! p99 at most 25 ms, the same bound for every engine.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine_env::Durability;
@@ -10,6 +9,7 @@ use workloads::Workload;
 use super::campaign::{Campaign, CampaignError, Task};
 use super::contestant::Contestant;
 use super::rate_steps::RateSteps;
+use super::segments::segments;
 use super::sustained::OPERATIONS_MIN;
 use crate::load::Bound;
 use crate::report::curves::{HIGHEST, SEARCHED};
@@ -20,7 +20,7 @@ pub(super) const P99_MAX: Duration = Duration::from_millis(25);
 /// Runs of this experiment only tell a search where to begin.
 const WHERE_TO_BEGIN: &str = "rate search";
 /// Rates of a search that begins near its end lie this factor apart until one is refused.
-const GROWTH: f64 = 1.2;
+const GROWTH: f64 = 1.4;
 /// The same for one that begins with a guess.
 const GROWTH_OF_A_GUESS: f64 = 1.5;
 /// The guess, as a share of what a closed loop does. That knows no queue, so it is far above what a schedule can ask for.
@@ -42,8 +42,8 @@ pub(super) struct Search<'a> {
     pub(super) precision: f64,
     /// Number of the pair of searches.
     pub(super) pair: u32,
-    /// Where to begin, operations a second; a closed loop tells where there is none.
-    pub(super) start_per_s: Option<f64>,
+    /// What an earlier search found, to begin there; a closed loop tells where to begin if there was none.
+    pub(super) earlier: Option<Found>,
 }
 
 /// What was found.
@@ -61,10 +61,16 @@ pub(super) struct Found {
 
 /// Searches; `None` if the campaign was stopped.
 pub(super) fn search(campaign: &mut Campaign, plan: &Search<'_>) -> Result<Option<Found>, CampaignError> {
-    let mut last = None;
+    let mut last = plan.earlier.map(|found| (found.written_per_op, found.write_share));
     let mut overheads = Vec::new();
     let mut run = |campaign: &mut Campaign, arriving: Arriving, length: Duration| {
-        let open = matches!(arriving, Arriving::Open { .. });
+        let (open, written) = match (arriving, last) {
+            (Arriving::Open { rate_per_s }, Some((per_op, _))) => {
+                (true, rate_per_s * per_op * length.as_secs_f64())
+            }
+            (Arriving::Open { .. }, None) => (true, 0.0),
+            (Arriving::Closed { .. }, _) => (false, 0.0),
+        };
         let shown = campaign.measure(Task {
             experiment: if open { HIGHEST } else { WHERE_TO_BEGIN },
             who: plan.who,
@@ -78,7 +84,7 @@ pub(super) fn search(campaign: &mut Campaign, plan: &Search<'_>) -> Result<Optio
             warmup: length.mul_f64(super::schedule::WARM_UP),
             bound: Bound::time(length),
             memory_per_s: None,
-            settings: BTreeMap::new(),
+            settings: segments(plan.who.engine, written),
             p99_max: open.then_some(P99_MAX),
         })?;
         if let Some(shown) = &shown {
@@ -87,8 +93,8 @@ pub(super) fn search(campaign: &mut Campaign, plan: &Search<'_>) -> Result<Optio
         }
         Ok::<_, CampaignError>(shown)
     };
-    let (start, growth) = match plan.start_per_s {
-        Some(rate) => (rate, GROWTH),
+    let (start, growth) = match plan.earlier {
+        Some(found) => (found.rate_per_s, GROWTH),
         None => match run(campaign, Arriving::Closed { clients: plan.clients }, plan.probe)? {
             Some(shown) => (shown.achieved_per_s * GUESS, GROWTH_OF_A_GUESS),
             None => return Ok(None),

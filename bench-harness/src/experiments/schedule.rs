@@ -31,6 +31,8 @@ pub struct Schedule {
     pub all_rows: bool,
     /// Pairs of searches for the highest rate; the first one of them finds the load of everything else.
     pub searches: u32,
+    /// The same at each other durability.
+    pub searches_beside: u32,
     /// Rates that a search tries at most.
     pub steps: u32,
     /// Whether each engine is also run once at several rates, to draw its curve.
@@ -68,6 +70,7 @@ impl Effort {
                 row_pairs: 1,
                 all_rows: true,
                 searches: 1,
+                searches_beside: 1,
                 steps: 0,
                 curve: false,
                 probe: Duration::from_millis(150),
@@ -78,16 +81,17 @@ impl Effort {
             },
             Self::Quick => Schedule {
                 pairs: 6,
-                pairs_beside: 4,
+                pairs_beside: 3,
                 loads: vec![0.5],
                 row_pairs: 2,
                 all_rows: false,
                 searches: 3,
-                steps: 4,
+                searches_beside: 2,
+                steps: 5,
                 curve: true,
                 probe: Duration::from_millis(1_000),
-                run: (Duration::from_millis(1_500), Duration::from_secs(6)),
-                total: Some(Duration::from_secs(240)),
+                run: (Duration::from_millis(1_500), Duration::from_secs(8)),
+                total: Some(Duration::from_secs(255)),
                 limits_in_short: false,
                 decides: false,
             },
@@ -98,6 +102,7 @@ impl Effort {
                 row_pairs: 10,
                 all_rows: true,
                 searches: 10,
+                searches_beside: 10,
                 steps: 10,
                 curve: true,
                 probe: Duration::from_secs(15),
@@ -124,9 +129,9 @@ pub(super) struct Part {
     pub(super) overhead: Duration,
 }
 
-/// What a run's warm-up takes, as a share of its measured time: a quarter, and as long again where the engine isn't
-/// steady by then.
-pub(super) const WARM_UP: f64 = 0.25;
+/// A run's warm-up, as a share of its measured time; three times as long where the engine isn't steady by then.
+pub(super) const WARM_UP: f64 = 0.2;
+/// What it takes on the average.
 const WARM_UP_TAKEN: f64 = 0.35;
 
 impl Part {
@@ -207,8 +212,8 @@ mod tests {
         let left = quick.total.expect("it has one") - Duration::from_secs_f64(searched);
         let parts = [
             of("main", 2 * quick.pairs, 4.0),
-            of("highest rates", 2 * (quick.searches - 1) * 3, 1.0),
             of("synced", 2 * quick.pairs_beside, 4.0),
+            of("highest rates", 2 * (quick.searches - 1) * 3, 1.0),
         ];
         let lengths = allot(&parts, left);
         assert!(lengths.iter().all(Option::is_some), "{lengths:?}");

@@ -134,7 +134,7 @@ pub fn compare_with_itself(
                 steps: 4,
                 precision: 0.2,
                 pair: 1,
-                start_per_s: None,
+                earlier: None,
             };
             let Some(found) = search(campaign, &search_for)? else { return Ok(Vec::new()) };
             Arriving::Open { rate_per_s: found.rate_per_s * 0.5 }

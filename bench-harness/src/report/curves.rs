@@ -29,18 +29,25 @@ pub const SEARCHED: &str = "rates up to the highest that is sustained";
 /// What the comparison of the searches' results is called.
 pub const HIGHEST_METRIC: &str = "highest_sustained_per_s";
 
-/// The result of each search among `runs`, by the number of its pair: the highest rate that was sustained. A search
-/// that sustained none has no result.
+/// The result of each search among `runs`, by the number of its pair: the highest rate that was sustained. A search that
+/// sustained none has no result, and neither has one that refused none above: its result could be anything higher.
 pub(crate) fn highest_sustained<'a>(runs: impl Iterator<Item = &'a Measurement>) -> Vec<(u32, f64)> {
-    let mut found: Vec<(u32, f64)> = Vec::new();
-    for m in runs.filter(|m| m.operation == "all" && m.point.as_ref().is_some_and(|p| p.sustained)) {
-        let (Some(pair), Some(rate)) = (m.pair, m.load.offered_per_s) else { continue };
-        match found.iter_mut().find(|(p, _)| *p == pair) {
-            Some((_, highest)) => *highest = highest.max(rate),
-            None => found.push((pair, rate)),
-        }
+    // By pair: the highest sustained rate, and the highest refused one.
+    let mut searches: Vec<(u32, f64, f64)> = Vec::new();
+    for m in runs.filter(|m| m.operation == "all") {
+        let (Some(pair), Some(rate), Some(point)) = (m.pair, m.load.offered_per_s, &m.point) else {
+            continue;
+        };
+        let at = searches.iter().position(|(p, ..)| *p == pair).unwrap_or_else(|| {
+            searches.push((pair, 0.0, 0.0));
+            searches.len() - 1
+        });
+        let (_, sustained, refused) = &mut searches[at];
+        let reached = if point.sustained { sustained } else { refused };
+        *reached = reached.max(rate);
     }
-    found
+    searches.retain(|(_, sustained, refused)| *sustained > 0.0 && refused > sustained);
+    searches.into_iter().map(|(pair, sustained, _)| (pair, sustained)).collect()
 }
 
 /// One engine under one workload and durability, at many rates.
@@ -229,6 +236,26 @@ mod tests {
         });
         let run = Run::parse(&json.to_string(), std::path::Path::new("run.json")).expect("a record");
         Curve::of(&run).remove(0)
+    }
+
+    /// Searches that ran out of steps had counted: their ratio was told with an interval of no width.
+    #[test]
+    fn a_search_has_a_result_only_between_a_sustained_rate_and_a_refused_one() {
+        let tried = |pair, rate, sustained| Measurement {
+            pair: Some(pair),
+            ..measured(HIGHEST, rate, Some(1.0), sustained)
+        };
+        let runs = [
+            tried(1, 10.0, true),
+            tried(1, 14.0, true),
+            tried(1, 20.0, false),
+            // Nothing refused; nothing sustained; refused below what was sustained.
+            tried(2, 10.0, true),
+            tried(3, 10.0, false),
+            tried(4, 10.0, false),
+            tried(4, 14.0, true),
+        ];
+        assert_eq!(highest_sustained(runs.iter()), [(1, 14.0)]);
     }
 
     #[test]
