@@ -17,6 +17,13 @@ pub struct LogConfig {
     pub zero_fill_step_bytes: u64,
     /// What was appended last is kept in memory for readers, this many bytes in each partition. Default 4 MiB.
     pub recent_bytes: usize,
+    /// A segment goes once its newest record is older than this, in milliseconds. Default: never. A record may outlive
+    /// it by what its segment and two looks take; the active segment is left early for it.
+    pub retention_ms: Option<u64>,
+    /// The oldest segments of a partition go as long as at least this many bytes are left. Default: never.
+    pub retention_bytes: Option<u64>,
+    /// How often the two limits are looked at, in milliseconds. Default 5 minutes, as Kafka's; at least 1.
+    pub retention_check_ms: u64,
     /// A bug to plant, for tests that show that such a bug is found.
     #[cfg(feature = "planted-bugs")]
     pub planted_bug: Option<PlantedBug>,
@@ -30,6 +37,9 @@ impl Default for LogConfig {
             index_interval_bytes: 4096,
             zero_fill_step_bytes: 4 << 20,
             recent_bytes: 4 << 20,
+            retention_ms: None,
+            retention_bytes: None,
+            retention_check_ms: 300_000,
             #[cfg(feature = "planted-bugs")]
             planted_bug: None,
         }
@@ -65,6 +75,8 @@ pub enum PlantedBug {
     PreparedIgnored,
     /// A bad batch ends the log below the mark too, as in Kafka's loader.
     DamageCutAway,
+    /// Segments are removed before the new start of the log is on the disk.
+    StartUnsynced,
     /// The high watermark is the leader's end, whatever the followers hold.
     HighWatermarkAhead,
     /// A batch is appended and acknowledged however few brokers are in sync.
@@ -100,7 +112,15 @@ impl LogConfig {
         if self.durability == Durability::IntervalMs(0) {
             return wrong("durability interval", 0, "at least 1 ms");
         }
+        if self.retention_check_ms == 0 {
+            return wrong("retention_check_ms", 0, "at least 1");
+        }
         Ok(())
+    }
+
+    /// Whether anything is ever removed by age or size.
+    pub(crate) fn has_retention(&self) -> bool {
+        self.retention_ms.is_some() || self.retention_bytes.is_some()
     }
 
     pub(crate) fn synced(&self) -> bool {

@@ -11,7 +11,7 @@ use engine_env::{Disk, DiskError, Done, File, Machine, Op, OpId, Wait, Waker};
 use crate::log::append::{AppendError, Appended, Refused};
 use crate::log::fetch::{self, FetchError, Fetched, Reader};
 use crate::log::partition_log::{Effects, PartitionLog, Tell};
-use crate::log::upkeep;
+use crate::log::{retention, upkeep};
 use crate::record::batch::EncodedBatch;
 use crate::stepped::Interval;
 use crate::{LogConfig, Offset, TopicPartition};
@@ -27,6 +27,8 @@ pub(crate) struct Partition<F> {
     commit_wanted: AtomicBool,
     upkeep_wanted: AtomicBool,
     is_listed_as_moved: AtomicBool,
+    /// Retention takes nothing at or behind this offset: a replicated log's high watermark.
+    pub(crate) removable_below: AtomicU64,
 }
 
 impl<F> Partition<F> {
@@ -141,6 +143,7 @@ impl<F: File> Core<F> {
             commit_wanted: AtomicBool::new(false),
             upkeep_wanted: AtomicBool::new(false),
             is_listed_as_moved: AtomicBool::new(false),
+            removable_below: AtomicU64::new(u64::MAX),
         }));
     }
 
@@ -281,6 +284,43 @@ impl<F: File> Core<F> {
         true
     }
 
+    /// Asks upkeep to remove what is too old, or too much.
+    pub(crate) fn enforce_retention(&self, now_ms: i64) {
+        if !self.config.has_retention() {
+            return;
+        }
+        for partition in self.all() {
+            let mut log = partition.lock();
+            if log.failed.is_some() {
+                continue;
+            }
+            log.leave_old_active(now_ms);
+            let sealed = log.sealed();
+            let behind = log.segments[sealed.len()..].iter().map(|s| s.len).sum::<u64>();
+            let active_bytes = behind + log.active.position;
+            drop(log);
+            let below = Offset(partition.removable_below.load(Ordering::Acquire));
+            // Outside the lock: it may have to read. What can't be read is the readers' to report, and is kept.
+            let start = retention::start_within_limits(&self.config, &sealed, active_bytes, below, now_ms);
+            let mut log = partition.lock();
+            if let Ok(Some(start)) = start {
+                log.want_start(start);
+            }
+            let has_task = log.next_task().is_some();
+            drop(log);
+            if has_task {
+                self.want_upkeep(&partition);
+            }
+        }
+    }
+
+    /// Asks upkeep to let a partition start at `offset`, or at what is durable if that is less.
+    pub(crate) fn delete_before(&self, partition: &Partition<F>, offset: Offset) {
+        let below = Offset(partition.removable_below.load(Ordering::Acquire));
+        partition.lock().want_start(offset.min(below));
+        self.want_upkeep(partition);
+    }
+
     /// The partitions that asked for upkeep since the last call.
     pub(crate) fn take_upkeep(&self) -> Vec<Arc<Partition<F>>> {
         let list = std::mem::take(&mut *self.to_keep_up.lock().unwrap_or_else(PoisonError::into_inner));
@@ -291,14 +331,17 @@ impl<F: File> Core<F> {
         partitions
     }
 
+    pub(crate) fn look_up(&self, name: &TopicPartition) -> Result<Arc<Partition<F>>, FetchError> {
+        self.get(name).ok_or_else(|| FetchError::UnknownPartition { partition: name.clone() })
+    }
+
     pub(crate) fn fetch(
         &self,
         name: &TopicPartition,
         from: Offset,
         max_bytes: usize,
     ) -> Result<Fetched, FetchError> {
-        let partition =
-            self.get(name).ok_or_else(|| FetchError::UnknownPartition { partition: name.clone() })?;
+        let partition = self.look_up(name)?;
         self.fetch_as(&partition, Reader::Local, from, max_bytes)
     }
 

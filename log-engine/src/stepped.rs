@@ -280,6 +280,21 @@ impl<H: Home> SteppedLog<H> {
         self.core.all().iter().any(|p| self.core.keep_up(p, disk, interval))
     }
 
+    /// Looks at the limits on age and size, as of `now_ms` since the Unix epoch. What has to go is removed by
+    /// [`SteppedLog::upkeep`].
+    pub fn enforce_retention(&self, now_ms: i64) {
+        self.core.enforce_retention(now_ms);
+    }
+
+    /// Asks [`SteppedLog::upkeep`] to delete the records below `offset`, as far as they are durable.
+    ///
+    /// # Errors
+    /// There is no such partition.
+    pub fn delete_before(&self, partition: &TopicPartition, offset: Offset) -> Result<(), FetchError> {
+        self.core.delete_before(&*self.core.look_up(partition)?, offset);
+        Ok(())
+    }
+
     /// Batches from the one that holds `from` on: up to `max_bytes`, but at least one if there is one.
     ///
     /// # Errors
@@ -298,7 +313,7 @@ impl<H: Home> SteppedLog<H> {
     pub fn ends(&self, partition: &TopicPartition) -> Option<Ends> {
         let partition = self.core.get(partition)?;
         let log = partition.lock();
-        Some(Ends { start: log.start(), durable: log.durable, end: log.end })
+        Some(Ends { start: log.start, durable: log.durable, end: log.end })
     }
 
     /// Sums over all partitions.
@@ -312,7 +327,7 @@ impl<H: Home> SteppedLog<H> {
             sum.syncs += log.counters.syncs;
             sum.segments += log.segments.len() as u64 + 1;
             sum.rolls += log.counters.rolls;
-            sum.records += log.end.0 - log.start().0;
+            sum.records += log.end.0 - log.start.0;
         }
         sum
     }

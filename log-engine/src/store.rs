@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use engine_env::clock::Monotonic;
+use engine_env::clock::{Monotonic, wall_ms};
 use engine_env::{Committer, CompletionQueue, Disk, DiskError, File, FileOf, Home, Waker};
 
 use crate::core::{Bells, Core};
@@ -197,6 +197,15 @@ impl<H: Home> Log<H> {
         self.stepped.fetch(partition, from, max_bytes)
     }
 
+    /// Deletes the records below `offset`, as far as they are durable: readers are refused there soon after, and the
+    /// segments that end there or before are removed. The start is durable and never goes back.
+    ///
+    /// # Errors
+    /// There is no such partition.
+    pub fn delete_before(&self, partition: &TopicPartition, offset: Offset) -> Result<(), FetchError> {
+        self.stepped.delete_before(partition, offset)
+    }
+
     /// Where a partition starts and ends; `None` if there is no such partition.
     #[must_use]
     pub fn ends(&self, partition: &TopicPartition) -> Option<Ends> {
@@ -315,13 +324,19 @@ fn keep_up<D: Disk>(mut disk: D, core: &Core<D::File>, bell: &Bell) {
         Durability::IntervalMs(ms) => Some(Duration::from_millis(ms)),
         Durability::Os | Durability::Synced => None,
     };
+    let limits = Duration::from_millis(core.config.retention_check_ms);
     let clock = Monotonic::start();
     let mut next_sync = interval.unwrap_or_default();
+    let mut next_look = core.config.has_retention().then_some(Duration::ZERO);
     while !bell.stop.load(Ordering::Acquire) {
         let now = Duration::from_nanos(clock.now_ns());
         let due = interval.is_some() && now >= next_sync;
         if let Some(interval) = interval.filter(|_| due) {
             next_sync = now + interval;
+        }
+        if next_look.is_some_and(|at| now >= at) {
+            core.enforce_retention(wall_ms());
+            next_look = Some(now + limits);
         }
         let (mut busy, mut passed) =
             if due { (core.all(), Interval::Passed) } else { (core.take_upkeep(), Interval::Running) };
@@ -333,7 +348,8 @@ fn keep_up<D: Disk>(mut disk: D, core: &Core<D::File>, bell: &Bell) {
         }
         if !worked {
             let now = Duration::from_nanos(clock.now_ns());
-            bell.wait(interval.map(|_| next_sync.saturating_sub(now)));
+            let next = [interval.map(|_| next_sync), next_look].into_iter().flatten().min();
+            bell.wait(next.map(|at| at.saturating_sub(now)));
         }
     }
 }

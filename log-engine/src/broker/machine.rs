@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use engine_env::{Arrival, Disk, DiskError, File, Peer};
 
@@ -112,6 +113,7 @@ pub(super) struct Counters {
     pub(super) truncations: u64,
     pub(super) truncated_below_high_watermark: u64,
     pub(super) truncations_refused: u64,
+    pub(super) restarts: u64,
     pub(super) messages_refused: u64,
 }
 
@@ -166,6 +168,7 @@ impl<F: File> Machine<F> {
     ) -> Result<(), DiskError> {
         let mut log = partition.lock();
         log.replicated = true;
+        partition.removable_below.store(0, Ordering::Release);
         let (dir, end) = (log.dir.clone(), log.end);
         let high_watermark = HighWatermark::open(disk, &dir, end)?;
         let leader_id = replicas[0];
@@ -428,7 +431,7 @@ impl<F: File> Machine<F> {
         if let Err((epoch, end)) = agrees(&log.epochs, log.end, place.end, place.last_epoch) {
             return Some(FollowAnswer::Diverging { epoch, end });
         }
-        let start = log.start();
+        let start = log.start;
         (place.end < start).then_some(FollowAnswer::OutOfRange { start })
     }
 
@@ -491,6 +494,14 @@ impl<F: File> Machine<F> {
                     self.core.want_upkeep(&hosted.partition);
                     continue;
                 }
+                Step::Restart(start) => {
+                    self.counters.restarts += 1;
+                    follower.busy = Busy::Truncates;
+                    log.restart_at = Some(start);
+                    drop(log);
+                    self.core.want_upkeep(&hosted.partition);
+                    continue;
+                }
                 Step::Append(bytes) => {
                     drop(log);
                     ask_later |= !self.append_followed(one.partition, bytes.to_vec());
@@ -503,7 +514,7 @@ impl<F: File> Machine<F> {
             if matches!(one.answer, FollowAnswer::Batches(_))
                 && hosted.high_watermark.advance(one.high_watermark.min(end))
             {
-                hosted.high_watermark.save();
+                save(&mut hosted.high_watermark, &hosted.partition);
             }
             self.mark_dirty(one.partition);
         }
@@ -570,7 +581,7 @@ impl<F: File> Machine<F> {
         let hosted = self.hosted.get_mut(&index).expect("it was looked up before");
         let log = hosted.partition.lock();
         let (held, failed) = (log.readable_end(), log.failed.is_some());
-        let is_truncated = log.truncate_to.is_none();
+        let is_truncated = log.truncate_to.is_none() && log.restart_at.is_none();
         drop(log);
         match &mut hosted.role {
             Role::Leader(leading) => {
@@ -663,7 +674,7 @@ impl<F: File> Machine<F> {
                         leader.held_in_sync()
                     };
                     if hosted.high_watermark.advance(held) {
-                        hosted.high_watermark.save();
+                        save(&mut hosted.high_watermark, &hosted.partition);
                     }
                     let mark = hosted.high_watermark.value();
                     leader.acknowledge(mark, |client, produced| {
@@ -743,7 +754,7 @@ impl<F: File> Machine<F> {
     pub(crate) fn stats(&self) -> BrokerStats {
         let partitions = self.hosted.iter().map(|(&index, hosted)| {
             let log = hosted.partition.lock();
-            let (start, end, held, epoch) = (log.start(), log.end, log.readable_end(), log.epochs.highest());
+            let (start, end, held, epoch) = (log.start, log.end, log.readable_end(), log.epochs.highest());
             drop(log);
             let mut isr = Vec::new();
             let (mut shrinks, mut expands) = (0, 0);
@@ -771,10 +782,17 @@ impl<F: File> Machine<F> {
             truncations: self.counters.truncations,
             truncated_below_high_watermark: self.counters.truncated_below_high_watermark,
             truncations_refused: self.counters.truncations_refused,
+            restarts: self.counters.restarts,
             messages_refused: self.counters.messages_refused,
             ..BrokerStats::default()
         }
     }
+}
+
+/// Writes a high watermark down that has moved up, and lets retention take what is below it.
+fn save<F: File>(high_watermark: &mut HighWatermark<F>, partition: &Partition<F>) {
+    high_watermark.save();
+    partition.removable_below.store(high_watermark.value().0, Ordering::Release);
 }
 
 /// Marks it dirty; whether it was. For where the whole machine is borrowed.

@@ -50,6 +50,8 @@ pub struct BrokerStats {
     /// How often it refused to: with `synced`, a leader that lacks what is below the high watermark has lost its log. Bring
     /// back the leader's folder.
     pub truncations_refused: u64,
+    /// How often one of its logs started anew, because retention had taken from the leader what it lacked.
+    pub restarts: u64,
     /// Messages that it couldn't read, or that weren't meant for a broker.
     pub messages_refused: u64,
 }

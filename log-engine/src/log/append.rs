@@ -111,12 +111,14 @@ impl<F: File> PartitionLog<F> {
             return Err(self.no_room().map_or_else(|| Refused::NeedsRoom(batch, tell), Refused::Error));
         }
         let (base, position) = (self.end, self.active.position);
+        let newest_ms = batch.max_timestamp_ms();
         batch.set_base_offset(base);
         if let Some(epoch) = self.epochs.led {
             batch.set_leader_epoch(epoch);
         }
         self.put(batch.bytes(), end, tell, effects).map_err(Refused::Error)?;
         self.active.index.add(end.0 - 1 - self.active.base.0, position, len);
+        self.active.newest_ms = self.active.newest_ms.max(newest_ms);
         // Followers of a replicated log read on from memory, before the sync.
         if !self.config.synced() || self.replicated {
             if let Some(spare) = self.recent.push(base, end, batch.into_bytes()) {
@@ -161,6 +163,7 @@ impl<F: File> PartitionLog<F> {
             let start = self.active.position;
             let (mut len, mut end) = (first.len(), first.next_offset());
             let mut places = vec![(first.last_offset(), start, first.len() as u64)];
+            let mut newest_ms = first.max_timestamp_ms();
             while len < rest.len() {
                 let bad =
                     |offset, cause| ReplicateError::Batch { partition: self.name.clone(), offset, cause };
@@ -172,10 +175,12 @@ impl<F: File> PartitionLog<F> {
                     break;
                 }
                 places.push((batch.last_offset(), start + len as u64, batch.len() as u64));
+                newest_ms = newest_ms.max(batch.max_timestamp_ms());
                 len += batch.len();
                 end = batch.next_offset();
             }
             self.put(&rest[..len], end, Tell::Nobody, effects)?;
+            self.active.newest_ms = self.active.newest_ms.max(newest_ms);
             let segment = self.active.base;
             for (last, position, len) in places {
                 self.active.index.add(last.0 - segment.0, position, len);

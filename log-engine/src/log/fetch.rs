@@ -23,8 +23,12 @@ pub enum FetchError {
         /// The partition that was named.
         partition: TopicPartition,
     },
-    /// The offset was never readable, or isn't any more.
-    #[error("{partition} holds offsets {start} to {end} (exclusive); {offset} lies outside")]
+    /// The offset was never readable, or isn't any more: retention or a deletion moved the start past it. Whoever wants
+    /// to go on fetches from `start`, and knows that what lies between is lost to him.
+    #[error(
+        "{partition} holds offsets {start} to {end} (exclusive); {offset} lies outside. Fetch from {start} for the \
+         oldest that is left, from {end} for what comes next"
+    )]
     OutOfRange {
         /// The partition.
         partition: TopicPartition,
@@ -238,7 +242,7 @@ impl<F: File> PartitionLog<F> {
             Reader::Below(high_watermark) => (high_watermark.min(readable), self.end),
             Reader::Replica => (self.end, self.end),
         };
-        let start = self.start();
+        let start = self.start;
         if from < start || from > known {
             return Err(FetchError::OutOfRange { partition: self.name.clone(), offset: from, start, end });
         }

@@ -74,6 +74,12 @@ impl LeaderEpochs {
         self.unsaved |= self.entries.len() < before;
     }
 
+    /// Forgets where terms began: nothing of them is left. The highest one's number stays.
+    pub(crate) fn forget(&mut self) {
+        self.unsaved |= !self.entries.is_empty();
+        self.entries.clear();
+    }
+
     /// The file's text: version, number of entries, then an epoch and an offset a line.
     pub(crate) fn encode(&self) -> String {
         let mut text = format!("{VERSION}\n{}\n", self.entries.len());

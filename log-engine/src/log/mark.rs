@@ -3,7 +3,7 @@
 //! It is written behind every commit and never flushed for its own sake: a lost mark is only an older mark, and an
 //! older mark is still true. Below it a bad batch is damage; at or past it, the end of the log.
 
-use engine_env::{DiskError, File, ReadHow, ReadNow, WriteSync};
+use engine_env::{Disk, DiskError, File, Op, OpenHow, ReadHow, ReadNow, WriteSync};
 
 use crate::Offset;
 
@@ -66,7 +66,7 @@ pub(crate) fn latest(bytes: &[u8]) -> Option<(u64, Mark)> {
 }
 
 /// The file of a partition's mark.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct MarkFile<F> {
     pub(crate) file: F,
     sequence: u64,
@@ -77,8 +77,19 @@ pub(crate) struct MarkFile<F> {
 }
 
 impl<F: File> MarkFile<F> {
+    /// Opens a file for marks and reads the latest; makes the file, durably, if it isn't there.
+    pub(crate) fn open<D: Disk<File = F>>(disk: &mut D, dir: &str, name: &str) -> Result<Self, DiskError> {
+        let (file, len) = disk.open(&format!("{dir}/{name}"), OpenHow::OpenOrCreate)?;
+        if len < MARK_FILE_LEN as u64 {
+            disk.run(Op::ZeroFill { file: file.clone(), at: len, len: MARK_FILE_LEN as u64 - len })?;
+            disk.run(Op::Sync { file: file.clone() })?;
+            disk.run(Op::SyncDir { dir: dir.to_owned() })?;
+        }
+        Self::read(file)
+    }
+
     /// Reads the file's mark. Without a readable one everything counts as written since.
-    pub(crate) fn read(file: F) -> Result<Self, DiskError> {
+    fn read(file: F) -> Result<Self, DiskError> {
         let mut bytes = [0; 2 * SLOT_SPACING];
         let read = match file.read_now(0, &mut bytes, ReadHow::MayBlock)? {
             ReadNow::Read(n) => n,
@@ -88,8 +99,8 @@ impl<F: File> MarkFile<F> {
         Ok(Self { file, sequence, mark, given_up: false })
     }
 
-    /// Writes an earlier mark, durably: what lies behind it is going to be cut away.
-    pub(crate) fn lower(&mut self, mark: Mark) -> Result<(), DiskError> {
+    /// Writes a mark, durably, also an earlier one: before what lies behind it is cut away.
+    pub(crate) fn set(&mut self, mark: Mark) -> Result<(), DiskError> {
         // Without the write the old mark would call the cut damage.
         self.given_up = false;
         self.advance(mark, WriteSync::Data)

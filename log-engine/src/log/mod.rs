@@ -8,6 +8,9 @@ pub(crate) mod mark;
 pub(crate) mod partition_log;
 pub(crate) mod recent;
 pub(crate) mod recovery;
+pub(crate) mod retention;
 pub(crate) mod seal;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod truncate;
 pub(crate) mod upkeep;

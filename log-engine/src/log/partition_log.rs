@@ -16,7 +16,7 @@ use super::recent::Recent;
 use crate::segment::name;
 use crate::segment::offset_index::{IndexBuilder, OffsetIndex};
 use crate::segment::segment::Segment;
-use crate::{AppendError, LogConfig, Offset, TopicPartition};
+use crate::{AppendError, LogConfig, NO_TIMESTAMP, Offset, TopicPartition};
 
 /// The result of an append that was handed over with a token.
 #[derive(Debug, Clone)]
@@ -94,6 +94,23 @@ pub(crate) struct Active<F> {
     pub(crate) index: IndexBuilder,
     /// Whether the file still has the name of a prepared one.
     pub(crate) unnamed: bool,
+    /// The latest timestamp of its records, milliseconds.
+    pub(crate) newest_ms: i64,
+}
+
+impl<F> Active<F> {
+    /// An empty one.
+    pub(crate) fn new(base: Offset, file: F, config: &LogConfig) -> Self {
+        Self {
+            base,
+            file,
+            position: 0,
+            prepared: 0,
+            index: IndexBuilder::new(config.index_interval_bytes),
+            unnamed: false,
+            newest_ms: NO_TIMESTAMP,
+        }
+    }
 }
 
 /// What upkeep has been asked for by an append that had to be put off.
@@ -149,14 +166,19 @@ pub(crate) struct PartitionLog<F> {
     pub(crate) epochs: LeaderEpochs,
     /// Everything from here on has to go.
     pub(crate) truncate_to: Option<Offset>,
+    /// Everything has to go, and the log goes on from here.
+    pub(crate) restart_at: Option<Offset>,
+    /// The first offset: nothing below it is shown.
+    pub(crate) start: Offset,
+    /// Its file, once it was moved.
+    pub(crate) start_mark: Option<MarkFile<F>>,
+    /// Where the log is to start.
+    pub(crate) start_to: Option<Offset>,
+    /// Segments below the start whose files are still there.
+    pub(crate) removed: Vec<Arc<Segment<F>>>,
 }
 
 impl<F: File> PartitionLog<F> {
-    /// The first offset.
-    pub(crate) fn start(&self) -> Offset {
-        self.segments.first().map_or(self.active.base, |s| s.base)
-    }
-
     /// The offset below which readers see.
     pub(crate) fn readable_end(&self) -> Offset {
         if self.config.synced() { self.durable } else { self.end }
@@ -168,7 +190,7 @@ impl<F: File> PartitionLog<F> {
 
     /// Whether every segment before the active one is sealed and the active one has its name.
     pub(crate) fn is_settled(&self) -> bool {
-        self.failed.is_some() || (!self.active.unnamed && self.segments.iter().all(|s| s.sealed))
+        self.failed.is_some() || (!self.active.unnamed && self.removed.is_empty() && self.segments.iter().all(|s| s.sealed))
     }
 
     /// Notes a failure: the first one stays.
@@ -179,25 +201,14 @@ impl<F: File> PartitionLog<F> {
 
     /// Starts a new active segment in the prepared file.
     pub(crate) fn roll(&mut self, (file, prepared): (F, u64)) {
-        let new = Active {
-            base: self.end,
-            file,
-            position: 0,
-            prepared,
-            index: IndexBuilder::new(self.config.index_interval_bytes),
-            unnamed: true,
-        };
+        let new = Active { prepared, unnamed: true, ..Active::new(self.end, file, &self.config) };
         let path = self.active_path();
         let old = std::mem::replace(&mut self.active, new);
         assert!(self.end > old.base, "a segment without a batch is never rolled");
-        self.segments.push(Arc::new(Segment::new(
-            (old.base, self.end),
-            path,
-            old.file,
-            old.position,
-            OffsetIndex::Memory(old.index.entries),
-            false,
-        )));
+        let index = OffsetIndex::Memory(old.index.entries);
+        let rolled = Segment::new((old.base, self.end), path, old.file, old.position, index, false);
+        rolled.knows_newest_ms(old.newest_ms);
+        self.segments.push(Arc::new(rolled));
         self.counters.rolls += 1;
     }
 }

@@ -19,6 +19,7 @@ use super::leader_epochs::LeaderEpochs;
 use super::mark::{MARK_FILE_LEN, Mark, MarkFile};
 use super::partition_log::{Active, Counters, PartitionLog, Wanted};
 use super::recent::Recent;
+use super::retention::{remove_segments, restart_at};
 use super::seal;
 use crate::config::planted;
 use crate::record::batch::{Batch, BatchError};
@@ -26,7 +27,7 @@ use crate::segment::name;
 use crate::segment::offset_index::{IndexBuilder, OffsetIndex};
 use crate::segment::segment::{Damage, Segment, declared_end};
 use crate::segment::window::{Source, Window};
-use crate::{LogConfig, Offset, TopicPartition};
+use crate::{LogConfig, NO_TIMESTAMP, Offset, TopicPartition};
 
 /// How much is read at once, and written at once when a tail is made safe.
 const PIECE: usize = 1 << 20;
@@ -98,6 +99,7 @@ struct Scan {
     position: u64,
     end: Offset,
     index: IndexBuilder,
+    newest_ms: i64,
     stopped_by: Option<BatchError>,
 }
 
@@ -167,18 +169,32 @@ pub(crate) fn recover<D: Disk>(
 
 impl<D: Disk> Recovery<'_, D> {
     fn run(mut self) -> Result<(PartitionLog<D::File>, PartitionReport), DiskError> {
-        let mut mark = self.open_mark()?;
+        let mut mark = MarkFile::open(self.disk, self.dir, name::MARK)?;
         let mut bases = self.bases()?;
+        let start_mark = self.start_mark()?;
+        let start = start_mark.as_ref().map_or(Offset(0), |m| m.mark.offset);
+        self.remove_below(&mut bases, start, mark.mark.segment)?;
         if bases.is_empty() {
             // The crash came while the partition was being made, or the mark is all that is left of it.
-            let base = mark.mark.offset;
+            let base = mark.mark.offset.max(start);
             self.disk.open(&name::log(self.dir, base), OpenHow::CreateNew)?;
             bases.push(base);
         }
-        self.report.start = bases[0];
-        let (active, durable_place) = self.walk(bases, mark.mark)?;
+        let start = start.max(bases[0]);
+        self.report.start = start;
+        let (mut active, mut durable_place) = self.walk(bases, mark.mark)?;
+        if durable_place.offset < start {
+            // The log was about to start anew behind its end.
+            let old = self.segments.drain(..).map(|s| s.base).chain([active.base]).collect();
+            active =
+                Active::new(start, restart_at(self.disk, self.dir, &mut mark, old, start)?, self.config);
+            durable_place = mark.mark;
+        }
         self.remove_leftovers(active.base)?;
-        let epochs = self.epochs(&active, durable_place.offset)?;
+        let mut epochs = self.epochs(&active, durable_place.offset)?;
+        if start > Offset(0) && durable_place.offset == start {
+            epochs.forget();
+        }
         if durable_place != mark.mark {
             mark.advance(durable_place, WriteSync::Data)?;
         }
@@ -208,6 +224,11 @@ impl<D: Disk> Recovery<'_, D> {
             replicated: false,
             epochs,
             truncate_to: None,
+            restart_at: None,
+            start,
+            start_mark,
+            start_to: None,
+            removed: Vec::new(),
         };
         Ok((log, self.report))
     }
@@ -241,14 +262,29 @@ impl<D: Disk> Recovery<'_, D> {
         Ok(epochs)
     }
 
-    fn open_mark(&mut self) -> Result<MarkFile<D::File>, DiskError> {
-        let path = format!("{}/{}", self.dir, name::MARK);
-        let (file, len) = self.disk.open(&path, OpenHow::OpenOrCreate)?;
-        if len < MARK_FILE_LEN as u64 {
-            self.disk.run(Op::ZeroFill { file: file.clone(), at: len, len: MARK_FILE_LEN as u64 - len })?;
-            self.disk.run(Op::Sync { file: file.clone() })?;
+    /// Where the log starts, if that was ever moved.
+    fn start_mark(&mut self) -> Result<Option<MarkFile<D::File>>, DiskError> {
+        let is_there = self.disk.list(self.dir)?.iter().any(|e| e.name == name::START);
+        if is_there { MarkFile::open(self.disk, self.dir, name::START).map(Some) } else { Ok(None) }
+    }
+
+    /// Removes segments that lie wholly below the log's start: a crash came between the moving of the start and their
+    /// removal. The segment that the mark names may not be there.
+    fn remove_below(
+        &mut self,
+        bases: &mut Vec<Offset>,
+        start: Offset,
+        marked: Offset,
+    ) -> Result<(), DiskError> {
+        let Some(first) = bases.iter().copied().chain([marked]).filter(|&base| base <= start).max() else {
+            return Ok(());
+        };
+        let gone = bases.partition_point(|&base| base < first);
+        if gone > 0 {
+            reached("log segment below the start removed");
+            remove_segments(self.disk, self.dir, bases.drain(..gone))?;
         }
-        MarkFile::read(file)
+        Ok(())
     }
 
     /// First offsets of the segments that are there.
@@ -295,6 +331,7 @@ impl<D: Disk> Recovery<'_, D> {
                 }
                 let index = OffsetIndex::Memory(scan.index.entries);
                 let rolled = Segment::new((base, scan.end), path, file, scan.position, index, false);
+                rolled.knows_newest_ms(scan.newest_ms);
                 let sealed = seal::seal(self.disk, self.dir, &rolled)?;
                 self.segments.push(sealed);
                 continue;
@@ -303,12 +340,11 @@ impl<D: Disk> Recovery<'_, D> {
             let stale = self.end_log(&file, &path, len, &scan, dropped)?;
             let place = Mark { segment: base, position: scan.position, offset: scan.end };
             let active = Active {
-                base,
-                file,
                 position: scan.position,
                 prepared: stale,
                 index: scan.index,
-                unnamed: false,
+                newest_ms: scan.newest_ms,
+                ..Active::new(base, file, self.config)
             };
             return Ok((active, place));
         }
@@ -333,6 +369,7 @@ impl<D: Disk> Recovery<'_, D> {
         self.report.indexes_rebuilt += 1;
         let index = OffsetIndex::Memory(scan.index.entries);
         let rolled = Segment::new((base, next), path, file, scan.position, index, false);
+        rolled.knows_newest_ms(scan.newest_ms);
         let sealed = seal::seal(self.disk, self.dir, &rolled)?;
         self.segments.push(sealed);
         Ok(())
@@ -349,7 +386,7 @@ impl<D: Disk> Recovery<'_, D> {
     ) -> Result<Scan, DiskError> {
         let mut window = Window::new(Source::File(file.clone()), len, PIECE);
         let mut index = IndexBuilder::new(self.config.index_interval_bytes);
-        let (mut at, mut expected) = (0, base);
+        let (mut at, mut expected, mut newest_ms) = (0, base, NO_TIMESTAMP);
         let stopped_by = loop {
             if at >= len && expected >= durable.offset() {
                 break None;
@@ -361,6 +398,7 @@ impl<D: Disk> Recovery<'_, D> {
                 Ok(batch) => {
                     let batch_len = batch.len() as u64;
                     self.report.batches_scanned += 1;
+                    newest_ms = newest_ms.max(batch.max_timestamp_ms());
                     index.add(batch.last_offset().0 - base.0, at, batch_len);
                     expected = batch.next_offset();
                     at += batch_len;
@@ -388,7 +426,7 @@ impl<D: Disk> Recovery<'_, D> {
             });
             (at, expected) = (next_at, next);
         };
-        Ok(Scan { position: at, end: expected, index, stopped_by })
+        Ok(Scan { position: at, end: expected, index, newest_ms, stopped_by })
     }
 
     fn check<'b>(&self, batch: Batch<'b>, expected: Offset) -> Result<Batch<'b>, BatchError> {

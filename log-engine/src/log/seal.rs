@@ -52,14 +52,10 @@ pub(crate) fn seal<D: Disk>(
         unreachable!("a segment that is not sealed has its index in memory")
     };
     let index = write_index(disk, dir, segment.base, entries)?;
-    Ok(Arc::new(Segment::new(
-        (segment.base, segment.end),
-        segment.path.clone(),
-        segment.file.clone(),
-        segment.len,
-        index,
-        true,
-    )))
+    let (range, path) = ((segment.base, segment.end), segment.path.clone());
+    let sealed = Segment::new(range, path, segment.file.clone(), segment.len, index, true);
+    sealed.knows_newest_ms(segment.newest_ms()?);
+    Ok(Arc::new(sealed))
 }
 
 /// The index file of a segment, if there is one that can be true.

@@ -29,13 +29,18 @@ impl<F: File> PartitionLog<F> {
     /// Whether a truncation was asked for and nothing stands in its way. What is staged or in flight goes first, and so
     /// does the naming of the active segment.
     pub(crate) fn can_truncate(&self) -> bool {
-        self.truncate_to.is_some() && self.failed.is_none() && self.queue.is_idle() && !self.active.unnamed
+        (self.truncate_to.is_some() || self.restart_at.is_some())
+            && self.failed.is_none() && self.queue.is_idle() && !self.active.unnamed
     }
 
-    /// Truncates as asked: the log ends at most where it was asked to, on a batch's boundary.
+    /// Truncates as asked: the log ends at most where it was asked to, on a batch's boundary. Or starts anew.
     pub(crate) fn truncate<D: Disk<File = F>>(&mut self, disk: &mut D) {
-        let Some(to) = self.truncate_to.take() else { return };
-        if let Err(error) = self.try_truncate(disk, to) {
+        let truncated = match (self.restart_at.take(), self.truncate_to.take()) {
+            (Some(start), _) if start > self.end => self.restart(disk, start),
+            (_, Some(to)) => self.try_truncate(disk, to),
+            (_, None) => Ok(()),
+        };
+        if let Err(error) = truncated {
             self.fail(error);
         }
     }
@@ -44,7 +49,7 @@ impl<F: File> PartitionLog<F> {
         if to >= self.end {
             return Ok(());
         }
-        let to = to.max(self.start());
+        let to = to.max(self.start);
         let after = self.segments.partition_point(|s| s.base <= to);
         let cut_segment = if to < self.active.base {
             let at = after.checked_sub(1).expect("the first segment starts the log");
@@ -64,20 +69,22 @@ impl<F: File> PartitionLog<F> {
         };
         let cut = Mark { segment: base, position, offset: end };
         if self.durable > end {
-            self.mark.lower(cut)?;
+            self.mark.set(cut)?;
             (self.durable, self.durable_place) = (end, cut);
         }
         if let Some((at, segment)) = cut_segment {
             self.remove_behind(disk, at)?;
             let entries = segment.index.entries_before(position);
             let file = self.shorten(disk, &segment, position)?;
+            let index = IndexBuilder::of(entries, self.config.index_interval_bytes);
+            // At least as late as what is left of it.
+            let newest_ms = segment.newest_ms()?;
             self.active = Active {
-                base,
-                file,
                 position,
                 prepared: position,
-                index: IndexBuilder::of(entries, self.config.index_interval_bytes),
-                unnamed: false,
+                index,
+                newest_ms,
+                ..Active::new(base, file, &self.config)
             };
         } else {
             seal::cut(disk, &self.active.file, position)?;
@@ -167,99 +174,14 @@ impl<F: File> PartitionLog<F> {
 mod tests {
     use engine_env::rng::Seed;
     use engine_env::sim::{Crash, SimHome};
-    use engine_env::{CompletionQueue, Home, OpId, Wait};
 
     use super::*;
-    use crate::{Appending, Durability, Interval, LogConfig, Record, SteppedLog, TopicPartition};
-
-    const RECORDS: u64 = 12;
-
-    fn tp() -> TopicPartition {
-        TopicPartition::new("t", 0)
-    }
-
-    fn open(home: &SimHome, durability: Durability) -> SteppedLog<SimHome> {
-        #[allow(clippy::needless_update, reason = "the feature planted-bugs adds a field")]
-        let config = LogConfig {
-            durability,
-            segment_bytes: 8192,
-            index_interval_bytes: 1000,
-            zero_fill_step_bytes: 4096,
-            recent_bytes: 3000,
-            ..LogConfig::default()
-        };
-        let (log, report) = SteppedLog::open(home.clone(), config).expect("it opens");
-        let damage: Vec<_> = report.partitions.iter().flat_map(|p| &p.damage).collect();
-        assert!(damage.is_empty(), "a cut was taken for damage: {damage:?}");
-        log
-    }
-
-    fn value(record: u64, life: u8) -> Vec<u8> {
-        let mut value = vec![life; 1500];
-        value[0] = record as u8;
-        value
-    }
-
-    /// Appends one record, durably.
-    fn append(home: &SimHome, log: &SteppedLog<SimHome>, record: u64, life: u8) {
-        let done = std::sync::Arc::new(CompletionQueue::new());
-        let mut disk = home.disk().expect("powered");
-        let value = value(record, life);
-        while log.append(&tp(), &[Record::of_value(&value)], 1, 0, &done).expect("healthy")
-            == Appending::NeedsUpkeep
-        {
-            assert!(log.upkeep(&mut disk, Interval::Running), "nothing makes room");
-        }
-        let (machine, mut started) = (log.machine(), 0);
-        machine.start(&mut |id: OpId, op| {
-            started += 1;
-            engine_env::Disk::submit(&mut disk, id, op);
-        });
-        let mut finished = Vec::new();
-        while finished.len() < started {
-            engine_env::Disk::reap(&mut disk, Wait::Forever, &mut finished);
-        }
-        finished.into_iter().for_each(|one| machine.on_done(one));
-    }
-
-    fn first_bytes(log: &SteppedLog<SimHome>) -> Vec<(u8, u8)> {
-        let ends = log.ends(&tp()).expect("it is there");
-        let (mut all, mut at) = (Vec::new(), ends.start);
-        while at < ends.end {
-            let fetched = log.fetch(&tp(), at, 3000).expect("readable");
-            for record in fetched.records() {
-                let value = record.expect("whole").value.expect("a value").to_vec();
-                all.push((value[0], value[1]));
-            }
-            at = fetched.next_offset();
-        }
-        all
-    }
-
-    /// A log over several segments, sealed, rolled and active.
-    fn filled(durability: Durability) -> SimHome {
-        let home = SimHome::new(Seed(5));
-        let log = open(&home, durability);
-        log.create_topic("t", 1).expect("new");
-        (0..RECORDS).for_each(|record| append(&home, &log, record, 1));
-        assert!(log.stats().segments >= 3, "{:?}", log.stats());
-        drop(log);
-        home
-    }
-
-    fn copy(home: &SimHome) -> SimHome {
-        let copy = home.fork();
-        copy.reboot(Crash::KeepUnsynced);
-        copy
-    }
+    use crate::log::testing::{RECORDS, append, copy, filled, first_bytes, keep_up, open, tp};
+    use crate::{Durability, SteppedLog};
 
     fn truncate(home: &SimHome, log: &SteppedLog<SimHome>, to: u64) {
         log.core.get(&tp()).expect("it is there").lock().truncate_to = Some(Offset(to));
-        if let Ok(mut disk) = home.disk() {
-            for _ in 0..20 {
-                log.upkeep(&mut disk, Interval::Running);
-            }
-        }
+        keep_up(home, log);
     }
 
     #[test]

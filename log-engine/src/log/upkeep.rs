@@ -8,9 +8,10 @@ use engine_env::marks::reached;
 use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, WriteSync};
 
 use super::leader_epochs::LeaderEpochs;
-use super::mark::Mark;
+use super::mark::{Mark, MarkFile};
 use super::partition_log::PartitionLog;
-use super::seal;
+use super::{retention, seal};
+use crate::Offset;
 use crate::config::planted;
 use crate::segment::name;
 use crate::segment::segment::Segment;
@@ -35,6 +36,10 @@ pub(crate) enum Task<F> {
     CutLeftover { file: F, len: u64 },
     /// Write down where leaders' terms begin.
     Epochs { text: String },
+    /// Write down where the log starts.
+    MoveStart { mark: Option<MarkFile<F>>, to: Offset, sync: WriteSync },
+    /// Remove the files of segments below the start.
+    Remove { bases: Vec<Offset> },
 }
 
 impl<F> Task<F> {
@@ -54,6 +59,8 @@ pub(crate) enum TaskDone<F> {
     Synced { place: Mark },
     LeftoverCut,
     EpochsWritten { text: String },
+    StartMoved { mark: MarkFile<F> },
+    Removed { segments: usize },
 }
 
 impl<F: File> PartitionLog<F> {
@@ -87,6 +94,15 @@ impl<F: File> PartitionLog<F> {
         }
         if active.unnamed {
             return Some(Task::Name { from: format!("{}/{}", self.dir, name::NEXT), to: self.active_path() });
+        }
+        // Behind the naming: of a segment that has no name yet, recovery finds only what follows an older one.
+        if let Some(to) = self.start_to {
+            let sync =
+                if planted!(self.config, StartUnsynced) { WriteSync::None } else { WriteSync::Data };
+            return Some(Task::MoveStart { mark: self.start_mark.clone(), to, sync });
+        }
+        if !self.removed.is_empty() {
+            return Some(Task::Remove { bases: self.removed.iter().map(|s| s.base).collect() });
         }
         if self.next.is_none()
             && may_take_space
@@ -154,6 +170,11 @@ impl<F: File> PartitionLog<F> {
                 // Another term may have begun in between.
                 self.epochs.unsaved = self.epochs.encode() != text;
             }
+            Ok(TaskDone::StartMoved { mark }) => {
+                self.counters.syncs += 1;
+                self.start_moved(mark);
+            }
+            Ok(TaskDone::Removed { segments }) => drop(self.removed.drain(..segments)),
             Err(error) => {
                 self.fail(error);
             }
@@ -216,6 +237,15 @@ pub(crate) fn run<D: Disk>(
         Task::Epochs { text } => {
             LeaderEpochs::write(disk, dir, text.clone())?;
             Ok(TaskDone::EpochsWritten { text })
+        }
+        Task::MoveStart { mark, to, sync } => {
+            let mark = retention::write_start(disk, dir, mark, to, sync)?;
+            Ok(TaskDone::StartMoved { mark })
+        }
+        Task::Remove { bases } => {
+            let segments = bases.len();
+            retention::remove_segments(disk, dir, bases)?;
+            Ok(TaskDone::Removed { segments })
         }
     }
 }

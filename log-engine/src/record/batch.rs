@@ -523,6 +523,11 @@ impl EncodedBatch {
         &self.bytes
     }
 
+    /// Latest timestamp of a record.
+    pub(crate) fn max_timestamp_ms(&self) -> i64 {
+        i64::from_be_bytes(field(&self.bytes, MAX_TIMESTAMP))
+    }
+
     /// Gives the batch its place. The checksum doesn't cover this field.
     pub fn set_base_offset(&mut self, base: Offset) {
         let field = i64::try_from(base.0).expect("a log ends before offset 2^63");

@@ -8,7 +8,7 @@
 //!   records.
 
 use crate::Offset;
-use crate::log::leader_epochs::{Epoch, LeaderEpochs};
+use crate::log::leader_epochs::{Epoch, LeaderEpochs, NO_EPOCH};
 use crate::message::FollowAnswer;
 
 /// What keeps a follower from asking for more.
@@ -37,6 +37,8 @@ pub(crate) struct Follower {
 pub(crate) enum Step<'a> {
     Append(&'a [u8]),
     Truncate(Offset),
+    /// The leader has nothing older than this, which lies behind the log's end.
+    Restart(Offset),
     /// Ask again, later.
     AskLater,
     Nothing,
@@ -67,6 +69,10 @@ impl Follower {
                 Step::Truncate(if mine == theirs { their_end.min(my_end) } else { my_end })
             }
             FollowAnswer::Diverging { .. } => Step::Nothing,
+            FollowAnswer::OutOfRange { start } if is_awaited && start > end => {
+                self.epoch = None;
+                Step::Restart(start)
+            }
             FollowAnswer::OutOfRange { .. } | FollowAnswer::NotLeader { .. } | FollowAnswer::Failed => {
                 Step::AskLater
             }
@@ -80,7 +86,7 @@ impl Follower {
 }
 
 /// The leader's look at a follower's log that ends at `end` with a batch of `last_epoch`. `Err`: in the leader's log, the
-/// largest epoch up to that one, and its end. The leader's own log ends at `leader_end`.
+/// largest epoch up to that one, and its end. The leader's own log ends at `leader_end`. An empty log agrees with any.
 pub(crate) fn agrees(
     epochs: &LeaderEpochs,
     leader_end: Offset,
@@ -88,7 +94,7 @@ pub(crate) fn agrees(
     last_epoch: Epoch,
 ) -> Result<(), (Epoch, Offset)> {
     let (epoch, epoch_end) = epochs.end_of(last_epoch, leader_end);
-    if end == Offset(0) || (epoch == last_epoch && end <= epoch_end) {
+    if end == Offset(0) || last_epoch == NO_EPOCH || (epoch == last_epoch && end <= epoch_end) {
         return Ok(());
     }
     Err((epoch, epoch_end))

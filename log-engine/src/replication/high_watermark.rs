@@ -5,10 +5,10 @@
 //! * That file is never flushed for its own sake. After a power cut an older value may come back; an older one is still
 //!   true, and the followers' first reports bring it up again.
 
-use engine_env::{Disk, DiskError, File, Op, OpenHow, WriteSync};
+use engine_env::{Disk, DiskError, File, WriteSync};
 
 use crate::Offset;
-use crate::log::mark::{MARK_FILE_LEN, Mark, MarkFile};
+use crate::log::mark::{Mark, MarkFile};
 use crate::segment::name;
 
 /// A partition's high watermark, and its file: one like the durable-end mark's, with only its offset used.
@@ -21,14 +21,7 @@ pub(crate) struct HighWatermark<F> {
 impl<F: File> HighWatermark<F> {
     /// Reads it back, for a log that ends at `end`.
     pub(crate) fn open<D: Disk<File = F>>(disk: &mut D, dir: &str, end: Offset) -> Result<Self, DiskError> {
-        let path = format!("{dir}/{}", name::HIGH_WATERMARK);
-        let (file, len) = disk.open(&path, OpenHow::OpenOrCreate)?;
-        if len < MARK_FILE_LEN as u64 {
-            disk.run(Op::ZeroFill { file: file.clone(), at: len, len: MARK_FILE_LEN as u64 - len })?;
-            disk.run(Op::Sync { file: file.clone() })?;
-            disk.run(Op::SyncDir { dir: dir.to_owned() })?;
-        }
-        let file = MarkFile::read(file)?;
+        let file = MarkFile::open(disk, dir, name::HIGH_WATERMARK)?;
         // With `os`, a power cut may have taken what was below it.
         Ok(Self { value: file.mark.offset.min(end), file })
     }

@@ -12,6 +12,8 @@ pub(crate) const EPOCHS: &str = "leader-epoch-checkpoint";
 pub(crate) const EPOCHS_UNFINISHED: &str = "leader-epoch-checkpoint.new";
 /// How far the high watermark was.
 pub(crate) const HIGH_WATERMARK: &str = "high-watermark.mark";
+/// Where the log starts, once something was removed.
+pub(crate) const START: &str = "log-start-offset.mark";
 /// A segment that is cut, while it is copied.
 pub(crate) const CUT: &str = "cut.prepared";
 
@@ -23,6 +25,11 @@ pub(crate) fn log(dir: &str, base: Offset) -> String {
 /// The `.index` file of the segment that starts at `base`.
 pub(crate) fn index(dir: &str, base: Offset) -> String {
     format!("{dir}/{:020}.index", base.0)
+}
+
+/// The files of the segment that starts at `base`. The segment itself comes last.
+pub(crate) fn all(dir: &str, base: Offset) -> [String; 2] {
+    [index(dir, base), log(dir, base)]
 }
 
 /// The first offset that a file's name says, with that suffix.

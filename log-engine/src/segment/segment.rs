@@ -8,7 +8,7 @@ use engine_env::{DiskError, File, SealedBytes};
 
 use super::offset_index::{IndexEntry, OffsetIndex};
 use super::window::{Held, Source, Window};
-use crate::Offset;
+use crate::{NO_TIMESTAMP, Offset};
 use crate::record::batch::{BATCH_HEADER_LEN, Batch, BatchError, LENGTH_PREFIX};
 
 /// A rolled or sealed segment. Sealing makes a new one.
@@ -27,6 +27,7 @@ pub(crate) struct Segment<F> {
     /// Whether it is cut, synced and indexed.
     pub(crate) sealed: bool,
     map: OnceLock<SealedBytes>,
+    newest_ms: OnceLock<i64>,
 }
 
 impl<F: File> Segment<F> {
@@ -38,7 +39,29 @@ impl<F: File> Segment<F> {
         index: OffsetIndex,
         sealed: bool,
     ) -> Self {
-        Self { base, end, path, file, len, index, sealed, map: OnceLock::new() }
+        Self { base, end, path, file, len, index, sealed, map: OnceLock::new(), newest_ms: OnceLock::new() }
+    }
+
+    /// Spares [`Segment::newest_ms`] the look.
+    pub(crate) fn knows_newest_ms(&self, newest_ms: i64) {
+        // Whoever came first knew the same.
+        let _ = self.newest_ms.set(newest_ms);
+    }
+
+    /// The latest timestamp of its records, milliseconds. Walks the headers of its batches if nobody knows yet.
+    pub(crate) fn newest_ms(&self) -> Result<i64, DiskError> {
+        if let Some(&newest) = self.newest_ms.get() {
+            return Ok(newest);
+        }
+        let mut window = Window::new(self.source()?, self.len, 64 << 10);
+        let (mut at, mut newest) = (0, NO_TIMESTAMP);
+        while at < self.len
+            && let Ok(batch) = window.batch_at(at)?
+        {
+            newest = newest.max(batch.max_timestamp_ms());
+            at += batch.len() as u64;
+        }
+        Ok(*self.newest_ms.get_or_init(|| newest))
     }
 
     /// Where to read from. Maps a sealed segment at its first read.
