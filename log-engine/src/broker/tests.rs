@@ -360,6 +360,11 @@ impl World {
                 self.start(broker)?;
             }
         }
+        self.go_on()
+    }
+
+    /// What is under way goes on, for long enough, with whoever is up.
+    fn go_on(&mut self) -> Verdict {
         for _ in 0..400 {
             // A bug may keep them talking for ever.
             for _ in 0..200 {
@@ -383,6 +388,7 @@ impl World {
         let log = self.nodes[broker].as_ref().expect("it is up").broker.log();
         let ends = log.ends(&tp(partition)).expect("it is hosted");
         let (mut bytes, mut values, mut at) = (Vec::new(), Vec::new(), ends.start);
+        let first = ends.start.0;
         while at < ends.end {
             let fetched = log.fetch(&tp(partition), at, 3000).map_err(|e| format!("broker {broker}: {e}"))?;
             if fetched.is_empty() {
@@ -391,7 +397,7 @@ impl World {
             fetched.slices().for_each(|s| bytes.extend_from_slice(s));
             for record in fetched.records() {
                 let record = record.map_err(|e| e.to_string())?;
-                if record.offset.0 != values.len() as u64 {
+                if record.offset.0 != first + values.len() as u64 {
                     return Err(format!("broker {broker}: offset {} after {}", record.offset, values.len()));
                 }
                 values.push(record.value.unwrap_or_default().to_vec());
@@ -546,6 +552,46 @@ fn a_leader_that_lost_its_folder_takes_nothing_once_a_follower_tells_of_a_later_
     let refused = world.producer.done.remove(0).result.expect_err("the leader lost its log");
     assert!(matches!(refused, crate::ProduceError::LeaderLostLog { .. }), "{refused}");
     assert_eq!(world.contents(1, 0).expect("readable"), before, "the follower kept it");
+}
+
+#[test]
+fn a_follower_that_lacks_what_retention_took_starts_anew() {
+    for durability in [Durability::Os, Durability::Synced] {
+        let mut world = World::new(Seed(1), config(durability), Outage::AsPromised);
+        let produce = |world: &mut World, times| {
+            for _ in 0..times {
+                world.produce();
+                world.go_on().expect("a good run");
+            }
+        };
+        world.settle().expect("a good run");
+        produce(&mut world, 5);
+        world.go_down(2);
+        produce(&mut world, 20);
+        let mark = world.marks().into_iter().find(|&(p, ..)| p == 0).expect("its leader is up").1;
+        assert_eq!(world.layout.leader(&tp(0)), Some(BrokerId(0)), "the test takes from the leader's log");
+        let log = world.nodes[0].as_ref().expect("it is up").broker.log();
+        let start = mark.min(log.ends(&tp(0)).expect("it is hosted").durable);
+        log.delete_before(&tp(0), mark.plus(100)).expect("it is there");
+        world.go_on().expect("a good run");
+        world.settle().expect("a good run");
+        let ends = |world: &World, broker: usize| {
+            world.nodes[broker].as_ref().expect("it is up").broker.log().ends(&tp(0)).expect("it is hosted")
+        };
+        assert_eq!(ends(&world, 0).start, start, "only what is durable and below the high watermark goes");
+        assert_eq!(ends(&world, 1).start, Offset(0), "each broker keeps its own");
+        assert_eq!((ends(&world, 2).start, ends(&world, 2).end), (start, ends(&world, 0).end));
+        produce(&mut world, 5);
+        world.settle().expect("a good run");
+        assert!(ends(&world, 0).end > mark);
+        assert_eq!(world.contents(2, 0).expect("readable"), world.contents(0, 0).expect("readable"));
+        assert!(world.marks().iter().all(|(_, _, isr)| isr.len() == BROKERS), "{:?}", world.marks());
+        // The one that started anew comes back like any other.
+        world.go_down(2);
+        world.settle().expect("a good run");
+        assert_eq!(world.contents(2, 0).expect("readable"), world.contents(0, 0).expect("readable"));
+        assert_eq!(world.nodes[2].as_ref().expect("it is up").broker.stats().truncations, 0);
+    }
 }
 
 #[test]

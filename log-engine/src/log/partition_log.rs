@@ -190,7 +190,8 @@ impl<F: File> PartitionLog<F> {
 
     /// Whether every segment before the active one is sealed and the active one has its name.
     pub(crate) fn is_settled(&self) -> bool {
-        self.failed.is_some() || (!self.active.unnamed && self.removed.is_empty() && self.segments.iter().all(|s| s.sealed))
+        self.failed.is_some()
+            || (!self.active.unnamed && self.removed.is_empty() && self.segments.iter().all(|s| s.sealed))
     }
 
     /// Notes a failure: the first one stays.

@@ -186,8 +186,7 @@ impl<D: Disk> Recovery<'_, D> {
         if durable_place.offset < start {
             // The log was about to start anew behind its end.
             let old = self.segments.drain(..).map(|s| s.base).chain([active.base]).collect();
-            active =
-                Active::new(start, restart_at(self.disk, self.dir, &mut mark, old, start)?, self.config);
+            active = Active::new(start, restart_at(self.disk, self.dir, &mut mark, old, start)?, self.config);
             durable_place = mark.mark;
         }
         self.remove_leftovers(active.base)?;

@@ -128,7 +128,11 @@ impl<F: File> PartitionLog<F> {
     /// Lets go of everything and starts anew at `start`, behind the log's end: a follower whose leader has nothing older.
     ///
     /// A crash leaves the old log or the new one: once the start is durable, opening finishes what was begun.
-    pub(crate) fn restart<D: Disk<File = F>>(&mut self, disk: &mut D, start: Offset) -> Result<(), DiskError> {
+    pub(crate) fn restart<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        start: Offset,
+    ) -> Result<(), DiskError> {
         let mark = write_start(disk, &self.dir, self.start_mark.clone(), start, WriteSync::Data)?;
         let old = self.segments.iter().map(|s| s.base).chain([self.active.base]).collect::<Vec<_>>();
         let file = restart_at(disk, &self.dir, &mut self.mark, old, start)?;
@@ -369,8 +373,10 @@ mod tests {
         let filled = filled(Durability::Synced);
         let found = (0..200).any(|seed| {
             let home = copy(&filled);
-            let config =
-                LogConfig { planted_bug: Some(crate::PlantedBug::StartUnsynced), ..config(Durability::Synced) };
+            let config = LogConfig {
+                planted_bug: Some(crate::PlantedBug::StartUnsynced),
+                ..config(Durability::Synced)
+            };
             let log = open_with(&home, config);
             By::Asking(7).run(&home, &log);
             let seen = start_of(&log);

@@ -30,7 +30,9 @@ impl<F: File> PartitionLog<F> {
     /// does the naming of the active segment.
     pub(crate) fn can_truncate(&self) -> bool {
         (self.truncate_to.is_some() || self.restart_at.is_some())
-            && self.failed.is_none() && self.queue.is_idle() && !self.active.unnamed
+            && self.failed.is_none()
+            && self.queue.is_idle()
+            && !self.active.unnamed
     }
 
     /// Truncates as asked: the log ends at most where it was asked to, on a batch's boundary. Or starts anew.

@@ -97,8 +97,7 @@ impl<F: File> PartitionLog<F> {
         }
         // Behind the naming: of a segment that has no name yet, recovery finds only what follows an older one.
         if let Some(to) = self.start_to {
-            let sync =
-                if planted!(self.config, StartUnsynced) { WriteSync::None } else { WriteSync::Data };
+            let sync = if planted!(self.config, StartUnsynced) { WriteSync::None } else { WriteSync::Data };
             return Some(Task::MoveStart { mark: self.start_mark.clone(), to, sync });
         }
         if !self.removed.is_empty() {

@@ -8,8 +8,8 @@ use engine_env::{DiskError, File, SealedBytes};
 
 use super::offset_index::{IndexEntry, OffsetIndex};
 use super::window::{Held, Source, Window};
-use crate::{NO_TIMESTAMP, Offset};
 use crate::record::batch::{BATCH_HEADER_LEN, Batch, BatchError, LENGTH_PREFIX};
+use crate::{NO_TIMESTAMP, Offset};
 
 /// A rolled or sealed segment. Sealing makes a new one.
 #[derive(Debug)]
