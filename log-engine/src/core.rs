@@ -12,7 +12,8 @@ use crate::log::append::{AppendError, Appended, Refused};
 use crate::log::fetch::{self, FetchError, Fetched, Reader};
 use crate::log::partition_log::{Effects, PartitionLog, Tell};
 use crate::log::{retention, upkeep};
-use crate::record::batch::EncodedBatch;
+use crate::record::builder::EncodedBatch;
+use crate::segment::time_search::TimedOffset;
 use crate::stepped::Interval;
 use crate::{LogConfig, Offset, TopicPartition};
 
@@ -343,6 +344,17 @@ impl<F: File> Core<F> {
     ) -> Result<Fetched, FetchError> {
         let partition = self.look_up(name)?;
         self.fetch_as(&partition, Reader::Local, from, max_bytes)
+    }
+
+    pub(crate) fn offset_for_time(
+        &self,
+        name: &TopicPartition,
+        timestamp_ms: i64,
+    ) -> Result<Option<TimedOffset>, FetchError> {
+        let partition =
+            self.get(name).ok_or_else(|| FetchError::UnknownPartition { partition: name.clone() })?;
+        let stretches = partition.lock().stretches(timestamp_ms, Reader::Local)?;
+        stretches.first_at(name, timestamp_ms)
     }
 
     /// As [`Core::fetch`], for that reader.

@@ -3,8 +3,9 @@
 
 use crate::Offset;
 use crate::record::batch::{Batch, BatchError, LENGTH_PREFIX};
-use crate::segment::offset_index;
+use crate::segment::index::entries;
 pub use crate::segment::offset_index::IndexEntry;
+pub use crate::segment::time_index::TimeEntry;
 
 /// Something in a `.log` file.
 #[derive(Debug, Clone)]
@@ -53,7 +54,12 @@ pub fn segment(bytes: &[u8]) -> Items<'_> {
 
 /// Goes through the bytes of an `.index` file.
 pub fn index(bytes: &[u8]) -> impl Iterator<Item = IndexEntry> + '_ {
-    offset_index::entries(bytes)
+    entries(bytes)
+}
+
+/// Goes through the bytes of a `.timeindex` file.
+pub fn time_index(bytes: &[u8]) -> impl Iterator<Item = TimeEntry> + '_ {
+    entries(bytes)
 }
 
 /// The latest durable-end mark in the bytes of a partition's mark file.
@@ -113,7 +119,7 @@ impl Items<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::batch::EncodedBatch;
+    use crate::record::builder::EncodedBatch;
     use crate::record::record::Record;
     use proptest::prelude::*;
 
@@ -157,7 +163,7 @@ mod tests {
                 Item::Damage { bytes, .. } | Item::Prepared { bytes, .. } => bytes,
             }).sum();
             prop_assert_eq!(told, bytes.len() as u64);
-            let _ = index(&bytes).count();
+            let _ = (index(&bytes).count(), time_index(&bytes).count());
             let _ = mark(&bytes);
         }
     }

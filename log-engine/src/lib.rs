@@ -45,12 +45,14 @@ pub use log::mark::Mark;
 pub use log::partition_log::LogDone;
 pub use log::recovery::{PartitionReport, RecoveryReport, TailTruncated};
 pub use message::{Acks, MessageError};
-pub use record::batch::{
-    BATCH_HEADER_LEN, Batch, BatchBuilder, BatchError, EncodeError, EncodedBatch, Records,
-};
+pub use record::batch::{BATCH_HEADER_LEN, Batch, BatchError, Records, UnpackedBatch};
+pub use record::builder::{BatchBuilder, EncodeError, EncodedBatch, Sequence};
+pub use record::compression::{Compression, UNPACKED_BYTES_MAX, UnknownCompression};
 pub use record::record::{Header, Headers, NO_TIMESTAMP, OwnedRecord, Record, RecordView};
 pub use segment::offset_index::IndexEntry;
 pub use segment::segment::Damage;
+pub use segment::time_index::TimeEntry;
+pub use segment::time_search::TimedOffset;
 pub use stepped::{Appending, CreateTopicError, Ends, Interval, LogStats, OpenError, SteppedLog};
 pub use store::Log;
 pub use topic::{Offset, TopicPartition};

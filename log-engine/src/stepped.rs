@@ -14,9 +14,10 @@ use crate::log::mark::Mark;
 use crate::log::partition_log::{Effects, LogDone, Tell};
 use crate::log::recovery::{self, RecoveryReport};
 use crate::log::{format, seal};
-use crate::record::batch::{EncodeError, EncodedBatch};
+use crate::record::builder::{EncodeError, EncodedBatch};
 use crate::record::record::Record;
 use crate::segment::name;
+use crate::segment::time_search::TimedOffset;
 use crate::topic::is_topic_name;
 use crate::{ConfigError, LogConfig, Offset, TopicPartition};
 
@@ -306,6 +307,19 @@ impl<H: Home> SteppedLog<H> {
         max_bytes: usize,
     ) -> Result<Fetched, FetchError> {
         self.core.fetch(partition, from, max_bytes)
+    }
+
+    /// The first record that isn't earlier than `timestamp_ms` (milliseconds since the Unix epoch), as Kafka's
+    /// `offsetsForTimes`; `None`: every readable one is earlier. Fetch from its offset to read from that time on.
+    ///
+    /// # Errors
+    /// No such partition, damage in front of it, or the disk's failure.
+    pub fn offset_for_time(
+        &self,
+        partition: &TopicPartition,
+        timestamp_ms: i64,
+    ) -> Result<Option<TimedOffset>, FetchError> {
+        self.core.offset_for_time(partition, timestamp_ms)
     }
 
     /// Where a partition starts and ends; `None` if there is no such partition.

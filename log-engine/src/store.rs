@@ -16,8 +16,9 @@ use crate::log::append::AppendError;
 use crate::log::fetch::{FetchError, Fetched};
 use crate::log::partition_log::{Effects, LogDone, Tell};
 use crate::log::recovery::RecoveryReport;
-use crate::record::batch::EncodedBatch;
+use crate::record::builder::EncodedBatch;
 use crate::record::record::Record;
+use crate::segment::time_search::TimedOffset;
 use crate::stepped::{CreateTopicError, Ends, Interval, LogStats, OpenError, SteppedLog, encode};
 use crate::{Durability, LogConfig, Offset, TopicPartition};
 
@@ -204,6 +205,19 @@ impl<H: Home> Log<H> {
     /// There is no such partition.
     pub fn delete_before(&self, partition: &TopicPartition, offset: Offset) -> Result<(), FetchError> {
         self.stepped.delete_before(partition, offset)
+    }
+
+    /// The first record that isn't earlier than `timestamp_ms` (milliseconds since the Unix epoch), as Kafka's
+    /// `offsetsForTimes`; `None`: every readable one is earlier. Fetch from its offset to read from that time on.
+    ///
+    /// # Errors
+    /// No such partition, damage in front of it, or the disk's failure.
+    pub fn offset_for_time(
+        &self,
+        partition: &TopicPartition,
+        timestamp_ms: i64,
+    ) -> Result<Option<TimedOffset>, FetchError> {
+        self.stepped.offset_for_time(partition, timestamp_ms)
     }
 
     /// Where a partition starts and ends; `None` if there is no such partition.

@@ -27,6 +27,11 @@ fn value(offset: u64) -> Vec<u8> {
     format!("offset {offset} ").bytes().cycle().take(200).collect()
 }
 
+/// Up and down, so that the latest record isn't the last one.
+fn time_of(offset: u64) -> i64 {
+    1_000 + 10 * offset as i64 + [0, 35, -20, 5][offset as usize % 4]
+}
+
 fn open(home: &SimHome) -> (SteppedLog<SimHome>, RecoveryReport) {
     SteppedLog::open(home.clone(), config()).expect("it opens")
 }
@@ -39,7 +44,9 @@ fn append(home: &SimHome, log: &SteppedLog<SimHome>, offset: u64) -> Vec<LogDone
     let done = Arc::new(CompletionQueue::new());
     let mut disk = home.disk().expect("powered");
     let commit = |disk: &mut _| drive_until_idle(disk, &*log.machine(), std::time::Duration::from_secs(9));
-    while log.append(&partition(), &[Record::of_value(&value(offset))], 1, 0, &done).expect("healthy")
+    let value = value(offset);
+    let record = [Record::of_value(&value)];
+    while log.append(&partition(), &record, time_of(offset), 0, &done).expect("healthy")
         == Appending::NeedsUpkeep
     {
         assert!(log.upkeep(&mut disk, Interval::Running));
@@ -95,6 +102,16 @@ fn readable(log: &SteppedLog<SimHome>) -> Vec<u64> {
     }
     assert_eq!(single, in_a_row);
     single
+}
+
+/// Every time leads to the first record that isn't earlier.
+fn times_are_found(log: &SteppedLog<SimHome>) {
+    let end = log.ends(&partition()).expect("it is there").end.0;
+    for time in (990..2_100).step_by(3) {
+        let expected = (0..end).find(|&o| time_of(o) >= time).map(|o| (o, time_of(o)));
+        let found = log.offset_for_time(&partition(), time).expect("nothing is damaged");
+        assert_eq!(found.map(|f| (f.offset.0, f.timestamp_ms)), expected, "{time}");
+    }
 }
 
 fn all_but(gone: impl Fn(u64) -> bool) -> Vec<u64> {
@@ -175,10 +192,10 @@ fn without_a_mark_sealed_segments_are_still_known_to_be_durable() {
 #[test]
 fn an_index_that_is_missing_or_damaged_changes_no_answer() {
     let indexes = |home: &SimHome| -> Vec<String> {
-        home.files().into_iter().filter(|f| f.ends_with(".index")).collect()
+        home.files().into_iter().filter(|f| f.ends_with(".index") || f.ends_with(".timeindex")).collect()
     };
     let whole = hundred();
-    assert!(!indexes(&whole).is_empty());
+    assert!(indexes(&whole).len() >= 4);
     for (i, path) in indexes(&whole).into_iter().enumerate() {
         let len = whole.seen_bytes(&path).expect("it is there").len() as u64;
         for bit in 0..len * 8 {
@@ -190,6 +207,7 @@ fn an_index_that_is_missing_or_damaged_changes_no_answer() {
             home.flip_bit(&path, bit).expect("it is there");
             let (log, _) = open(&home);
             assert_eq!(readable(&log), all_but(|_| false), "{path}, bit {bit}");
+            times_are_found(&log);
         }
         let home = whole.fork();
         home.reboot(Crash::KeepUnsynced);
@@ -199,8 +217,58 @@ fn an_index_that_is_missing_or_damaged_changes_no_answer() {
         let (log, report) = open(&home);
         assert_eq!(report.partitions[0].indexes_rebuilt, 1);
         assert_eq!(readable(&log), all_but(|_| false));
+        times_are_found(&log);
         assert_eq!(home.seen_bytes(&path).ok(), whole.seen_bytes(&path).ok(), "made anew, the same");
     }
+}
+
+/// A time index of another life: entries that rise, and are not of this segment's batches.
+#[test]
+fn a_stale_time_index_changes_no_answer() {
+    let whole = hundred();
+    let path = whole.files().into_iter().find(|f| f.ends_with(".timeindex")).expect("segments are sealed");
+    let entries: Vec<_> =
+        log_engine::inspect::time_index(&whole.seen_bytes(&path).expect("it is there")).collect();
+    assert!(entries.len() >= 3, "{entries:?}");
+    for shift in [-2_000, -7, 1, 500] {
+        let home = whole.fork();
+        home.reboot(Crash::KeepUnsynced);
+        let stale: Vec<u8> = entries
+            .iter()
+            .flat_map(|e| {
+                let mut bytes = (e.timestamp_ms + shift).to_be_bytes().to_vec();
+                bytes.extend(e.relative_offset.to_be_bytes());
+                bytes
+            })
+            .collect();
+        home.corrupt(&path, 0, &stale).expect("it is there");
+        times_are_found(&open(&home).0);
+    }
+}
+
+#[test]
+fn a_time_whose_record_is_damaged_is_refused_with_the_place_and_an_earlier_one_is_found() {
+    let home = hundred();
+    let path = segments(&home).swap_remove(1);
+    let base: u64 = path[4..24].parse().expect("twenty digits");
+    // Later than all before it.
+    let peak = (base + 1..).find(|o| o % 4 == 1).expect("one of four");
+    let bytes = home.seen_bytes(&path).expect("it is there");
+    let position = log_engine::inspect::segment(&bytes)
+        .find_map(|item| match item {
+            log_engine::inspect::Item::Batch { position, batch, .. } => {
+                (batch.base_offset() == Offset(peak)).then_some(position)
+            }
+            other => panic!("{other:?}"),
+        })
+        .expect("it is in that segment");
+    home.flip_bit(&path, 8 * (position + 100)).expect("it is there");
+    let (log, _) = open(&home);
+    let before = log.offset_for_time(&partition(), time_of(5)).expect("in front of it");
+    assert_eq!(before.map(|f| f.offset), Some(Offset(5)));
+    let error = log.offset_for_time(&partition(), time_of(peak)).expect_err("its record can't be read");
+    let FetchError::Corrupt { damage } = error else { panic!("{error}") };
+    assert_eq!((damage.position, damage.offset, damage.until), (position, Offset(peak), Offset(peak + 1)));
 }
 
 #[test]

@@ -16,6 +16,7 @@ enum Step {
     Close,
     Kill,
     Fetch { from: u8, max_bytes: u16 },
+    FindTime(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -26,11 +27,17 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Close),
         1 => Just(Step::Kill),
         4 => (any::<u8>(), 1..9_000u16).prop_map(|(from, max_bytes)| Step::Fetch { from, max_bytes }),
+        3 => any::<u8>().prop_map(Step::FindTime),
     ]
 }
 
 fn value(offset: usize, len: u16) -> Vec<u8> {
     (0..len).map(|i| (offset as u8).wrapping_mul(31).wrapping_add(i as u8)).collect()
+}
+
+/// Rising on the whole, and up and down from record to record.
+fn time_of(offset: usize) -> i64 {
+    5 + 3 * offset as i64 + [0, 11, -7, 2, 40, 0, -3][offset % 7]
 }
 
 struct Run {
@@ -63,7 +70,11 @@ impl Run {
     fn append(&mut self, sizes: &[u16]) {
         let base = self.model.len();
         let values: Vec<_> = sizes.iter().enumerate().map(|(i, &len)| value(base + i, len)).collect();
-        let records: Vec<_> = values.iter().map(|v| Record::of_value(v)).collect();
+        let records: Vec<_> = values
+            .iter()
+            .zip(base..)
+            .map(|(v, offset)| Record { timestamp_ms: time_of(offset), ..Record::of_value(v) })
+            .collect();
         let mut disk = self.home.disk().expect("powered");
         loop {
             match self.log.append(&self.partition, &records, 5, 0, &self.done).expect("no faults here") {
@@ -130,12 +141,25 @@ impl Run {
             let record = record.expect("well formed");
             assert_eq!(record.offset, next);
             assert_eq!(record.value, Some(self.model[next.0 as usize].as_slice()), "offset {next}");
-            assert_eq!(record.timestamp_ms, 5);
+            assert_eq!(record.timestamp_ms, time_of(next.0 as usize));
             next = next.plus(1);
         }
         assert_eq!(next, fetched.next_offset());
         let batches = fetched.batches().count();
         assert!(batches <= 1 || fetched.len_bytes() <= usize::from(max_bytes), "more than was asked for");
+    }
+
+    fn find_time(&self, at: u8) {
+        let ends = self.log.ends(&self.partition).expect("the partition");
+        let readable = match self.config.durability {
+            Durability::Synced => ends.durable,
+            _ => ends.end,
+        };
+        let time = i64::from(at) * (3 * readable.0 as i64 + 60) / 256;
+        let expected = (0..readable.0 as usize).find(|&o| time_of(o) >= time);
+        let found = self.log.offset_for_time(&self.partition, time).expect("readable");
+        assert_eq!(found.map(|f| f.offset.0 as usize), expected, "time {time}");
+        assert_eq!(found.map(|f| f.timestamp_ms), expected.map(time_of));
     }
 
     fn read_all(&self) {
@@ -164,6 +188,7 @@ impl Run {
             Step::Close => self.close(),
             Step::Kill => self.reopen(true),
             Step::Fetch { from, max_bytes } => self.fetch(*from, *max_bytes),
+            Step::FindTime(at) => self.find_time(*at),
         }
     }
 }
@@ -186,6 +211,7 @@ proptest! {
         run.read_all();
         run.reopen(true);
         run.read_all();
+        (0..=255).step_by(17).for_each(|at| run.find_time(at));
         run.done.drain(Wait::No, &mut Vec::new());
     }
 }

@@ -79,8 +79,11 @@ fn a_producer_batches_and_a_consumer_sees_every_record_in_order() {
         log.create_topic("events", 3).expect("a new topic");
         let log = Arc::new(log);
         let done = Arc::new(CompletionQueue::<LogDone>::new());
-        let mut producer =
-            Producer::new(Arc::clone(&log), ProducerConfig { batch_bytes: 2000 }, Arc::clone(&done));
+        let mut producer = Producer::new(
+            Arc::clone(&log),
+            ProducerConfig { batch_bytes: 2000, ..ProducerConfig::default() },
+            Arc::clone(&done),
+        );
         let mut consumer = Consumer::new(Arc::clone(&log));
         for partition in log.partitions() {
             consumer.assign(partition, Offset(0));

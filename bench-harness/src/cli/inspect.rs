@@ -14,7 +14,7 @@ use crate::report::record::{RUN_FILE, Run};
 #[command(after_help = "\
 Examples:
   workbench inspect data/00000000000000000000.log       batches of a log segment
-  workbench inspect data/00000000000000000000.index     its offset index
+  workbench inspect data/00000000000000000000.index     its offset index; .timeindex: its time index
   workbench inspect results/20260102T030405Z-abc1234    a result folder
 
 What a file is, is told from its content, for an index from its name. Damage is named with its position; exit code 1
@@ -48,6 +48,9 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if name.ends_with(".index") {
         return index(path, &bytes, args.records, &mut out);
+    }
+    if name.ends_with(".timeindex") {
+        return time_index(path, &bytes, args.records, &mut out);
     }
     match inspect_segment(&bytes) {
         Ok(inspection) => store_segment(path, &inspection, args.records, &mut out),
@@ -147,9 +150,11 @@ fn log_segment(path: &Path, bytes: &[u8], records: bool, out: &mut impl Write) -
                     );
                 }
                 if records {
+                    let packing = batch.compression().map_or_else(|e| e.to_string(), |c| c.to_string());
                     let _ = writeln!(
                         out,
-                        "  at {position:>10}  {:>7} bytes  offsets {} to {}, {} records, leader epoch {}, crc {:08x}",
+                        "  at {position:>10}  {:>7} bytes  offsets {} to {}, {} records, codec {packing}, leader epoch {}, \
+                         crc {:08x}",
                         batch.len(),
                         batch.base_offset(),
                         batch.last_offset(),
@@ -203,6 +208,32 @@ fn index(path: &Path, bytes: &[u8], records: bool, out: &mut impl Write) -> Resu
         before = Some(now);
     }
     let _ = writeln!(out, "{}: offset index of a log segment, {entries} entries", path.display());
+    damaged(path, wrong)
+}
+
+fn time_index(path: &Path, bytes: &[u8], records: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let (mut entries, mut wrong, mut before) = (0_u64, 0_u64, None::<(i64, u32)>);
+    for entry in inspect::time_index(bytes) {
+        entries += 1;
+        let now = (entry.timestamp_ms, entry.relative_offset);
+        if let Some(before) = before.filter(|b| b.0 >= now.0 || b.1 >= now.1) {
+            wrong += 1;
+            let _ = writeln!(
+                out,
+                "entry {entries} at byte {}: {} ms up to offset +{} doesn't rise from {} ms up to +{}",
+                (entries - 1) * 12,
+                now.0,
+                now.1,
+                before.0,
+                before.1
+            );
+        }
+        if records {
+            let _ = writeln!(out, "  nothing later than {} ms up to offset +{}", now.0, now.1);
+        }
+        before = Some(now);
+    }
+    let _ = writeln!(out, "{}: time index of a log segment, {entries} entries", path.display());
     damaged(path, wrong)
 }
 

@@ -102,7 +102,11 @@ impl Engine for LogEngine {
             consumer.assign(partition.name.clone(), Offset(0));
         }
         Ok(Box::new(LogSession {
-            producer: Producer::new(Arc::clone(&log), ProducerConfig { batch_bytes }, Arc::clone(&queue)),
+            producer: Producer::new(
+                Arc::clone(&log),
+                ProducerConfig { batch_bytes, ..ProducerConfig::default() },
+                Arc::clone(&queue),
+            ),
             index: Index { consumer, partitions, offsets: HashMap::new() },
             log,
             queue,

@@ -23,7 +23,7 @@ use crate::message::{
     Acks, Fetch, Follow, FollowAnswer, FollowPlace, Followed, Message, Produce, ProduceAnswer, Produced,
     Progress,
 };
-use crate::record::batch::{EncodeError, EncodedBatch};
+use crate::record::builder::{EncodeError, EncodedBatch};
 use crate::replication::follower::{Busy, Follower, Step, agrees};
 use crate::replication::high_watermark::HighWatermark;
 use crate::replication::isr::Isr;

@@ -1,6 +1,7 @@
 //! [`Accumulator`]: the records of one partition on their way into a batch, with their tokens.
 
-use crate::record::batch::{BatchBuilder, EncodeError, EncodedBatch};
+use crate::record::builder::{BatchBuilder, EncodeError, EncodedBatch};
+use crate::record::compression::Compression;
 use crate::record::record::Record;
 
 /// A batch that gathers.
@@ -32,9 +33,9 @@ impl Accumulator {
     }
 
     /// The finished batch and its tokens; the accumulator is empty afterwards.
-    pub(super) fn take(&mut self) -> Result<(EncodedBatch, Vec<u64>), EncodeError> {
+    pub(super) fn take(&mut self, compression: Compression) -> Result<(EncodedBatch, Vec<u64>), EncodeError> {
         let builder = std::mem::take(&mut self.builder);
-        Ok((builder.finish()?, std::mem::take(&mut self.tokens)))
+        Ok((builder.finish_as(compression, None)?, std::mem::take(&mut self.tokens)))
     }
 
     /// Gives an empty accumulator a buffer.

@@ -9,6 +9,7 @@ use engine_env::{Port, PortStats, Wait, Waker};
 use super::outcome::{Fetches, ProduceOutcome};
 use super::session::Session;
 use crate::message::Acks;
+use crate::record::compression::Compression;
 use crate::record::record::{NO_TIMESTAMP, Record};
 use crate::{ClusterLayout, Offset, TopicPartition};
 
@@ -38,6 +39,8 @@ pub struct LogClientConfig {
     /// Records of a partition that come while a batch is under way go together in the next one. Default on. Off, each
     /// record is a batch and a message of its own, and goes at once: what batching saves, to compare.
     pub batching: bool,
+    /// How a batch's records are packed. Default not at all. `batch_bytes` counts them unpacked.
+    pub compression: Compression,
     /// How long a record may wait for its acknowledgement, in milliseconds. Default 30,000, as Kafka's
     /// `request.timeout.ms`.
     pub timeout_ms: u32,
@@ -55,6 +58,7 @@ impl Default for LogClientConfig {
             acks: Acks::All,
             batch_bytes: 1 << 20,
             batching: true,
+            compression: Compression::None,
             timeout_ms: 30_000,
             fetching: Fetching::LongPoll { wait_ms: 500 },
             fetch_bytes: 1 << 20,

@@ -1,7 +1,7 @@
 //! What a client of a cluster is told: the end of each produced record, and what its subscriptions gave.
 
 use crate::log::fetch::{FetchError, Fetched};
-use crate::record::batch::EncodeError;
+use crate::record::builder::EncodeError;
 use crate::record::record::RecordView;
 use crate::{BrokerId, Offset, TopicPartition};
 

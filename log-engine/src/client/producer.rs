@@ -11,6 +11,7 @@ use super::partitioner::partition_for_key;
 use crate::TopicPartition;
 use crate::log::append::AppendError;
 use crate::log::partition_log::LogDone;
+use crate::record::compression::Compression;
 use crate::record::record::Record;
 use crate::store::Log;
 
@@ -19,11 +20,14 @@ use crate::store::Log;
 pub struct ProducerConfig {
     /// A batch goes when it has this many bytes. Default 16 KiB, as Kafka's `batch.size`.
     pub batch_bytes: usize,
+    /// How a batch's records are packed. Default not at all, as Kafka's `compression.type`. `batch_bytes` counts them
+    /// unpacked.
+    pub compression: Compression,
 }
 
 impl Default for ProducerConfig {
     fn default() -> Self {
-        Self { batch_bytes: 16 << 10 }
+        Self { batch_bytes: 16 << 10, compression: Compression::None }
     }
 }
 
@@ -86,13 +90,13 @@ impl<H: Home> Producer<H> {
         }
         let batch = self.gathering.get_mut(partition).expect("it was put there if it was missing");
         if !batch.is_empty() && batch.len() + record.payload_len() > self.config.batch_bytes {
-            hand_over(&self.log, partition, batch, &self.done);
+            hand_over(&self.log, partition, batch, self.config.compression, &self.done);
         }
         batch.push(record, now_ms, token).map_err(|cause| {
             SendError::Append(AppendError::Encode { partition: partition.clone(), cause })
         })?;
         if batch.len() >= self.config.batch_bytes {
-            hand_over(&self.log, partition, batch, &self.done);
+            hand_over(&self.log, partition, batch, self.config.compression, &self.done);
         }
         Ok(())
     }
@@ -136,7 +140,7 @@ impl<H: Home> Producer<H> {
     /// Hands over everything that has gathered.
     pub fn flush(&mut self) {
         for (partition, batch) in &mut self.gathering {
-            hand_over(&self.log, partition, batch, &self.done);
+            hand_over(&self.log, partition, batch, self.config.compression, &self.done);
         }
     }
 
@@ -152,9 +156,10 @@ fn hand_over<H: Home>(
     log: &Log<H>,
     partition: &TopicPartition,
     gathered: &mut Accumulator,
+    compression: Compression,
     done: &Arc<CompletionQueue<LogDone>>,
 ) {
-    let Ok((batch, tokens)) = gathered.take() else { return };
+    let Ok((batch, tokens)) = gathered.take(compression) else { return };
     match log.append_batch(partition, batch, tokens, done) {
         Ok(buffer) => gathered.reuse(buffer),
         Err((error, tokens)) => {

@@ -18,7 +18,9 @@ use crate::log::fetch::Fetched;
 use crate::message::{
     self, Acks, Fetch, FetchAnswer, Message, Produce, ProduceAnswer, ProduceBatch, Produced,
 };
-use crate::record::batch::{Batch, EncodedBatch};
+use crate::record::batch::Batch;
+use crate::record::builder::EncodedBatch;
+use crate::record::compression::Compression;
 use crate::record::record::Record;
 use crate::{BrokerId, ClusterLayout, Offset, TopicPartition};
 
@@ -129,7 +131,7 @@ impl Session {
         let producing = self.producing.entry(index).or_default();
         let len = producing.gathering.len() + record.payload_len();
         if !producing.gathering.is_empty() && (len > self.config.batch_bytes || !self.config.batching) {
-            producing.close();
+            producing.close(self.config.compression);
         }
         if producing.gathering.is_empty() {
             producing.since_ms = self.now_ms;
@@ -170,7 +172,7 @@ impl Session {
             producing.is_listed = false;
             while producing.under_way < at_once {
                 if producing.full.is_empty() {
-                    producing.close();
+                    producing.close(self.config.compression);
                 }
                 let Some(Batched { batch, tokens, .. }) = producing.full.pop_front() else { break };
                 let id = self.next_id;
@@ -454,7 +456,7 @@ impl Session {
             let mut late = Vec::new();
             while producing.oldest_ms().is_some_and(|since| since + u64::from(timeout_ms) <= now_ms) {
                 if producing.full.is_empty() {
-                    producing.close();
+                    producing.close(self.config.compression);
                 }
                 late.extend(producing.full.pop_front().expect("there is an oldest one").tokens);
             }
@@ -485,8 +487,8 @@ impl Session {
 
 impl Producing {
     /// Finishes the gathering batch.
-    fn close(&mut self) {
-        if let Ok((batch, tokens)) = self.gathering.take() {
+    fn close(&mut self, compression: Compression) {
+        if let Ok((batch, tokens)) = self.gathering.take(compression) {
             self.full.push_back(Batched { batch, tokens, since_ms: self.since_ms });
         }
     }

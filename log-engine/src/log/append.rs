@@ -10,7 +10,9 @@ use super::leader_epochs::{Epoch, Follows};
 use super::mark::Mark;
 use super::partition_log::{Effects, PartitionLog, Tell, Ticket};
 use crate::config::planted;
-use crate::record::batch::{Batch, BatchError, EncodeError, EncodedBatch};
+use crate::record::batch::{Batch, BatchError};
+use crate::record::builder::{EncodeError, EncodedBatch};
+use crate::segment::index_builder::Indexed;
 use crate::{Offset, TopicPartition};
 
 /// Why an append was not acknowledged.
@@ -117,7 +119,12 @@ impl<F: File> PartitionLog<F> {
             batch.set_leader_epoch(epoch);
         }
         self.put(batch.bytes(), end, tell, effects).map_err(Refused::Error)?;
-        self.active.index.add(end.0 - 1 - self.active.base.0, position, len);
+        self.active.index.add(Indexed {
+            last_relative_offset: end.0 - 1 - self.active.base.0,
+            position,
+            len,
+            max_timestamp_ms: newest_ms,
+        });
         self.active.newest_ms = self.active.newest_ms.max(newest_ms);
         // Followers of a replicated log read on from memory, before the sync.
         if !self.config.synced() || self.replicated {
@@ -162,7 +169,13 @@ impl<F: File> PartitionLog<F> {
             // As many of its kind as the segment takes, in one write.
             let start = self.active.position;
             let (mut len, mut end) = (first.len(), first.next_offset());
-            let mut places = vec![(first.last_offset(), start, first.len() as u64)];
+            let indexed = |batch: &Batch<'_>, position| Indexed {
+                last_relative_offset: batch.last_offset().0 - self.active.base.0,
+                position,
+                len: batch.len() as u64,
+                max_timestamp_ms: batch.max_timestamp_ms(),
+            };
+            let mut batches = vec![indexed(&first, start)];
             let mut newest_ms = first.max_timestamp_ms();
             while len < rest.len() {
                 let bad =
@@ -174,17 +187,14 @@ impl<F: File> PartitionLog<F> {
                 {
                     break;
                 }
-                places.push((batch.last_offset(), start + len as u64, batch.len() as u64));
+                batches.push(indexed(&batch, start + len as u64));
                 newest_ms = newest_ms.max(batch.max_timestamp_ms());
                 len += batch.len();
                 end = batch.next_offset();
             }
             self.put(&rest[..len], end, Tell::Nobody, effects)?;
             self.active.newest_ms = self.active.newest_ms.max(newest_ms);
-            let segment = self.active.base;
-            for (last, position, len) in places {
-                self.active.index.add(last.0 - segment.0, position, len);
-            }
+            batches.into_iter().for_each(|batch| self.active.index.add(batch));
             taken += len;
         }
         Ok(taken)

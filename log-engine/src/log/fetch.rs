@@ -1,13 +1,13 @@
 //! Fetching by offset: whole batches, shared from memory or a map where that is possible, checked on the way.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use engine_env::{DiskError, File};
 
 use super::partition_log::PartitionLog;
 use super::recent::RecentChunk;
-use crate::record::batch::{Batch, BatchError, Records};
+use crate::record::batch::{Batch, BatchError, Records, UnpackedBatch};
 use crate::record::record::RecordView;
 use crate::segment::segment::{Damage, Found, Place, ReadError, Segment};
 use crate::segment::window::{Held, Source};
@@ -67,6 +67,17 @@ pub enum FetchError {
     },
 }
 
+impl FetchError {
+    pub(super) fn of(partition: &TopicPartition, error: ReadError) -> Self {
+        let partition = || partition.clone();
+        match error {
+            ReadError::Damaged(damage) => Self::Corrupt { damage },
+            ReadError::Batch { offset, cause } => Self::Batch { partition: partition(), offset, cause },
+            ReadError::Disk(cause) => Self::Disk { partition: partition(), cause },
+        }
+    }
+}
+
 /// A stretch of whole batches.
 #[derive(Debug, Clone)]
 pub(crate) enum Slice {
@@ -95,7 +106,12 @@ pub struct Fetched {
     from: Offset,
     next: Offset,
     slices: Vec<Slice>,
+    unpacked: Unpacked,
 }
+
+/// The records of packed batches, in order, each unpacked when somebody comes to it.
+#[derive(Debug, Clone, Default)]
+struct Unpacked(OnceLock<Box<[OnceLock<Result<Vec<u8>, BatchError>>]>>);
 
 impl Fetched {
     /// Batches that came in a message, from the one that holds `from` on.
@@ -106,7 +122,8 @@ impl Fetched {
         message: Arc<Vec<u8>>,
         range: Range<usize>,
     ) -> Self {
-        Self { partition, from, next, slices: vec![Slice::Received(message, range)] }
+        let slices = vec![Slice::Received(message, range)];
+        Self { partition, from, next, slices, unpacked: Unpacked::default() }
     }
 
     /// The partition.
@@ -152,7 +169,16 @@ impl Fetched {
 
     /// The records from the asked offset on. After an error comes the next batch.
     pub fn records(&self) -> FetchedRecords<'_> {
-        FetchedRecords { of: self, slice: 0, rest: &[], batch_offset: self.from, records: None }
+        FetchedRecords { of: self, slice: 0, rest: &[], packed: 0, batch_offset: self.from, records: None }
+    }
+
+    /// The records of the packed batch with that number.
+    fn unpacked(&self, number: usize, batch: Batch<'_>) -> Result<Records<'_>, BatchError> {
+        let all = self.unpacked.0.get_or_init(|| {
+            self.batches().filter(|b| b.plain_records().is_none()).map(|_| OnceLock::new()).collect()
+        });
+        let unpacked = all[number].get_or_init(|| batch.unpack().map(UnpackedBatch::into_bytes));
+        unpacked.as_ref().map(|bytes| batch.records_in(bytes)).map_err(Clone::clone)
     }
 }
 
@@ -162,6 +188,8 @@ pub struct FetchedRecords<'a> {
     of: &'a Fetched,
     slice: usize,
     rest: &'a [u8],
+    /// Packed batches so far.
+    packed: usize,
     batch_offset: Offset,
     records: Option<Records<'a>>,
 }
@@ -193,7 +221,14 @@ impl<'a> Iterator for FetchedRecords<'a> {
             };
             self.rest = &self.rest[batch.len()..];
             self.batch_offset = batch.base_offset();
-            match batch.records() {
+            let records = match batch.plain_records() {
+                Some(plain) => Ok(plain),
+                None => {
+                    self.packed += 1;
+                    self.of.unpacked(self.packed - 1, batch)
+                }
+            };
+            match records {
                 Ok(mut records) => {
                     records.skip_to(self.of.from);
                     self.records = Some(records);
@@ -263,27 +298,38 @@ impl<F: File> PartitionLog<F> {
             if segment.end <= end {
                 return Ok(Spot::Segment(Arc::clone(segment)));
             }
-            let mut place = segment
-                .place(from)
-                .map_err(|cause| FetchError::Disk { partition: self.name.clone(), cause })?;
-            place.end = end;
-            if segment.end > readable {
-                // Rolled before all of it was durable.
-                place.limit = self.readable_position_in(segment.base);
-            }
-            return Ok(Spot::Part(place));
+            return Ok(Spot::Part(self.segment_part(segment, from, end)?));
         }
-        let relative = from.0 - self.active.base.0;
-        let entries = &self.active.index.entries;
-        let after = entries.partition_point(|e| u64::from(e.relative_offset) <= relative);
-        Ok(Spot::Part(Place {
+        Ok(Spot::Part(self.active_part(from, end)))
+    }
+
+    /// What may be read of the active segment, for a look from `from` on.
+    pub(super) fn active_part(&self, from: Offset, end: Offset) -> Place<F> {
+        Place {
             source: Source::File(self.active.file.clone()),
             path: self.active_path(),
             base: self.active.base,
             end,
             limit: self.readable_position(),
-            hint: after.checked_sub(1).map(|i| entries[i]),
-        }))
+            hint: self.active.index.lookup(from.0 - self.active.base.0),
+        }
+    }
+
+    /// What may be read of a segment of which not everything may, for a look from `from` on.
+    pub(super) fn segment_part(
+        &self,
+        segment: &Segment<F>,
+        from: Offset,
+        end: Offset,
+    ) -> Result<Place<F>, FetchError> {
+        let mut place =
+            segment.place(from).map_err(|cause| FetchError::Disk { partition: self.name.clone(), cause })?;
+        place.end = end;
+        if segment.end > self.readable_end() {
+            // Rolled before all of it was durable.
+            place.limit = self.readable_position_in(segment.base);
+        }
+        Ok(place)
     }
 
     /// Position behind the last readable byte of the active segment.
@@ -307,7 +353,8 @@ pub(crate) fn fetch<F: File>(
     max_bytes: usize,
     mut locate: impl FnMut(Offset) -> Result<Spot<F>, FetchError>,
 ) -> Result<Fetched, FetchError> {
-    let mut fetched = Fetched { partition: partition.clone(), from, next: from, slices: Vec::new() };
+    let (partition_name, unpacked) = (partition.clone(), Unpacked::default());
+    let mut fetched = Fetched { partition: partition_name, from, next: from, slices: Vec::new(), unpacked };
     let mut left = max_bytes;
     loop {
         let step = locate(fetched.next).and_then(|spot| read_spot(partition, spot, fetched.next, left));
@@ -350,7 +397,6 @@ fn read_spot<F: File>(
     };
     match place.and_then(|p| p.read(from, max_bytes)) {
         Ok(Found { held, range, next }) => Ok(Some((Slice::Segment(held, range), next))),
-        Err(ReadError::Damaged(damage)) => Err(FetchError::Corrupt { damage }),
-        Err(ReadError::Disk(cause)) => Err(FetchError::Disk { partition: partition.clone(), cause }),
+        Err(error) => Err(FetchError::of(partition, error)),
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod fetch;
 pub(crate) mod format;
 pub(crate) mod leader_epochs;
 pub(crate) mod mark;
+pub(crate) mod offset_for_time;
 pub(crate) mod partition_log;
 pub(crate) mod recent;
 pub(crate) mod recovery;

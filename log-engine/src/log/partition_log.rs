@@ -13,8 +13,9 @@ use engine_env::{CommitQueue, CompletionQueue, DiskError, File};
 use super::leader_epochs::LeaderEpochs;
 use super::mark::{Mark, MarkFile};
 use super::recent::Recent;
+use crate::segment::index::Index;
+use crate::segment::index_builder::IndexBuilder;
 use crate::segment::name;
-use crate::segment::offset_index::{IndexBuilder, OffsetIndex};
 use crate::segment::segment::Segment;
 use crate::{AppendError, LogConfig, NO_TIMESTAMP, Offset, TopicPartition};
 
@@ -206,8 +207,9 @@ impl<F: File> PartitionLog<F> {
         let path = self.active_path();
         let old = std::mem::replace(&mut self.active, new);
         assert!(self.end > old.base, "a segment without a batch is never rolled");
-        let index = OffsetIndex::Memory(old.index.entries);
-        let rolled = Segment::new((old.base, self.end), path, old.file, old.position, index, false);
+        let (offsets, times) = old.index.finish();
+        let indexes = (Index::Memory(offsets), Index::Memory(times));
+        let rolled = Segment::new((old.base, self.end), path, old.file, old.position, indexes, false);
         rolled.knows_newest_ms(old.newest_ms);
         self.segments.push(Arc::new(rolled));
         self.counters.rolls += 1;

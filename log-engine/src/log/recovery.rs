@@ -23,8 +23,9 @@ use super::retention::{remove_segments, restart_at};
 use super::seal;
 use crate::config::planted;
 use crate::record::batch::{Batch, BatchError};
+use crate::segment::index::Index;
+use crate::segment::index_builder::{IndexBuilder, Indexed};
 use crate::segment::name;
-use crate::segment::offset_index::{IndexBuilder, OffsetIndex};
 use crate::segment::segment::{Damage, Segment, declared_end};
 use crate::segment::window::{Source, Window};
 use crate::{LogConfig, NO_TIMESTAMP, Offset, TopicPartition};
@@ -328,8 +329,9 @@ impl<D: Disk> Recovery<'_, D> {
                 if next.is_none() {
                     bases.push_back(scan.end);
                 }
-                let index = OffsetIndex::Memory(scan.index.entries);
-                let rolled = Segment::new((base, scan.end), path, file, scan.position, index, false);
+                let (offsets, times) = scan.index.finish();
+                let indexes = (Index::Memory(offsets), Index::Memory(times));
+                let rolled = Segment::new((base, scan.end), path, file, scan.position, indexes, false);
                 rolled.knows_newest_ms(scan.newest_ms);
                 let sealed = seal::seal(self.disk, self.dir, &rolled)?;
                 self.segments.push(sealed);
@@ -359,15 +361,16 @@ impl<D: Disk> Recovery<'_, D> {
         len: u64,
     ) -> Result<(), DiskError> {
         let offsets = next.0 - base.0;
-        if let Some(index) = seal::read_index(self.disk, self.dir, base, len, offsets)? {
-            self.segments.push(Arc::new(Segment::new((base, next), path, file, len, index, true)));
+        if let Some(indexes) = seal::read_indexes(self.disk, self.dir, base, len, offsets)? {
+            self.segments.push(Arc::new(Segment::new((base, next), path, file, len, indexes, true)));
             return Ok(());
         }
         let scan = self.scan(&file, &path, base, len, Durable::Whole { next })?;
         reached("log index rebuilt");
         self.report.indexes_rebuilt += 1;
-        let index = OffsetIndex::Memory(scan.index.entries);
-        let rolled = Segment::new((base, next), path, file, scan.position, index, false);
+        let (offsets, times) = scan.index.finish();
+        let indexes = (Index::Memory(offsets), Index::Memory(times));
+        let rolled = Segment::new((base, next), path, file, scan.position, indexes, false);
         rolled.knows_newest_ms(scan.newest_ms);
         let sealed = seal::seal(self.disk, self.dir, &rolled)?;
         self.segments.push(sealed);
@@ -398,7 +401,12 @@ impl<D: Disk> Recovery<'_, D> {
                     let batch_len = batch.len() as u64;
                     self.report.batches_scanned += 1;
                     newest_ms = newest_ms.max(batch.max_timestamp_ms());
-                    index.add(batch.last_offset().0 - base.0, at, batch_len);
+                    index.add(Indexed {
+                        last_relative_offset: batch.last_offset().0 - base.0,
+                        position: at,
+                        len: batch_len,
+                        max_timestamp_ms: batch.max_timestamp_ms(),
+                    });
                     expected = batch.next_offset();
                     at += batch_len;
                     continue;
@@ -554,6 +562,7 @@ impl<D: Disk> Recovery<'_, D> {
     fn remove_leftovers(&mut self, active: Offset) -> Result<(), DiskError> {
         for entry in self.disk.list(self.dir)? {
             let stray_index = name::base_of(&entry.name, ".index")
+                .or_else(|| name::base_of(&entry.name, ".timeindex"))
                 .is_some_and(|base| base == active || !self.segments.iter().any(|s| s.base == base));
             if stray_index || [name::NEXT, name::CUT, name::EPOCHS_UNFINISHED].contains(&entry.name.as_str())
             {

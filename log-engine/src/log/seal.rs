@@ -1,17 +1,19 @@
-//! Sealing: a rolled segment is cut to its last batch, synced, and its index written. From then on nobody touches
+//! Sealing: a rolled segment is cut to its last batch, synced, and its indexes written. From then on nobody touches
 //! its files.
 //!
-//! The index is created only after the data is durable. So a segment that has an index and a successor is known to
+//! The offset index is created last, after the data is durable. So a segment that has one and a successor is known to
 //! be durable, also where the mark is lost.
 
 use std::sync::Arc;
 
-use engine_env::{Disk, DiskError, File, Op, OpenHow, Outcome, WriteSync};
+use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, Outcome, SealedBytes, WriteSync};
 
 use crate::Offset;
+use crate::segment::index::{Entry, Index, encode};
 use crate::segment::name;
-use crate::segment::offset_index::{IndexEntry, OffsetIndex};
+use crate::segment::offset_index::{self, OffsetIndex};
 use crate::segment::segment::Segment;
+use crate::segment::time_index::{self, TimeIndex};
 
 /// Cuts and syncs the file of a segment.
 pub(crate) fn cut<D: Disk>(disk: &mut D, file: &D::File, len: u64) -> Result<(), DiskError> {
@@ -21,15 +23,15 @@ pub(crate) fn cut<D: Disk>(disk: &mut D, file: &D::File, len: u64) -> Result<(),
 }
 
 /// Writes an index file, durably, and opens it for reading.
-pub(crate) fn write_index<D: Disk>(
+fn write_index<D: Disk, E: Entry>(
     disk: &mut D,
     dir: &str,
-    base: Offset,
-    entries: &[IndexEntry],
-) -> Result<OffsetIndex, DiskError> {
-    let bytes = OffsetIndex::encode(entries);
+    path: &str,
+    entries: &[E],
+) -> Result<Index<E>, DiskError> {
+    let bytes = encode(entries);
     let len = bytes.len() as u64;
-    let (file, old_len) = disk.open(&name::index(dir, base), OpenHow::OpenOrCreate)?;
+    let (file, old_len) = disk.open(path, OpenHow::OpenOrCreate)?;
     if old_len > len {
         disk.run(Op::Truncate { file: file.clone(), len })?;
     }
@@ -38,7 +40,7 @@ pub(crate) fn write_index<D: Disk>(
     }
     disk.run(Op::Sync { file: file.clone() })?;
     disk.run(Op::SyncDir { dir: dir.to_owned() })?;
-    Ok(OffsetIndex::Sealed(file.map_sealed()?))
+    Ok(Index::Sealed(file.map_sealed()?))
 }
 
 /// Seals a rolled segment whose bytes have all been written.
@@ -48,32 +50,37 @@ pub(crate) fn seal<D: Disk>(
     segment: &Segment<D::File>,
 ) -> Result<Arc<Segment<D::File>>, DiskError> {
     cut(disk, &segment.file, segment.len)?;
-    let OffsetIndex::Memory(entries) = &segment.index else {
-        unreachable!("a segment that is not sealed has its index in memory")
+    let (Index::Memory(offsets), Index::Memory(times)) = (&segment.index, &segment.times) else {
+        unreachable!("a segment that is not sealed has its indexes in memory")
     };
-    let index = write_index(disk, dir, segment.base, entries)?;
+    let times = write_index(disk, dir, &name::time_index(dir, segment.base), times)?;
+    let index = write_index(disk, dir, &name::index(dir, segment.base), offsets)?;
     let (range, path) = ((segment.base, segment.end), segment.path.clone());
-    let sealed = Segment::new(range, path, segment.file.clone(), segment.len, index, true);
+    let sealed = Segment::new(range, path, segment.file.clone(), segment.len, (index, times), true);
     sealed.knows_newest_ms(segment.newest_ms()?);
     Ok(Arc::new(sealed))
 }
 
-/// The index file of a segment, if there is one that can be true.
-pub(crate) fn read_index<D: Disk>(
+/// The index files of a segment, if there are both and they can be true.
+pub(crate) fn read_indexes<D: Disk>(
     disk: &mut D,
     dir: &str,
     base: Offset,
     segment_len: u64,
     offsets: u64,
-) -> Result<Option<OffsetIndex>, DiskError> {
-    let path = name::index(dir, base);
-    let opened = match disk.run(Op::Open { path, how: OpenHow::Existing }) {
-        Ok(Outcome::Opened { file, .. }) => file,
+) -> Result<Option<(OffsetIndex, TimeIndex)>, DiskError> {
+    let Some(index) = read_index(disk, name::index(dir, base))? else { return Ok(None) };
+    let Some(times) = read_index(disk, name::time_index(dir, base))? else { return Ok(None) };
+    let plausible =
+        offset_index::is_plausible(&index, segment_len, offsets) && time_index::is_plausible(&times, offsets);
+    Ok(plausible.then_some((Index::Sealed(index), Index::Sealed(times))))
+}
+
+fn read_index<D: Disk>(disk: &mut D, path: String) -> Result<Option<SealedBytes>, DiskError> {
+    match disk.run(Op::Open { path, how: OpenHow::Existing }) {
+        Ok(Outcome::Opened { file, .. }) => file.map_sealed().map(Some),
         Ok(other) => unreachable!("open completed with {other:?}"),
-        Err(error) if error.kind == engine_env::DiskErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let bytes = opened.map_sealed()?;
-    let plausible = OffsetIndex::is_plausible(&bytes, segment_len, offsets);
-    Ok(plausible.then_some(OffsetIndex::Sealed(bytes)))
+        Err(error) if error.kind == DiskErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }

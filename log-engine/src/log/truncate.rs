@@ -17,10 +17,13 @@ use super::mark::Mark;
 use super::partition_log::{Active, PartitionLog};
 use super::seal;
 use crate::Offset;
+use crate::segment::index::Index;
+use crate::segment::index_builder::{IndexBuilder, Indexed};
 use crate::segment::name;
-use crate::segment::offset_index::{IndexBuilder, OffsetIndex};
+use crate::segment::offset_index::IndexEntry;
 use crate::segment::segment::{Place, ReadError, Segment};
-use crate::segment::window::Source;
+use crate::segment::time_index::TimeEntry;
+use crate::segment::window::{Source, Window};
 
 /// How much is copied at once.
 const PIECE: usize = 1 << 20;
@@ -66,6 +69,7 @@ impl<F: File> PartitionLog<F> {
         let (position, end) = match place.boundary(to) {
             Ok(found) => found,
             Err(ReadError::Disk(error)) => return Err(error),
+            Err(ReadError::Batch { .. }) => unreachable!("a boundary needs no records"),
             // All of the damaged stretch goes.
             Err(ReadError::Damaged(damage)) => (damage.position, damage.offset),
         };
@@ -76,9 +80,9 @@ impl<F: File> PartitionLog<F> {
         }
         if let Some((at, segment)) = cut_segment {
             self.remove_behind(disk, at)?;
-            let entries = segment.index.entries_before(position);
+            let kept = (segment.index.entries_before(position), segment.times.first_while(|_| true));
             let file = self.shorten(disk, &segment, position)?;
-            let index = IndexBuilder::of(entries, self.config.index_interval_bytes);
+            let index = self.index_up_to(&file, base, position, kept)?;
             // At least as late as what is left of it.
             let newest_ms = segment.newest_ms()?;
             self.active = Active {
@@ -90,8 +94,10 @@ impl<F: File> PartitionLog<F> {
             };
         } else {
             seal::cut(disk, &self.active.file, position)?;
-            let kept = self.active.index.entries.partition_point(|e| u64::from(e.position) < position);
-            self.active.index.entries.truncate(kept);
+            let IndexBuilder { offsets, times, .. } = &mut self.active.index;
+            let mut kept = (std::mem::take(offsets), std::mem::take(times));
+            kept.0.retain(|e| u64::from(e.position) < position);
+            self.active.index = self.index_up_to(&self.active.file, base, position, kept)?;
             (self.active.position, self.active.prepared) = (position, position);
         }
         self.end = end;
@@ -103,16 +109,40 @@ impl<F: File> PartitionLog<F> {
     /// The written part of the active segment, for a look from `from` on.
     fn active_place(&self, from: Offset) -> Place<F> {
         let relative = from.0 - self.active.base.0;
-        let entries = &self.active.index.entries;
-        let after = entries.partition_point(|e| u64::from(e.relative_offset) <= relative);
         Place {
             source: Source::File(self.active.file.clone()),
             path: self.active_path(),
             base: self.active.base,
             end: self.end,
             limit: self.active.position,
-            hint: after.checked_sub(1).map(|i| entries[i]),
+            hint: self.active.index.lookup(relative),
         }
+    }
+
+    /// The indexes of a segment that is cut at `position`: what is kept of them, and the batches behind the last entry.
+    fn index_up_to(
+        &self,
+        file: &F,
+        base: Offset,
+        position: u64,
+        (offsets, times): (Vec<IndexEntry>, Vec<TimeEntry>),
+    ) -> Result<IndexBuilder, DiskError> {
+        let mut at = offsets.last().map_or(0, |e| u64::from(e.position));
+        let mut index = IndexBuilder::of(offsets, times, self.config.index_interval_bytes);
+        let mut window = Window::new(Source::File(file.clone()), position, PIECE);
+        while at < position {
+            // Behind a damaged place there are no entries; what is left is found from the last one on.
+            let Ok(batch) = window.batch_at(at)? else { break };
+            let Some(last) = batch.last_offset().0.checked_sub(base.0) else { break };
+            index.add(Indexed {
+                last_relative_offset: last,
+                position: at,
+                len: batch.len() as u64,
+                max_timestamp_ms: batch.max_timestamp_ms(),
+            });
+            at += batch.len() as u64;
+        }
+        Ok(index)
     }
 
     /// Removes the active segment, then the ones before it down to the one at `keep`, whose index goes too.
@@ -127,12 +157,14 @@ impl<F: File> PartitionLog<F> {
             let segment = self.segments.pop().expect("there are more than one");
             if segment.sealed {
                 remove(name::index(&self.dir, segment.base))?;
+                remove(name::time_index(&self.dir, segment.base))?;
             }
             remove(name::log(&self.dir, segment.base))?;
         }
         let segment = self.segments.pop().expect("the kept one is left");
         if segment.sealed {
             remove(name::index(&self.dir, segment.base))?;
+            remove(name::time_index(&self.dir, segment.base))?;
         }
         Ok(())
     }
@@ -145,7 +177,7 @@ impl<F: File> PartitionLog<F> {
         segment: &Segment<F>,
         position: u64,
     ) -> Result<F, DiskError> {
-        if matches!(segment.index, OffsetIndex::Memory(_)) {
+        if matches!(segment.index, Index::Memory(_)) {
             seal::cut(disk, &segment.file, position)?;
             return Ok(segment.file.clone());
         }

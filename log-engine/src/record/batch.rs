@@ -1,28 +1,30 @@
-//! The record batch: 61 bytes of header, then records. Encoding writes each record straight into its place;
-//! decoding borrows.
+//! Reading a record batch: 61 bytes of header, then records, perhaps packed. Plain records are borrowed where they lie.
 //!
 //! Base offset, batch length and leader epoch lie in front of the checksummed part, so that a log can give a
 //! producer's batch its offset without touching the rest. What that costs is told in `docs/formats/log-folder.md`
 //! (stale data).
 
-use super::record::{NO_TIMESTAMP, Record, RecordView};
+use std::borrow::Cow;
+
+use super::compression::{Compression, UNPACKED_BYTES_MAX};
+use super::record::RecordView;
 use super::varint;
 use crate::Offset;
 
 // Offsets of the fields, each built from the one before it.
-const BASE_OFFSET: usize = 0;
-const BATCH_LENGTH: usize = BASE_OFFSET + 8;
-const LEADER_EPOCH: usize = BATCH_LENGTH + 4;
-const MAGIC: usize = LEADER_EPOCH + 4;
-const CRC: usize = MAGIC + 1;
-const ATTRIBUTES: usize = CRC + 4;
-const LAST_OFFSET_DELTA: usize = ATTRIBUTES + 2;
-const BASE_TIMESTAMP: usize = LAST_OFFSET_DELTA + 4;
-const MAX_TIMESTAMP: usize = BASE_TIMESTAMP + 8;
-const PRODUCER_ID: usize = MAX_TIMESTAMP + 8;
-const PRODUCER_EPOCH: usize = PRODUCER_ID + 8;
-const BASE_SEQUENCE: usize = PRODUCER_EPOCH + 2;
-const RECORDS_COUNT: usize = BASE_SEQUENCE + 4;
+pub(super) const BASE_OFFSET: usize = 0;
+pub(super) const BATCH_LENGTH: usize = BASE_OFFSET + 8;
+pub(super) const LEADER_EPOCH: usize = BATCH_LENGTH + 4;
+pub(super) const MAGIC: usize = LEADER_EPOCH + 4;
+pub(super) const CRC: usize = MAGIC + 1;
+pub(super) const ATTRIBUTES: usize = CRC + 4;
+pub(super) const LAST_OFFSET_DELTA: usize = ATTRIBUTES + 2;
+pub(super) const BASE_TIMESTAMP: usize = LAST_OFFSET_DELTA + 4;
+pub(super) const MAX_TIMESTAMP: usize = BASE_TIMESTAMP + 8;
+pub(super) const PRODUCER_ID: usize = MAX_TIMESTAMP + 8;
+pub(super) const PRODUCER_EPOCH: usize = PRODUCER_ID + 8;
+pub(super) const BASE_SEQUENCE: usize = PRODUCER_EPOCH + 2;
+pub(super) const RECORDS_COUNT: usize = BASE_SEQUENCE + 4;
 /// Bytes of a batch before its first record.
 pub const BATCH_HEADER_LEN: usize = RECORDS_COUNT + 4;
 /// What the batch length field doesn't count: itself and the base offset.
@@ -32,13 +34,11 @@ const _: () = assert!(BATCH_HEADER_LEN == 61, "the specification's header is 61 
 const _: () = assert!(CRC == 17 && ATTRIBUTES == 21, "the checksum covers everything from byte 21");
 
 /// The only version that is read and written.
-const MAGIC_V2: u8 = 2;
-const COMPRESSION_MASK: i16 = 0x07;
-/// "None" for leader epoch, producer id, producer epoch and sequence.
-const NONE: i8 = -1;
-
-/// Most bytes a batch may have: its length field is an `i32`.
-pub(crate) const BATCH_LEN_MAX: usize = i32::MAX as usize;
+pub(super) const MAGIC_V2: u8 = 2;
+/// The attribute bit that says: every record's timestamp is the batch's latest, the time of its append.
+pub(super) const LOG_APPEND_TIME: i16 = 0x08;
+/// The attribute bit of control batches.
+const CONTROL: i16 = 0x20;
 
 /// Why bytes are not a record batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,10 +76,30 @@ pub enum BatchError {
         computed: u32,
     },
     /// Records that this program can't unpack.
-    #[error("the batch is compressed with {codec}; only uncompressed batches are read so far")]
-    Compression {
-        /// The codec's name.
-        codec: &'static str,
+    #[error(
+        "the batch's records are packed with codec {number}; gzip (1), snappy (2), lz4 (3) and zstd (4) are known"
+    )]
+    Codec {
+        /// The attribute bits.
+        number: u8,
+    },
+    /// Records that don't unpack though the checksum is right.
+    #[error("the batch's records don't unpack with {codec}: {why}")]
+    Unpack {
+        /// The codec.
+        codec: Compression,
+        /// What its decoder says.
+        why: String,
+    },
+    /// Records that unpack to more than is taken into memory.
+    #[error(
+        "the batch's records unpack with {codec} to more than {bytes_max} bytes, the most that is read of one batch"
+    )]
+    UnpackedTooLarge {
+        /// The codec.
+        codec: Compression,
+        /// The limit.
+        bytes_max: usize,
     },
     /// The batch is whole, but not the one that belongs here.
     #[error("the batch starts at offset {found}, and {expected} is next")]
@@ -113,24 +133,13 @@ pub enum BatchError {
     },
 }
 
-fn codec_name(attributes: i16) -> &'static str {
-    match attributes & COMPRESSION_MASK {
-        0 => "none",
-        1 => "gzip",
-        2 => "snappy",
-        3 => "lz4",
-        4 => "zstd",
-        _ => "an unknown codec",
-    }
-}
-
 /// A batch in bytes, borrowed. The header is checked when it is made; the checksum when asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
     bytes: &'a [u8],
 }
 
-fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("the slice has N bytes")
 }
 
@@ -197,7 +206,7 @@ impl<'a> Batch<'a> {
         Offset(u64::try_from(self.base_offset_field()).unwrap_or(0))
     }
 
-    fn last_offset_delta(&self) -> i32 {
+    pub(super) fn last_offset_delta(&self) -> i32 {
         i32::from_be_bytes(field(self.bytes, LAST_OFFSET_DELTA))
     }
 
@@ -231,10 +240,24 @@ impl<'a> Batch<'a> {
         i16::from_be_bytes(field(self.bytes, ATTRIBUTES))
     }
 
-    /// Name of the compression codec; `none` is the only one that [`Batch::records`] unpacks.
+    /// How the records are packed.
+    ///
+    /// # Errors
+    /// An unknown codec.
+    pub fn compression(&self) -> Result<Compression, BatchError> {
+        Compression::of_attributes(self.attributes()).map_err(|number| BatchError::Codec { number })
+    }
+
+    /// Whether it is a marker of a transaction's end, not of a producer's records.
     #[must_use]
-    pub fn codec(&self) -> &'static str {
-        codec_name(self.attributes())
+    pub fn is_control(&self) -> bool {
+        self.attributes() & CONTROL != 0
+    }
+
+    /// Whether the timestamps are those of the append, not of the records' creation.
+    #[must_use]
+    pub fn is_log_append_time(&self) -> bool {
+        self.attributes() & LOG_APPEND_TIME != 0
     }
 
     /// Timestamp of the first record, milliseconds since the Unix epoch.
@@ -301,22 +324,56 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// The records.
+    /// The batch with its records unpacked, if they are packed: at most [`UNPACKED_BYTES_MAX`] bytes.
     ///
     /// # Errors
-    /// The batch is compressed.
-    pub fn records(&self) -> Result<Records<'a>, BatchError> {
-        if self.attributes() & COMPRESSION_MASK != 0 {
-            return Err(BatchError::Compression { codec: self.codec() });
-        }
-        Ok(Records {
-            rest: &self.bytes[BATCH_HEADER_LEN..],
+    /// An unknown codec, records that don't unpack, or too many bytes.
+    pub fn unpack(&self) -> Result<UnpackedBatch<'a>, BatchError> {
+        let packed = &self.bytes[BATCH_HEADER_LEN..];
+        let records = match self.compression()? {
+            Compression::None => Cow::Borrowed(packed),
+            codec => Cow::Owned(codec.unpack(packed, UNPACKED_BYTES_MAX)?),
+        };
+        Ok(UnpackedBatch { batch: *self, records })
+    }
+
+    /// The records in these unpacked bytes of theirs.
+    pub(crate) fn records_in<'r>(&self, unpacked: &'r [u8]) -> Records<'r> {
+        Records {
+            rest: unpacked,
             base_offset: self.base_offset(),
             base_timestamp_ms: self.base_timestamp_ms(),
+            appended_ms: self.is_log_append_time().then(|| self.max_timestamp_ms()),
             span: self.last_offset_delta().saturating_add(1),
             count: self.records_count(),
             index: 0,
-        })
+        }
+    }
+
+    /// The records, if they are not packed.
+    pub(crate) fn plain_records(&self) -> Option<Records<'a>> {
+        let is_plain = self.compression() == Ok(Compression::None);
+        is_plain.then(|| self.records_in(&self.bytes[BATCH_HEADER_LEN..]))
+    }
+}
+
+/// A batch whose records can be read.
+#[derive(Debug, Clone)]
+pub struct UnpackedBatch<'a> {
+    batch: Batch<'a>,
+    records: Cow<'a, [u8]>,
+}
+
+impl UnpackedBatch<'_> {
+    /// The records.
+    #[must_use]
+    pub fn records(&self) -> Records<'_> {
+        self.batch.records_in(&self.records)
+    }
+
+    /// The records' bytes.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.records.into_owned()
     }
 }
 
@@ -326,6 +383,8 @@ pub struct Records<'a> {
     rest: &'a [u8],
     base_offset: Offset,
     base_timestamp_ms: i64,
+    /// The time of all of them, if it is that of the append.
+    appended_ms: Option<i64>,
     span: i32,
     count: i32,
     index: i32,
@@ -358,310 +417,16 @@ impl<'a> Iterator for Records<'a> {
         }
         let index = self.index;
         match RecordView::decode(&mut self.rest, self.base_offset, self.base_timestamp_ms, self.span) {
-            Ok(record) => {
+            Ok(mut record) => {
                 self.index += 1;
+                if let Some(appended_ms) = self.appended_ms {
+                    record.timestamp_ms = appended_ms;
+                }
                 Some(Ok(record))
             }
             Err(what) => {
                 self.index = self.count;
                 Some(Err(BatchError::Record { index, what }))
-            }
-        }
-    }
-}
-
-/// Why records can't become a batch.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EncodeError {
-    /// A batch holds at least one record.
-    #[error("a batch needs at least one record")]
-    Empty,
-    /// The batch's length field can't say it.
-    #[error("the records need {bytes} bytes in one batch, and {limit} is the most; send fewer at a time")]
-    TooLarge {
-        /// Bytes that would be needed.
-        bytes: u64,
-        /// The limit.
-        limit: u64,
-    },
-}
-
-/// Gathers records into an encoded batch. Its base offset is 0 until a log gives it one.
-#[derive(Debug, Default)]
-pub struct BatchBuilder {
-    bytes: Vec<u8>,
-    records: i32,
-    base_timestamp_ms: i64,
-    max_timestamp_ms: i64,
-}
-
-impl BatchBuilder {
-    /// An empty batch.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// An empty batch that reuses a buffer.
-    #[must_use]
-    pub fn reusing(mut bytes: Vec<u8>) -> Self {
-        bytes.clear();
-        Self { bytes, ..Self::default() }
-    }
-
-    /// Number of records so far.
-    #[must_use]
-    pub fn records(&self) -> u32 {
-        self.records.unsigned_abs()
-    }
-
-    /// Bytes so far, header included.
-    #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "records() tells whether it is empty")]
-    pub fn len(&self) -> usize {
-        self.bytes.len().max(BATCH_HEADER_LEN)
-    }
-
-    /// Adds a record; `now_ms` is its timestamp if it has none.
-    ///
-    /// # Errors
-    /// The batch would outgrow its length field; it is as it was.
-    #[inline]
-    pub fn push(&mut self, record: &Record<'_>, now_ms: i64) -> Result<(), EncodeError> {
-        // Fifty covers every varint of a record without headers, and each header has two more.
-        let bytes = (self.len() + record.payload_len() + 50 + 10 * record.headers.len()) as u64;
-        if bytes > BATCH_LEN_MAX as u64 || self.records == i32::MAX {
-            return Err(EncodeError::TooLarge { bytes, limit: BATCH_LEN_MAX as u64 });
-        }
-        let timestamp_ms = if record.timestamp_ms == NO_TIMESTAMP { now_ms } else { record.timestamp_ms };
-        if self.records == 0 {
-            self.bytes.clear();
-            self.bytes.resize(BATCH_HEADER_LEN, 0);
-            self.base_timestamp_ms = timestamp_ms;
-            self.max_timestamp_ms = timestamp_ms;
-        }
-        self.max_timestamp_ms = self.max_timestamp_ms.max(timestamp_ms);
-        record.encode(&mut self.bytes, timestamp_ms.wrapping_sub(self.base_timestamp_ms), self.records);
-        self.records += 1;
-        Ok(())
-    }
-
-    /// Writes the header and the checksum.
-    ///
-    /// # Errors
-    /// There are no records.
-    pub fn finish(mut self) -> Result<EncodedBatch, EncodeError> {
-        if self.records == 0 {
-            return Err(EncodeError::Empty);
-        }
-        let b = &mut self.bytes;
-        let length = i32::try_from(b.len() - LENGTH_PREFIX).expect("push() keeps the batch below 2 GiB");
-        b[BATCH_LENGTH..LEADER_EPOCH].copy_from_slice(&length.to_be_bytes());
-        b[LEADER_EPOCH..MAGIC].copy_from_slice(&i32::from(NONE).to_be_bytes());
-        b[MAGIC] = MAGIC_V2;
-        b[LAST_OFFSET_DELTA..BASE_TIMESTAMP].copy_from_slice(&(self.records - 1).to_be_bytes());
-        b[BASE_TIMESTAMP..MAX_TIMESTAMP].copy_from_slice(&self.base_timestamp_ms.to_be_bytes());
-        b[MAX_TIMESTAMP..PRODUCER_ID].copy_from_slice(&self.max_timestamp_ms.to_be_bytes());
-        b[PRODUCER_ID..PRODUCER_EPOCH].copy_from_slice(&i64::from(NONE).to_be_bytes());
-        b[PRODUCER_EPOCH..BASE_SEQUENCE].copy_from_slice(&i16::from(NONE).to_be_bytes());
-        b[BASE_SEQUENCE..RECORDS_COUNT].copy_from_slice(&i32::from(NONE).to_be_bytes());
-        b[RECORDS_COUNT..BATCH_HEADER_LEN].copy_from_slice(&self.records.to_be_bytes());
-        let crc = crc_fast::crc32_iscsi(&b[ATTRIBUTES..]);
-        b[CRC..ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
-        Ok(EncodedBatch { bytes: self.bytes, records: self.records.unsigned_abs() })
-    }
-}
-
-/// A finished batch, on its way into a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncodedBatch {
-    bytes: Vec<u8>,
-    records: u32,
-}
-
-impl EncodedBatch {
-    /// Encodes `records`; `now_ms` is the timestamp of those without one.
-    ///
-    /// # Errors
-    /// There are none, or too many for one batch.
-    pub fn of(records: &[Record<'_>], now_ms: i64, reuse: Vec<u8>) -> Result<Self, EncodeError> {
-        let mut builder = BatchBuilder::reusing(reuse);
-        for record in records {
-            builder.push(record, now_ms)?;
-        }
-        builder.finish()
-    }
-
-    /// A batch that somebody else encoded, alone in its bytes. It is kept as it came, without a look at its records.
-    ///
-    /// # Errors
-    /// It isn't whole, its checksum is wrong, or it doesn't give each of its offsets to one record, which only a log's
-    /// compaction may do.
-    pub fn received(bytes: Vec<u8>) -> Result<Self, BatchError> {
-        let batch = Batch::parse(&bytes)?;
-        if batch.len() < bytes.len() {
-            return Err(BatchError::Behind { bytes: (bytes.len() - batch.len()) as u64 });
-        }
-        let (records, last_offset_delta) = (batch.records_count(), batch.last_offset_delta());
-        if records == 0 || records - 1 != last_offset_delta {
-            return Err(BatchError::Count { records, last_offset_delta });
-        }
-        batch.check_crc()?;
-        Ok(Self { records: records.unsigned_abs(), bytes })
-    }
-
-    /// Number of records.
-    #[must_use]
-    pub fn records(&self) -> u32 {
-        self.records
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Latest timestamp of a record.
-    pub(crate) fn max_timestamp_ms(&self) -> i64 {
-        i64::from_be_bytes(field(&self.bytes, MAX_TIMESTAMP))
-    }
-
-    /// Gives the batch its place. The checksum doesn't cover this field.
-    pub fn set_base_offset(&mut self, base: Offset) {
-        let field = i64::try_from(base.0).expect("a log ends before offset 2^63");
-        self.bytes[BASE_OFFSET..BATCH_LENGTH].copy_from_slice(&field.to_be_bytes());
-    }
-
-    /// Says which leader's term it was appended in. The checksum doesn't cover this field.
-    pub(crate) fn set_leader_epoch(&mut self, epoch: i32) {
-        self.bytes[LEADER_EPOCH..MAGIC].copy_from_slice(&epoch.to_be_bytes());
-    }
-
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::record::{Header, OwnedRecord};
-    use proptest::prelude::*;
-
-    /// The hex digits of the code block behind the line `<!-- golden: NAME -->`.
-    fn golden(name: &str) -> Vec<u8> {
-        let document = include_str!("../../../docs/formats/log-batch.md");
-        let marker = format!("<!-- golden: {name} -->");
-        let (_, rest) = document.split_once(&marker).expect("the document has the marker");
-        let block = rest.split("```").nth(1).expect("a code block follows the marker");
-        let digits: String = block.lines().skip(1).flat_map(|l| l.split('#').next()).collect();
-        let digits: Vec<u32> = digits.chars().filter_map(|c| c.to_digit(16)).collect();
-        digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
-    }
-
-    #[test]
-    fn encodes_the_bytes_that_the_format_document_shows() {
-        let headers = [Header { name: "h", value: Some(b"v") }, Header { name: "n", value: None }];
-        let records = [
-            Record {
-                key: Some(b"key"),
-                value: Some(b"value"),
-                timestamp_ms: 1_700_000_000_000,
-                headers: &[],
-            },
-            Record { key: None, value: None, timestamp_ms: 1_700_000_000_005, headers: &headers },
-        ];
-        let mut batch = EncodedBatch::of(&records, 0, Vec::new()).expect("two small records");
-        batch.set_base_offset(Offset(42));
-        assert_eq!(batch.bytes(), golden("two records"));
-
-        let decoded = Batch::parse(batch.bytes()).expect("it is a batch");
-        decoded.check_next(Offset(42)).expect("checksum and offset");
-        let back: Vec<_> =
-            decoded.records().expect("uncompressed").map(|r| r.expect("well formed")).collect();
-        assert_eq!(back[0].key, Some(b"key".as_slice()));
-        assert_eq!(back[1].offset, Offset(43));
-        assert_eq!(back[1].timestamp_ms, 1_700_000_000_005);
-        assert_eq!(back[1].headers.collect::<Vec<_>>(), headers);
-    }
-
-    #[test]
-    fn a_compressed_batch_is_refused_by_its_codecs_name() {
-        let mut bytes = EncodedBatch::of(&[Record::of_value(b"x")], 1, Vec::new()).expect("one").into_bytes();
-        bytes[ATTRIBUTES + 1] |= 4;
-        let batch = Batch::parse(&bytes).expect("the header is fine");
-        let error = batch.records().expect_err("zstd isn't unpacked");
-        assert!(error.to_string().contains("zstd"), "{error}");
-    }
-
-    #[test]
-    fn offset_length_and_epoch_lie_outside_the_checksum_and_nothing_else_does() {
-        let whole = EncodedBatch::of(&[Record::new(b"k", b"v")], 1, Vec::new()).expect("one").into_bytes();
-        for at in 0..whole.len() {
-            let mut bytes = whole.clone();
-            bytes[at] ^= 0x40;
-            let harmed = Batch::parse(&bytes).map_or(true, |b| b.check_crc().is_err());
-            let outside = at < BATCH_LENGTH || (LEADER_EPOCH..MAGIC).contains(&at);
-            assert_eq!(harmed, !outside, "byte {at}");
-        }
-    }
-
-    fn any_record() -> impl Strategy<Value = OwnedRecord> {
-        let bytes = proptest::collection::vec(any::<u8>(), 0..40);
-        let header = ("[a-zé]{0,5}", proptest::option::of(proptest::collection::vec(any::<u8>(), 0..6)));
-        (
-            proptest::option::of(bytes.clone()),
-            proptest::option::of(bytes),
-            any::<i64>().prop_filter("stands for the append's time", |t| *t != NO_TIMESTAMP),
-            proptest::collection::vec(header, 0..3),
-        )
-            .prop_map(|(key, value, timestamp_ms, headers)| OwnedRecord {
-                key,
-                value,
-                timestamp_ms,
-                headers,
-            })
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_encoded_is_decoded(records in proptest::collection::vec(any_record(), 1..12), base in 0..1u64 << 62) {
-            let mut builder = BatchBuilder::new();
-            for r in &records {
-                let headers: Vec<_> =
-                    r.headers.iter().map(|(n, v)| Header { name: n, value: v.as_deref() }).collect();
-                builder.push(&Record {
-                    key: r.key.as_deref(), value: r.value.as_deref(), timestamp_ms: r.timestamp_ms, headers: &headers,
-                }, 0).expect("small");
-            }
-            let mut batch = builder.finish().expect("not empty");
-            batch.set_base_offset(Offset(base));
-            let view = Batch::parse(batch.bytes()).expect("a batch");
-            view.check_next(Offset(base)).expect("whole");
-            let back: Vec<_> = view.records().expect("plain").map(|r| r.expect("well formed").to_owned()).collect();
-            prop_assert_eq!(back, records);
-        }
-
-        #[test]
-        fn arbitrary_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), fix: bool) {
-            if fix && bytes.len() > BATCH_HEADER_LEN {
-                // Make the header plausible, so that the records are reached.
-                let length = (bytes.len() - LENGTH_PREFIX) as i32;
-                bytes[BATCH_LENGTH..LEADER_EPOCH].copy_from_slice(&length.to_be_bytes());
-                bytes[MAGIC] = MAGIC_V2;
-                bytes[ATTRIBUTES..LAST_OFFSET_DELTA].fill(0);
-                bytes[LAST_OFFSET_DELTA..BASE_TIMESTAMP].copy_from_slice(&1_000_000i32.to_be_bytes());
-                bytes[RECORDS_COUNT..BATCH_HEADER_LEN].copy_from_slice(&1_000_000i32.to_be_bytes());
-            }
-            if let Ok(batch) = Batch::parse(&bytes) {
-                let _ = batch.check_crc();
-                if let Ok(records) = batch.records() {
-                    for r in records.flatten() {
-                        r.headers.for_each(drop);
-                    }
-                }
             }
         }
     }

@@ -27,9 +27,14 @@ pub(crate) fn index(dir: &str, base: Offset) -> String {
     format!("{dir}/{:020}.index", base.0)
 }
 
+/// The `.timeindex` file of the segment that starts at `base`.
+pub(crate) fn time_index(dir: &str, base: Offset) -> String {
+    format!("{dir}/{:020}.timeindex", base.0)
+}
+
 /// The files of the segment that starts at `base`. The segment itself comes last.
-pub(crate) fn all(dir: &str, base: Offset) -> [String; 2] {
-    [index(dir, base), log(dir, base)]
+pub(crate) fn all(dir: &str, base: Offset) -> [String; 3] {
+    [index(dir, base), time_index(dir, base), log(dir, base)]
 }
 
 /// The first offset that a file's name says, with that suffix.

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 use engine_env::{DiskError, File, SealedBytes};
 
 use super::offset_index::{IndexEntry, OffsetIndex};
+use super::time_index::TimeIndex;
+use super::time_search::Latest;
 use super::window::{Held, Source, Window};
 use crate::record::batch::{BATCH_HEADER_LEN, Batch, BatchError, LENGTH_PREFIX};
 use crate::{NO_TIMESTAMP, Offset};
@@ -24,10 +26,13 @@ pub(crate) struct Segment<F> {
     /// Bytes of batches.
     pub(crate) len: u64,
     pub(crate) index: OffsetIndex,
+    pub(crate) times: TimeIndex,
     /// Whether it is cut, synced and indexed.
     pub(crate) sealed: bool,
     map: OnceLock<SealedBytes>,
     newest_ms: OnceLock<i64>,
+    /// The latest timestamp, once it was looked for.
+    pub(super) latest: OnceLock<Latest>,
 }
 
 impl<F: File> Segment<F> {
@@ -36,10 +41,11 @@ impl<F: File> Segment<F> {
         path: String,
         file: F,
         len: u64,
-        index: OffsetIndex,
+        (index, times): (OffsetIndex, TimeIndex),
         sealed: bool,
     ) -> Self {
-        Self { base, end, path, file, len, index, sealed, map: OnceLock::new(), newest_ms: OnceLock::new() }
+        let (map, newest_ms, latest) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { base, end, path, file, len, index, times, sealed, map, newest_ms, latest }
     }
 
     /// Spares [`Segment::newest_ms`] the look.
@@ -48,10 +54,14 @@ impl<F: File> Segment<F> {
         let _ = self.newest_ms.set(newest_ms);
     }
 
-    /// The latest timestamp of its records, milliseconds. Walks the headers of its batches if nobody knows yet.
+    /// The latest timestamp of its records, milliseconds. If nobody knows yet, its time index tells, or the headers of
+    /// its batches.
     pub(crate) fn newest_ms(&self) -> Result<i64, DiskError> {
         if let Some(&newest) = self.newest_ms.get() {
             return Ok(newest);
+        }
+        if let Latest::At(newest) = self.latest()? {
+            return Ok(*self.newest_ms.get_or_init(|| newest));
         }
         let mut window = Window::new(self.source()?, self.len, 64 << 10);
         let (mut at, mut newest) = (0, NO_TIMESTAMP);
@@ -147,6 +157,11 @@ impl std::fmt::Display for Damage {
 #[derive(Debug)]
 pub(crate) enum ReadError {
     Damaged(Damage),
+    /// The batch at `offset` is whole, and its records can't be unpacked.
+    Batch {
+        offset: Offset,
+        cause: BatchError,
+    },
     Disk(DiskError),
 }
 
@@ -212,19 +227,8 @@ impl<F: File> Place<F> {
             Skipping::Headers if batch.last_offset() < from => batch.check_base_offset(expected),
             Skipping::Headers | Skipping::Checked => batch.check_next(expected),
         };
-        let (mut at, mut expected) = (0, self.base);
-        if let Some(hint) = self.hint {
-            // The index has no checksum: the batch has to confirm what the entry says.
-            let position = u64::from(hint.position);
-            let last = self.base.plus(u64::from(hint.relative_offset));
-            if let Ok(batch) = window.batch_at(position)?
-                && batch.last_offset() == last
-                && batch.base_offset() >= self.base
-                && checked(&batch, batch.base_offset()).is_ok()
-            {
-                (at, expected) = (position, batch.base_offset());
-            }
-        }
+        let start = self.confirmed_hint(window, |b| checked(b, b.base_offset()))?;
+        let (mut at, mut expected) = start.unwrap_or((0, self.base));
         loop {
             let why = match window.batch_at(at)?.and_then(|b| checked(&b, expected).map(|()| b)) {
                 Ok(batch) if batch.last_offset() >= from => return Ok((at, batch.len())),
@@ -251,6 +255,30 @@ impl<F: File> Place<F> {
                 }
             }
         }
+    }
+}
+
+impl<F: File> Place<F> {
+    /// The place that the index says to begin at, if the batch there confirms it and passes `check`.
+    pub(super) fn confirmed_hint(
+        &self,
+        window: &mut Window<F>,
+        check: impl FnOnce(&Batch<'_>) -> Result<(), BatchError>,
+    ) -> Result<Option<(u64, Offset)>, DiskError> {
+        let Some(hint) = self.hint else { return Ok(None) };
+        // The index has no checksum: the batch has to confirm what the entry says.
+        let position = u64::from(hint.position);
+        let last = self.base.plus(u64::from(hint.relative_offset));
+        Ok(match window.batch_at(position)? {
+            Ok(batch)
+                if batch.last_offset() == last
+                    && batch.base_offset() >= self.base
+                    && check(&batch).is_ok() =>
+            {
+                Some((position, batch.base_offset()))
+            }
+            _ => None,
+        })
     }
 }
 

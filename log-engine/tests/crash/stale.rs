@@ -32,7 +32,8 @@ fn batch_of(value: u8) -> EncodedBatch {
 
 fn value_of(batch: &EncodedBatch) -> Vec<u8> {
     let batch = Batch::parse(batch.bytes()).expect("a batch");
-    let record = batch.records().expect("plain").next().expect("one").expect("well formed");
+    let batch = batch.unpack().expect("plain");
+    let record = batch.records().next().expect("one").expect("well formed");
     record.value.expect("a value").to_vec()
 }
 
