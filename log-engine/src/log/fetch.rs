@@ -109,9 +109,12 @@ pub struct Fetched {
     unpacked: Unpacked,
 }
 
+/// The records of a packed batch, once somebody has come to it.
+type UnpackedRecords = OnceLock<Result<Vec<u8>, BatchError>>;
+
 /// The records of packed batches, in order, each unpacked when somebody comes to it.
 #[derive(Debug, Clone, Default)]
-struct Unpacked(OnceLock<Box<[OnceLock<Result<Vec<u8>, BatchError>>]>>);
+struct Unpacked(OnceLock<Box<[UnpackedRecords]>>);
 
 impl Fetched {
     /// Batches that came in a message, from the one that holds `from` on.
