@@ -4,14 +4,17 @@
 //! What this can't show: a killed process leaves the page cache, so a missing sync goes unnoticed here. The simulated
 //! power cuts are for that.
 //!
-//! `WORKBENCH_ROUNDS=500 cargo test -p crash-lab --test sigkill` kills 500 writers for each of the four tests.
+//! `WORKBENCH_ROUNDS=500 cargo test -p crash-lab --test sigkill` kills 500 writers for each of the eight tests.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crash_lab::stress::{Engine, Transcript, check};
+use crash_lab::stress::{Engine, Transcript, WriteOptions, check, dump, write};
+use engine_env::Durability;
 use engine_env::rng::Seed;
 use rand::RngExt as _;
 
@@ -119,4 +122,79 @@ fn log_keeps_what_it_acknowledged_over_kills_with_os() {
 #[test]
 fn log_keeps_what_it_acknowledged_over_kills_with_synced() {
     kill_again_and_again(Engine::Log, "synced");
+}
+
+#[test]
+fn the_key_value_cluster_keeps_what_it_acknowledged_over_kills_with_os() {
+    kill_again_and_again(Engine::KvCluster, "os");
+}
+
+#[test]
+fn the_key_value_cluster_keeps_what_it_acknowledged_over_kills_with_synced() {
+    kill_again_and_again(Engine::KvCluster, "synced");
+}
+
+#[test]
+fn the_log_cluster_keeps_what_it_acknowledged_over_kills_with_os() {
+    kill_again_and_again(Engine::LogCluster, "os");
+}
+
+#[test]
+fn the_log_cluster_keeps_what_it_acknowledged_over_kills_with_synced() {
+    kill_again_and_again(Engine::LogCluster, "synced");
+}
+
+/// Nodes die and return while the writer runs on, and runs again: what a killed writer's short life hardly shows.
+fn nodes_die_and_return(engine: Engine) {
+    let place = fresh(&format!("outages-{engine}"));
+    let dir = place.join("data");
+    let mut transcript = Transcript::default();
+    let mut outages = 0;
+    for (run, durability) in [(1, Durability::Os), (2, Durability::Synced)] {
+        let lines = Mutex::new(Vec::new());
+        let options = WriteOptions {
+            seed: number("WORKBENCH_SEED", 7),
+            ops: Some(number("WORKBENCH_OPS", 6_000)),
+            durability,
+        };
+        let written = write(engine, &dir, &options, &lines, &AtomicBool::new(false));
+        let written = written.unwrap_or_else(|e| panic!("{e} ({engine}, run {run}, in {})", place.display()));
+        outages += written.outages;
+        let lines = lines.into_inner().expect("no writer panicked").join("\n") + "\n";
+        transcript.add_run("printed", lines.as_bytes()).unwrap_or_else(|e| panic!("{e} ({engine})"));
+        let verdict = check(engine, &dir, &transcript.acked(), Some(&transcript.attempted()));
+        let verdict = verdict.unwrap_or_else(|e| panic!("{e} ({engine}, run {run}, in {})", place.display()));
+        let found: Vec<String> = verdict.violations.iter().take(20).map(ToString::to_string).collect();
+        assert!(found.is_empty(), "{engine}, run {run}, in {}:\n{}", place.display(), found.join("\n"));
+        assert!(verdict.damage.is_empty(), "a kill damages nothing: {:?} ({engine})", verdict.damage);
+    }
+    let (attempted, acked) = transcript.counts();
+    assert!(outages >= 2, "{engine}: {outages} outages");
+    assert!(acked > attempted / 8, "{engine}: only {acked} of {attempted} acknowledged");
+    fs::remove_dir_all(&place).expect("the folder can be removed");
+}
+
+#[test]
+fn the_key_value_cluster_keeps_what_it_acknowledged_while_nodes_die_and_return() {
+    nodes_die_and_return(Engine::KvCluster);
+}
+
+#[test]
+fn the_log_cluster_keeps_what_it_acknowledged_while_nodes_die_and_return() {
+    nodes_die_and_return(Engine::LogCluster);
+}
+
+/// A folder that lost a node is refused: an empty node instead would look as if the cluster had lost data.
+#[test]
+fn a_cluster_that_lacks_a_node_is_refused() {
+    let place = fresh("lacks-a-node");
+    let options = WriteOptions { seed: 1, ops: Some(10), durability: Durability::Os };
+    for engine in [Engine::KvCluster, Engine::LogCluster] {
+        let dir = place.join(engine.to_string());
+        write(engine, &dir, &options, &Mutex::new(Vec::new()), &AtomicBool::new(false)).expect("it writes");
+        fs::remove_dir_all(dir.join("node-1")).expect("it is there");
+        let told = dump(engine, &dir).expect_err("a node is missing").to_string();
+        assert!(told.contains("node-1 is missing"), "{told}");
+    }
+    fs::remove_dir_all(&place).expect("the folder can be removed");
 }

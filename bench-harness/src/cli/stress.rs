@@ -22,9 +22,10 @@ pub(super) struct StressArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Write a varied, seeded mix until killed, printing what is tried and what is acknowledged
+    /// Write a varied, seeded mix until killed, printing what is tried and what is acknowledged. Of a cluster's three nodes
+    /// (node-0 to node-2 below the folder) one at a time is killed and returned meanwhile
     Write {
-        /// kv or log
+        /// kv, log, kv-cluster or log-cluster
         #[arg(long, value_name = "E")]
         engine: Engine,
         /// Folder; continued if an earlier run was killed there
@@ -42,7 +43,7 @@ enum What {
     },
     /// Recover a folder and print what it holds, sorted; damage as `bad` lines
     Dump {
-        /// kv or log
+        /// kv, log, kv-cluster or log-cluster
         #[arg(long, value_name = "E")]
         engine: Engine,
         /// Folder
@@ -51,7 +52,7 @@ enum What {
     },
     /// Judge a folder by what was acknowledged; exit code 1 with every violation
     Check {
-        /// kv or log
+        /// kv, log, kv-cluster or log-cluster
         #[arg(long, value_name = "E")]
         engine: Engine,
         /// Folder
@@ -75,10 +76,14 @@ pub(super) fn stress(args: &StressArgs) -> Result<(), Failure> {
                 stress::write(*engine, dir, &options, &out, &stop_on_ctrl_c()).map_err(Failure::input)?;
             let _ = writeln!(
                 std::io::stderr(),
-                "run {}: {} operations attempted, {} acknowledged",
+                "run {}: {} operations attempted, {} acknowledged{}",
                 written.run,
                 written.attempted,
-                written.acknowledged
+                written.acknowledged,
+                match written.outages {
+                    0 => String::new(),
+                    n => format!("; nodes were killed and returned {n} times"),
+                }
             );
             Ok(())
         }

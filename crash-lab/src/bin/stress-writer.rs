@@ -13,7 +13,12 @@ fn run(args: &[String]) -> Result<(), Box<dyn Error>> {
     let (engine, dir, seed, durability, ops) = match args {
         [engine, dir, seed, durability] => (engine, dir, seed, durability, None),
         [engine, dir, seed, durability, ops] => (engine, dir, seed, durability, Some(ops.parse()?)),
-        _ => return Err("usage: stress-writer kv|log DIR SEED os|interval:MS|synced [OPS]".into()),
+        _ => {
+            return Err(
+                "usage: stress-writer kv|log|kv-cluster|log-cluster DIR SEED os|interval:MS|synced [OPS]"
+                    .into(),
+            );
+        }
     };
     let options = WriteOptions { seed: seed.parse()?, ops, durability: durability.parse()? };
     let out = FdLines::to(std::io::stdout())?;

@@ -15,7 +15,7 @@ use super::subject::{Notes, Subject, told};
 use crate::stress::kv_plan::{OwnKeys, RaceKeys, Shape, Step};
 use crate::stress::{Clock, Dump, Engine, Key, Token, ValueCrc, clock_of, dump_kv, version_of};
 
-const SHAPE: Shape = Shape { own_keys: 16, race_keys: 2, value_bytes_max: 15_000 };
+const SHAPE: Shape = Shape { own_keys: 16, race_keys: 2, value_bytes_max: 15_000, masters: 0 };
 const IN_FLIGHT_MAX: usize = 6;
 const NOW_MS: i64 = 1_700_000_000_000;
 /// Clocks of machines jump, forward and back; no answer may depend on them.

@@ -63,16 +63,16 @@ impl std::ops::Add for Losses {
     }
 }
 
-/// Crashes `engine` so many times on simulated machines, each fresh from `seed`, and counts. The same arguments give the same
-/// figures. No time passes in this world: `interval:MS` never syncs in between, and counts as `os`.
+/// Crashes `engine`, or one node of it alone if it is a cluster, so many times on simulated machines, each fresh from
+/// `seed`, and counts. The same arguments give the same figures. No time passes in this world: `interval:MS` never syncs in between, and counts as `os`.
 #[must_use]
 pub fn losses(engine: Engine, durability: Durability, kind: CrashKind, crashes: u64, seed: u64) -> Losses {
     let setup = Setup::default();
     let one = |number: u64| {
         let seed = engine_env::rng::Seed(seed).derive("losses", number).0;
         let run = || match engine {
-            Engine::Kv => crash_once::<KvSubject>(durability, kind, seed, &setup),
-            Engine::Log => crash_once::<LogSubject>(durability, kind, seed, &setup),
+            Engine::Kv | Engine::KvCluster => crash_once::<KvSubject>(durability, kind, seed, &setup),
+            Engine::Log | Engine::LogCluster => crash_once::<LogSubject>(durability, kind, seed, &setup),
         };
         catch_unwind(AssertUnwindSafe(run)).unwrap_or(Losses { crashes: 1, broken: 1, ..Losses::default() })
     };

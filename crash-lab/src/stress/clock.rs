@@ -77,7 +77,8 @@ impl Clock {
         &self.0
     }
 
-    fn version_of(&self, node: u16) -> u64 {
+    /// How many events of `node` it has seen.
+    pub(super) fn version_of(&self, node: u16) -> u64 {
         self.0.binary_search_by_key(&node, |&(n, _)| n).map_or(0, |i| self.0[i].1)
     }
 

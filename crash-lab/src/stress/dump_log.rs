@@ -54,7 +54,7 @@ pub(crate) fn told(partition: &TopicPartition) -> Partition {
     Partition { topic: partition.topic.clone(), partition: partition.partition }
 }
 
-fn bad(of: &Partition, from: u64, to: u64, why: &str) -> DumpLine {
+pub(super) fn bad(of: &Partition, from: u64, to: u64, why: &str) -> DumpLine {
     DumpLine::bad_offsets(of, &(from..to), why)
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn stretch<H: Home>(
     fetched.next_offset().max(from.plus(1))
 }
 
-fn line(of: &Partition, record: &RecordView<'_>) -> DumpLine {
+pub(super) fn line(of: &Partition, record: &RecordView<'_>) -> DumpLine {
     let offset = record.offset.0;
     let id = record.key.and_then(|key| std::str::from_utf8(key).ok()?.parse::<RecordId>().ok());
     match (id, record.value) {

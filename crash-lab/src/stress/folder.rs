@@ -8,7 +8,7 @@ use super::check::{ForeignToken, judge, judge_repeated};
 use super::dump_line::{Dump, DumpLine};
 use super::token_file::TokenFile;
 use super::violation::Violation;
-use super::{Engine, dump_kv, dump_log};
+use super::{Engine, dump_kv, dump_kv_cluster, dump_log, dump_log_cluster};
 
 /// Why a folder can't be dumped.
 #[derive(Debug, thiserror::Error)]
@@ -49,11 +49,14 @@ pub enum DumpError {
 pub fn dump(engine: Engine, dir: &Path) -> Result<Dump, DumpError> {
     // Asked first, because opening a home creates its folder.
     std::fs::read_dir(dir).map_err(|source| DumpError::NoFolder { dir: dir.to_owned(), source })?;
-    let home = OsHome::open(dir, Backend::Auto)
-        .map_err(|source| DumpError::Folder { dir: dir.to_owned(), source })?;
+    let home = || {
+        OsHome::open(dir, Backend::Auto).map_err(|source| DumpError::Folder { dir: dir.to_owned(), source })
+    };
     let read = match engine {
-        Engine::Kv => dump_kv::read(home),
-        Engine::Log => dump_log::read(home),
+        Engine::Kv => dump_kv::read(home()?),
+        Engine::Log => dump_log::read(home()?),
+        Engine::KvCluster => dump_kv_cluster::read(dir),
+        Engine::LogCluster => dump_log_cluster::read(dir),
     };
     read.map_err(|source| DumpError::Open { dir: dir.to_owned(), engine, source })
 }

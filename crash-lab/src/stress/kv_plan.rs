@@ -7,6 +7,8 @@
 //!   whatever earlier, killed runs attempted.
 //! * Race keys are written by all threads and never deleted.
 
+use std::collections::HashMap;
+
 use engine_env::rng::{Rng, Seed};
 use rand::{Rng as _, RngExt as _};
 
@@ -21,6 +23,16 @@ pub(crate) struct Shape {
     pub(crate) race_keys: u32,
     /// The longest value in bytes; most are far shorter.
     pub(crate) value_bytes_max: usize,
+    /// How many nodes may be a put's master, which counts its clock up by one more: nodes 0 to this. None for one store.
+    pub(crate) masters: u16,
+}
+
+impl Shape {
+    /// The clocks that a put of `clock` may write.
+    pub(crate) fn written<'a>(&self, clock: &'a Clock) -> impl Iterator<Item = Clock> + use<'a> {
+        let itself = (self.masters == 0).then(|| clock.clone());
+        itself.into_iter().chain((0..self.masters).map(|master| clock.clone().incremented(master)))
+    }
 }
 
 /// The first node of race clocks; below it each thread has ten of its own.
@@ -29,7 +41,7 @@ const RACE_NODE: u16 = 1_000;
 /// What to do with a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Put a version that the store must take.
+    /// Put a version that the store must take. A cluster's master counts the clock up.
     Put { key: Vec<u8>, value: Vec<u8>, clock: Clock },
     /// Put a version that is there already, with another value: the store must refuse it.
     PutObsolete { key: Vec<u8>, value: Vec<u8>, clock: Clock },
@@ -98,7 +110,7 @@ impl OwnKeys {
 
     fn node(&self, which: u16) -> u16 {
         let thread = u16::try_from(self.thread).expect("a writer has few threads");
-        thread * 10 + 1 + which
+        self.shape.masters + thread * 10 + 1 + which
     }
 
     /// The next step, for a key that `free` says nothing is in flight for; `present` gives a key's clocks.
@@ -155,14 +167,15 @@ impl OwnKeys {
     fn first_put(&mut self, index: usize, key: Vec<u8>, present: &[Clock]) -> Step {
         let mut clock = Clock::default();
         present.iter().for_each(|version| clock.merge(version));
-        for which in 0..3 {
-            clock.raise(self.node(which), self.run << 32);
+        for node in (0..self.shape.masters).chain((0..3).map(|which| self.node(which))) {
+            clock.raise(node, self.run << 32);
         }
         self.put(index, key, clock)
     }
 
     fn put(&mut self, index: usize, key: Vec<u8>, clock: Clock) -> Step {
-        self.keys[index].seen.merge(&clock);
+        // Which of them was written isn't known before the answer, and perhaps never.
+        self.shape.written(&clock).for_each(|written| self.keys[index].seen.merge(&written));
         Step::Put { key, value: value(&mut self.rng, self.shape.value_bytes_max), clock }
     }
 }
@@ -174,13 +187,15 @@ pub(crate) struct RaceKeys {
     run: u64,
     node: u16,
     shape: Shape,
+    /// By key: this thread's count in its last attempt, which may never have become visible.
+    attempted: HashMap<Vec<u8>, u64>,
 }
 
 impl RaceKeys {
     pub(crate) fn new(seed: Seed, run: u64, thread: u32, shape: Shape) -> Self {
         let rng = seed.derive("race keys", run << 16 | u64::from(thread)).rng();
         let node = RACE_NODE + u16::try_from(thread).expect("a writer has few threads");
-        Self { rng, run, node, shape }
+        Self { rng, run, node, shape, attempted: HashMap::new() }
     }
 
     /// Whether `key` is a race key.
@@ -202,12 +217,11 @@ impl RaceKeys {
         };
         let mut clock = Clock::default();
         present(&key)?.iter().for_each(|version| clock.merge(version));
-        clock.raise(self.node, self.run << 32);
-        Ok(Step::Put {
-            key,
-            value: value(&mut self.rng, self.shape.value_bytes_max),
-            clock: clock.incremented(self.node),
-        })
+        let attempted = self.attempted.entry(key.clone()).or_insert(self.run << 32);
+        clock.raise(self.node, *attempted);
+        let clock = clock.incremented(self.node);
+        *attempted = clock.version_of(self.node);
+        Ok(Step::Put { key, value: value(&mut self.rng, self.shape.value_bytes_max), clock })
     }
 }
 
@@ -219,7 +233,8 @@ mod tests {
     use super::*;
     use crate::stress::clock::Order;
 
-    const SHAPE: Shape = Shape { own_keys: 192, race_keys: 8, value_bytes_max: 1_000 };
+    const SHAPE: Shape = Shape { own_keys: 192, race_keys: 8, value_bytes_max: 1_000, masters: 0 };
+    const CLUSTER: Shape = Shape { masters: 3, ..SHAPE };
 
     /// A store that keeps what it should, for the plan alone.
     #[derive(Default, Clone)]
@@ -230,7 +245,8 @@ mod tests {
             Ok(self.0.get(key).cloned().unwrap_or_default())
         }
 
-        fn apply(&mut self, step: &Step) {
+        /// `turn` chooses the master.
+        fn apply(&mut self, step: &Step, shape: Shape, turn: usize) {
             let versions = self.0.entry(step.key().to_vec()).or_default();
             match step {
                 Step::Put { clock, .. } => {
@@ -238,8 +254,10 @@ mod tests {
                         versions.iter().all(|old| !old.covers(clock)),
                         "{clock} is not new among {versions:?}"
                     );
+                    let written: Vec<Clock> = shape.written(clock).collect();
+                    let clock = written[turn % written.len()].clone();
                     versions.retain(|old| !clock.covers(old));
-                    versions.push(clock.clone());
+                    versions.push(clock);
                 }
                 Step::PutObsolete { clock, .. } => assert!(versions.iter().any(|old| old.covers(clock))),
                 Step::Delete { clock, .. } => versions.retain(|old| !clock.covers(old)),
@@ -250,11 +268,15 @@ mod tests {
 
     #[test]
     fn a_put_after_a_delete_descends_from_it_also_in_the_next_run() {
+        [SHAPE, CLUSTER].into_iter().for_each(puts_descend_from_deletes);
+    }
+
+    fn puts_descend_from_deletes(shape: Shape) {
         let mut store = Ideal::default();
         let mut deleted: BTreeMap<Vec<u8>, Vec<Clock>> = BTreeMap::new();
         let (mut deletes, mut siblings) = (0, 0);
         for run in 1..=3 {
-            let mut plan = OwnKeys::new(Seed(7), run, 2, SHAPE);
+            let mut plan = OwnKeys::new(Seed(7), run, 2, shape);
             for i in 0..20_000 {
                 let Ok(step) = plan.next(|_| true, |key| store.clocks(key));
                 if let Step::Put { key, clock, .. } = &step {
@@ -268,7 +290,7 @@ mod tests {
                 }
                 // The last steps of a run take no effect, as if it had been killed.
                 if i < 19_900 {
-                    store.apply(&step);
+                    store.apply(&step, shape, i);
                     siblings += usize::from(store.0[step.key()].len() > 1);
                 }
             }
@@ -281,19 +303,27 @@ mod tests {
 
     #[test]
     fn a_clock_is_never_attempted_with_two_values_unless_the_second_must_be_refused() {
+        [SHAPE, CLUSTER].into_iter().for_each(clocks_are_attempted_once);
+    }
+
+    fn clocks_are_attempted_once(shape: Shape) {
         let mut values: BTreeMap<(Vec<u8>, Clock), Vec<u8>> = BTreeMap::new();
         for run in 1..=2 {
             // Nothing takes effect in this store: the worst case for using a clock again.
-            let mut own = OwnKeys::new(Seed(7), run, 0, SHAPE);
-            let mut race = RaceKeys::new(Seed(7), run, 0, SHAPE);
+            let mut own = OwnKeys::new(Seed(7), run, 0, shape);
+            let mut race = RaceKeys::new(Seed(7), run, 0, shape);
             let mut kept = Ideal::default();
-            for _ in 0..2_000 {
+            for turn in 0..2_000 {
                 let Ok(race) = race.next(|_| true, |key| kept.clocks(key));
-                kept.apply(&race);
+                // Some are never seen again.
+                if turn % 3 > 0 {
+                    kept.apply(&race, shape, turn);
+                }
                 let Ok(own) = own.next(|_| true, |_| Ideal::default().clocks(b""));
                 for step in [own, race] {
-                    if let Step::Put { key, value, clock } = step {
-                        assert_eq!(values.insert((key, clock), value), None);
+                    let Step::Put { key, value, clock } = step else { continue };
+                    for clock in shape.written(&clock) {
+                        assert_eq!(values.insert((key.clone(), clock), value.clone()), None);
                     }
                 }
             }

@@ -4,11 +4,15 @@
 //! or the machine; the folder is recovered and dumped; the judge compares. The judge works on text from outside and
 //! shares no code with the engines, not even their clocks.
 
+mod batch_plan;
 mod check;
 mod clock;
+mod cluster;
 pub(crate) mod dump_kv;
+mod dump_kv_cluster;
 mod dump_line;
 pub(crate) mod dump_log;
+mod dump_log_cluster;
 mod folder;
 pub(crate) mod kv_plan;
 mod line_sink;
@@ -19,7 +23,9 @@ mod token_file;
 mod violation;
 mod write;
 mod write_kv;
+mod write_kv_cluster;
 mod write_log;
+mod write_log_cluster;
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,11 +51,22 @@ pub enum Engine {
     Kv,
     /// One node of the log.
     Log,
+    /// Three nodes of the key-value store, one of which is killed and returned again and again.
+    KvCluster,
+    /// Three brokers of the log, one of which is killed and returned again and again.
+    LogCluster,
+}
+
+impl Engine {
+    /// Whether its operations are appends; otherwise they are puts and deletes.
+    fn appends(self) -> bool {
+        matches!(self, Self::Log | Self::LogCluster)
+    }
 }
 
 /// No engine of that name can be stressed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no engine {name:?} to stress; there are kv and log")]
+#[error("no engine {name:?} to stress; there are kv, log, kv-cluster and log-cluster")]
 pub struct UnknownEngine {
     /// The name.
     pub name: String,
@@ -62,6 +79,8 @@ impl FromStr for Engine {
         match name {
             "kv" | "kv-store" => Ok(Self::Kv),
             "log" => Ok(Self::Log),
+            "kv-cluster" => Ok(Self::KvCluster),
+            "log-cluster" => Ok(Self::LogCluster),
             other => Err(UnknownEngine { name: other.to_owned() }),
         }
     }
@@ -72,6 +91,8 @@ impl fmt::Display for Engine {
         f.write_str(match self {
             Self::Kv => "kv",
             Self::Log => "log",
+            Self::KvCluster => "kv-cluster",
+            Self::LogCluster => "log-cluster",
         })
     }
 }

@@ -15,8 +15,8 @@ use engine_env::{Backend, DiskError, Durability, Home, OsHome};
 use super::line_sink::LineSink;
 use super::pace::Pace;
 use super::run_number::{self, RunNumberError};
-use super::token::{RecordId, Token};
-use super::{Engine, write_kv, write_log};
+use super::token::Token;
+use super::{Engine, write_kv, write_kv_cluster, write_log, write_log_cluster};
 
 /// How to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Written {
     pub attempted: u64,
     /// Operations that were acknowledged.
     pub acknowledged: u64,
+    /// Of a cluster: how often one of its nodes was killed and returned.
+    pub outages: u64,
 }
 
 /// Why a writer ended.
@@ -115,6 +117,7 @@ pub(super) struct Run<'a> {
     out: &'a dyn LineSink,
     attempted: AtomicU64,
     acknowledged: AtomicU64,
+    outages: AtomicU64,
 }
 
 impl fmt::Debug for Run<'_> {
@@ -142,6 +145,7 @@ impl<'a> Run<'a> {
             out,
             attempted: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
+            outages: AtomicU64::new(0),
         })
     }
 
@@ -150,7 +154,13 @@ impl<'a> Run<'a> {
             run: self.run,
             attempted: self.attempted.load(Ordering::Relaxed),
             acknowledged: self.acknowledged.load(Ordering::Relaxed),
+            outages: self.outages.load(Ordering::Relaxed),
         }
+    }
+
+    /// Says that a node was killed and returned.
+    pub(super) fn count_outage(&self) {
+        self.outages.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Says that the operation starts now.
@@ -163,10 +173,6 @@ impl<'a> Run<'a> {
     pub(super) fn acknowledge(&self, token: &Token) -> io::Result<()> {
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
         self.out.line(&format!("ack {token}"))
-    }
-
-    pub(super) fn record_id(&self, thread: u32, seq: u64) -> RecordId {
-        RecordId { run: self.run, thread, seq }
     }
 
     /// Runs `thread` with the numbers below `threads`, each on a thread of its own. The first error ends them all.
@@ -235,6 +241,20 @@ pub fn write(
             let run = Run::begin(&home, dir, options, out, stop)?;
             write_log::write(&run, &log)?;
             log.close().map_err(|source| close(dir, source))?;
+            Ok(run.written())
+        }
+        Engine::KvCluster => {
+            let cluster = write_kv_cluster::open(dir, options.durability)?;
+            let run = Run::begin(&home, dir, options, out, stop)?;
+            write_kv_cluster::write(&run, &cluster)?;
+            cluster.stop()?;
+            Ok(run.written())
+        }
+        Engine::LogCluster => {
+            let cluster = write_log_cluster::open(dir, options.durability)?;
+            let run = Run::begin(&home, dir, options, out, stop)?;
+            write_log_cluster::write(&run, &cluster)?;
+            cluster.stop()?;
             Ok(run.written())
         }
     }

@@ -17,7 +17,7 @@ use super::token::{Key, Token, ValueCrc};
 use super::write::{Run, WriteError, now_ms};
 
 const THREADS: u32 = 4;
-const SHAPE: Shape = Shape { own_keys: 192, race_keys: 8, value_bytes_max: 1 << 16 };
+const SHAPE: Shape = Shape { own_keys: 192, race_keys: 8, value_bytes_max: 1 << 16, masters: 0 };
 const IN_FLIGHT_MAX: usize = 16;
 const RACES_IN_FLIGHT_MAX: usize = 4;
 /// One step in so many is on a race key.

@@ -1,25 +1,21 @@
 //! The writer of the log: batches of many sizes to several topics and partitions, shared by all threads, while segments
 //! roll.
 //!
-//! Even threads wait for each batch; odd ones keep several in flight. A record's key is its ID as text, its value random
-//! bytes.
+//! Even threads wait for each batch; odd ones keep several in flight.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine_env::rng::Rng;
 use engine_env::{CompletionQueue, Durability, Home, Wait};
-use log_engine::{Log, LogConfig, LogDone, Offset, Record, TopicPartition};
-use rand::{Rng as _, RngExt as _};
+use log_engine::{Log, LogConfig, LogDone, Offset, Record};
 
-use super::token::{Partition, Token, ValueCrc};
+use super::batch_plan::{BatchPlan, TOPICS};
+use super::token::Token;
 use super::write::{Run, WriteError, now_ms};
 
 const THREADS: u32 = 4;
 const BATCHES_IN_FLIGHT_MAX: usize = 8;
-/// Topics and how many partitions each has. Names with dots and dashes are legal, and awkward.
-const TOPICS: [(&str, u32); 2] = [("stress", 4), ("stress-audit.v2", 2)];
 
 pub(super) fn config(durability: Durability) -> LogConfig {
     LogConfig { durability, segment_bytes: 1 << 20, zero_fill_step_bytes: 256 << 10, ..LogConfig::default() }
@@ -45,44 +41,32 @@ pub(super) fn write<H: Home>(run: &Run<'_>, log: &Log<H>) -> Result<(), WriteErr
 struct Thread<'a, H: Home> {
     run: &'a Run<'a>,
     log: &'a Log<H>,
-    number: u32,
-    seq: u64,
-    rng: Rng,
+    waits: bool,
+    plan: BatchPlan,
+    next_number: u64,
     in_flight: HashMap<u64, Vec<Token>>,
     done: Arc<CompletionQueue<LogDone>>,
 }
 
-/// A record of a batch before it is encoded.
-struct Draft {
-    key: Vec<u8>,
-    value: Vec<u8>,
-}
-
 impl<'a, H: Home> Thread<'a, H> {
     fn new(run: &'a Run<'a>, log: &'a Log<H>, number: u32) -> Self {
-        let rng = run.seed.derive("batches", run.run << 16 | u64::from(number)).rng();
         Self {
             run,
             log,
-            number,
-            seq: 0,
-            rng,
+            waits: number.is_multiple_of(2),
+            plan: BatchPlan::new(run.seed, run.run, number),
+            next_number: 0,
             in_flight: HashMap::new(),
             done: Arc::new(CompletionQueue::new()),
         }
     }
 
     fn go(mut self) -> Result<(), WriteError> {
-        let waits = self.number.is_multiple_of(2);
+        let run = self.run;
         loop {
-            let wanted = match self.rng.random_range(0..100) {
-                0..60 => 1,
-                60..90 => self.rng.random_range(2..9),
-                _ => self.rng.random_range(9..100),
-            };
-            let run = self.run;
+            let wanted = self.plan.size();
             let Some(granted) = run.pace.take(wanted, || self.reap(Wait::No))? else { break };
-            self.append(granted, waits)?;
+            self.append(granted)?;
             while self.in_flight.len() >= BATCHES_IN_FLIGHT_MAX {
                 self.reap(Wait::Forever)?;
             }
@@ -93,49 +77,25 @@ impl<'a, H: Home> Thread<'a, H> {
         Ok(())
     }
 
-    fn partition(&mut self) -> TopicPartition {
-        let (topic, partitions) = TOPICS[self.rng.random_range(0..TOPICS.len())];
-        TopicPartition::new(topic, self.rng.random_range(0..partitions))
-    }
-
-    fn value(&mut self) -> Vec<u8> {
-        let len = match self.rng.random_range(0..100) {
-            0..70 => self.rng.random_range(0..100),
-            70..95 => self.rng.random_range(100..1_000),
-            _ => self.rng.random_range(1_000..8_000),
-        };
-        let mut bytes = vec![0; len];
-        self.rng.fill_bytes(&mut bytes);
-        bytes
-    }
-
-    fn append(&mut self, records: u64, waits: bool) -> Result<(), WriteError> {
-        let to = self.partition();
-        let partition = Partition { topic: to.topic.clone(), partition: to.partition };
-        let (mut tokens, mut drafts) = (Vec::new(), Vec::new());
-        for _ in 0..records {
-            self.seq += 1;
-            let id = self.run.record_id(self.number, self.seq);
-            let draft = Draft { key: id.to_string().into_bytes(), value: self.value() };
-            let value = ValueCrc::of(&draft.value);
-            tokens.push(Token::App { to: partition.clone(), id, value, offset: None });
-            drafts.push(draft);
-        }
-        for token in &tokens {
-            self.run.attempt(token)?;
+    fn append(&mut self, records: u64) -> Result<(), WriteError> {
+        let (to, drafts) = self.plan.batch(records);
+        for draft in &drafts {
+            self.run.attempt(&draft.token)?;
         }
         let now = now_ms();
-        let batch: Vec<Record<'_>> = drafts.iter().map(|draft| record(draft, now)).collect();
-        if waits {
+        let batch: Vec<Record<'_>> = drafts.iter().map(|draft| draft.record(now)).collect();
+        let tokens = drafts.iter().map(|draft| draft.token.clone()).collect();
+        if self.waits {
             return match self.log.append(&to, &batch, now) {
                 Ok(base) => self.acknowledge(tokens, base),
                 Err(source) => Err(failed(tokens, source)),
             };
         }
-        // The last record's number names the batch.
-        match self.log.append_async(&to, &batch, now, self.seq, &self.done) {
+        let number = self.next_number;
+        self.next_number += 1;
+        match self.log.append_async(&to, &batch, now, number, &self.done) {
             Ok(_) => {
-                self.in_flight.insert(self.seq, tokens);
+                self.in_flight.insert(number, tokens);
                 Ok(())
             }
             Err(source) => Err(failed(tokens, source)),
@@ -168,10 +128,6 @@ impl<'a, H: Home> Thread<'a, H> {
         }
         Ok(())
     }
-}
-
-fn record(draft: &Draft, now: i64) -> Record<'_> {
-    Record { key: Some(&draft.key), value: Some(&draft.value), timestamp_ms: now, headers: &[] }
 }
 
 /// The first record stands for its batch.

@@ -41,7 +41,7 @@ pub fn judge(
     attempted: Option<&TokenFile>,
 ) -> Result<Vec<Violation>, ForeignToken> {
     for file in [Some(acked), attempted].into_iter().flatten() {
-        let foreign = |token: &Token| matches!(token, Token::App { .. }) != (engine == Engine::Log);
+        let foreign = |token: &Token| matches!(token, Token::App { .. }) != engine.appends();
         if let Some((line, token)) = file.tokens().iter().find(|(_, token)| foreign(token)) {
             return Err(ForeignToken {
                 file: file.name().to_owned(),
@@ -51,9 +51,10 @@ pub fn judge(
             });
         }
     }
-    Ok(match engine {
-        Engine::Kv => versions::judge(dump, acked, attempted),
-        Engine::Log => records::judge(dump, acked, attempted),
+    Ok(if engine.appends() {
+        records::judge(dump, acked, attempted)
+    } else {
+        versions::judge(dump, acked, attempted)
     })
 }
 
