@@ -51,6 +51,8 @@
 mod client;
 mod config;
 mod coordinator;
+mod follower;
+mod followers;
 mod handoff;
 mod hash;
 mod membership;
@@ -73,8 +75,9 @@ pub use coordinator::{
     KvOpError, KvOutcome, Now, Replication, ReplicationError, Resolve,
 };
 pub use engine_env::Durability;
+pub use follower::{FollowConfig, Followed, Following, KvFollower};
 pub use membership::{DetectorConfig, NodeFailure};
-pub use message::{MessageError, ReplicaError, Request, RequestId, Response};
+pub use message::{MessageError, NodeChange, ReplicaError, Request, RequestId, Response};
 pub use node::{KvNode, NodeConfig, NodeStats, StartError, StopError};
 pub use replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
 pub use ring::{NodeId, Ring, RingError, key_hash};

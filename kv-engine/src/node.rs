@@ -17,8 +17,9 @@ use engine_env::{
 };
 
 use crate::config::KvConfig;
+use crate::followers::Followers;
 use crate::handoff::Pusher;
-use crate::message::{Response, is_response};
+use crate::message::{Response, asks_for_changes, is_response};
 use crate::replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
 use crate::ring::{NodeId, Ring};
 use crate::storage::bitcask::{KvDone, KvStats, RecoveryReport};
@@ -195,6 +196,7 @@ impl KvNode {
         };
         let clock = Monotonic::start();
         let service = Service {
+            followers: Followers::new(waker.clone()),
             port,
             replica: Replica::new(node, Arc::clone(&ring), config.replicas),
             pusher: Pusher::new(clock.now_ns(), config.push_every_ms),
@@ -318,6 +320,7 @@ struct Service<H: Home, P> {
     port: P,
     replica: Replica,
     pusher: Pusher,
+    followers: Followers<H>,
     clock: Monotonic,
     ring: Arc<Ring>,
     stores: Stores<H>,
@@ -340,9 +343,13 @@ impl<H: Home, P: Port> Service<H, P> {
                     Arrival::Message { from, bytes } if is_response(&bytes) => {
                         self.hint_answered(from, &bytes)
                     }
+                    Arrival::Message { from, bytes } if asks_for_changes(&bytes) => {
+                        self.followers.handle(from, &bytes, &self.stores.store);
+                    }
                     Arrival::Message { from, bytes } => self.replica.handle(from, &bytes, &self.stores),
-                    // Of clients there is nothing to forget: the port drops answers to those that are gone.
+                    // Of other clients there is nothing to forget: the port drops answers to those that are gone.
                     Arrival::Unreachable { peer } => {
+                        self.followers.unreachable(peer);
                         if let Ok(node) = u16::try_from(peer.0) {
                             self.pusher.unreachable(NodeId(node));
                         }
@@ -356,13 +363,19 @@ impl<H: Home, P: Port> Service<H, P> {
                 }
             }
             self.push_hints();
+            self.followers.tell();
+            for (to, bytes) in self.followers.outputs() {
+                self.port.send(to, bytes);
+            }
             while let Some((to, bytes)) = self.replica.poll_output() {
                 self.port.send(to, bytes);
             }
             let counted = (self.replica.stats(), self.port.stats(), self.pusher.delivered_count());
             *self.shared.counted.lock().unwrap_or_else(PoisonError::into_inner) = counted;
         }
-        let Self { mut port, stores, shared, .. } = self;
+        let Self { mut port, followers, stores, shared, .. } = self;
+        // Their feeds hold the store.
+        drop(followers);
         if !shared.closing.load(Ordering::Acquire) {
             return Ok(());
         }

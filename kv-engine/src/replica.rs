@@ -149,6 +149,11 @@ impl Replica {
         };
         let response = match request {
             Request::Ping => Some(Response::Pong),
+            // A node answers these itself, because it may have to keep them.
+            Request::Changes { .. } => {
+                let why = "nobody here follows the store".to_owned();
+                Some(Response::Refused(ReplicaError::Application { why }))
+            }
             Request::GetVersions { key } => {
                 self.stats.version_reads += 1;
                 Some(storage.clocks(key).map_or_else(|error| persistence(&error), Response::Versions))

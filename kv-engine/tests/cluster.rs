@@ -3,13 +3,15 @@
 
 #![expect(clippy::disallowed_methods, reason = "these tests are about threads: they give up after a time")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine_env::{Backend, Delay, Durability, LocalNet, Net, OsHome, Peer, TcpNet, Wait};
 use kv_engine::{
-    ClientConfig, DetectorConfig, HandoffStrategy, KvAnswer, KvClient, KvConfig, KvNode, KvOpError,
-    KvOutcome, NodeConfig, NodeId, NodeStats, Replication, Ring, StartError,
+    ClientConfig, DetectorConfig, FollowConfig, Followed, HandoffStrategy, KvAnswer, KvClient, KvConfig,
+    KvFollower, KvNode, KvOpError, KvOutcome, NodeChange, NodeConfig, NodeId, NodeStats, Replication, Ring,
+    StartError,
 };
 
 const NODES: u16 = 3;
@@ -251,6 +253,59 @@ fn hints_are_delivered_in_memory_and_over_tcp() {
     for durability in [Durability::Os, Durability::Synced] {
         what_a_node_missed_is_delivered(LocalNet::default(), durability);
         what_a_node_missed_is_delivered(tcp(), durability);
+    }
+}
+
+/// Each node tells what it took, so every acknowledged write comes from two nodes at least, those of a key in their order,
+/// also where a node died and returned: its follower goes on where it was.
+fn a_follower_is_told_of_every_write<N: Net>(net: N, durability: Durability) {
+    const ROUNDS: u64 = 30;
+    let mut cluster = Cluster::start(net, durability);
+    let mut client = cluster.client(0, (2, 2));
+    let port = cluster.net.join(Peer(2000)).expect("the name is free");
+    let mut follower = KvFollower::new(port, &cluster.ring, FollowConfig::default());
+    let mut told: BTreeMap<(Vec<u8>, u64), BTreeSet<NodeId>> = BTreeMap::new();
+    let mut latest: BTreeMap<(NodeId, Vec<u8>), u64> = BTreeMap::new();
+    let mut follow = |wait| {
+        let mut changes = Vec::new();
+        follower.poll(wait, &mut changes);
+        for Followed { node, change } in changes {
+            let Ok(NodeChange::Put { key, version }) = change else { panic!("{node}: {change:?}") };
+            let round = u64::from_le_bytes(version.value[..8].try_into().expect("a number"));
+            let before = latest.insert((node, key.clone()), round).unwrap_or(0);
+            assert!(before < round, "{node} told {round} after {before}");
+            told.entry((key, round)).or_default().insert(node);
+        }
+        told.values().filter(|nodes| nodes.len() >= 2).count() as u64
+    };
+    for round in 1..=ROUNDS {
+        match round {
+            10 => cluster.kill(1),
+            20 => cluster.restart(1),
+            _ => {}
+        }
+        (0..KEYS).for_each(|i| client.write(i, &key(i), &value(round)));
+        assert!(finish(&mut client).iter().all(|outcome| outcome.result.is_ok()), "two of three are enough");
+        follow(Wait::No);
+    }
+    let begun = Instant::now();
+    while follow(Wait::AtMost(Duration::from_millis(20))) < KEYS * ROUNDS {
+        assert!(begun.elapsed() < LIMIT, "not every write was told by two nodes");
+    }
+    // Its node is asked again and again while it is away; the others' answers don't wait for it.
+    cluster.kill(2);
+    client.write(0, &key(0), &value(ROUNDS + 1));
+    assert!(finish(&mut client)[0].result.is_ok());
+    while follow(Wait::AtMost(Duration::from_millis(20))) < KEYS * ROUNDS + 1 {
+        assert!(begun.elapsed() < LIMIT, "the last write was not told by two nodes");
+    }
+}
+
+#[test]
+fn followers_are_told_of_every_write_in_memory_and_over_tcp() {
+    for durability in [Durability::Os, Durability::Synced] {
+        a_follower_is_told_of_every_write(LocalNet::default(), durability);
+        a_follower_is_told_of_every_write(tcp(), durability);
     }
 }
 

@@ -67,6 +67,7 @@ impl Hand {
                 }
                 Request::Delete { clock, .. } => format!("{node} delete {clock}"),
                 Request::Ping => format!("{node} ping"),
+                Request::Changes { .. } => panic!("a coordinator follows nobody"),
                 Request::Hint { key, clock, value } => {
                     let slop = crate::handoff::Slop::decode(key).expect("a slop key");
                     assert_eq!(slop.key, KEY);

@@ -1,6 +1,6 @@
 //! The bytes of messages: little-endian but for clocks, which have Voldemort's bytes.
 
-use super::{ReplicaError, Request, RequestId, Response};
+use super::{NodeChange, ReplicaError, Request, RequestId, Response};
 use crate::version::{ClockDecodeError, VectorClock, Versioned};
 
 /// The version of the layout that this build writes and reads.
@@ -14,6 +14,7 @@ const DELETE: u8 = 3;
 const GET_VERSIONS: u8 = 10;
 const PING: u8 = 32;
 const HINT: u8 = 33;
+const CHANGES: u8 = 34;
 /// An answer's kind is that of its request with this bit.
 const ANSWER: u8 = 0x80;
 const REFUSED: u8 = 0xff;
@@ -23,6 +24,15 @@ const OBSOLETE_VERSION: u16 = 4;
 const INVALID_METADATA: u16 = 9;
 const PERSISTENCE: u16 = 10;
 const APPLICATION: u16 = 12;
+
+/// What a change is.
+const CHANGE_PUT: u8 = 0;
+const CHANGE_DELETED: u8 = 1;
+const CHANGE_DAMAGED: u8 = 2;
+/// The fewest bytes a change has: damage without a text.
+const CHANGE_LEN_MIN: usize = 1 + 2;
+/// Room that is made for changes before they are read: they are larger in memory than on the way.
+const CHANGES_AHEAD_MAX: usize = 1024;
 
 /// The fewest bytes a clock has: the empty one's.
 const CLOCK_LEN_MIN: usize = 11;
@@ -75,6 +85,12 @@ pub enum MessageError {
         /// What it has.
         found: u8,
     },
+    /// A change that is none of those there are.
+    #[error("the message tells a change of the unknown kind {found}; run the same build on all nodes")]
+    Change {
+        /// The kind it has.
+        found: u8,
+    },
     /// A clock that is none.
     #[error("the message holds no valid clock")]
     Clock {
@@ -103,6 +119,7 @@ impl Request<'_> {
             Self::Put { key, clock, value } => (PUT, 2 + key.len() + clock.encoded_len() + 4 + value.len()),
             Self::Hint { key, clock, value } => (HINT, 2 + key.len() + clock.encoded_len() + 4 + value.len()),
             Self::Delete { key, clock } => (DELETE, 2 + key.len() + clock.encoded_len()),
+            Self::Changes { .. } => (CHANGES, 8 + 4),
             Self::Ping => (PING, 0),
         };
         let mut bytes = message(kind, id, body_len);
@@ -117,6 +134,10 @@ impl Request<'_> {
             Self::Delete { key, clock } => {
                 push_key(&mut bytes, key);
                 clock.encode(&mut bytes);
+            }
+            Self::Changes { from, max_bytes } => {
+                bytes.extend_from_slice(&from.to_le_bytes());
+                bytes.extend_from_slice(&max_bytes.to_le_bytes());
             }
             Self::Ping => {}
         }
@@ -143,6 +164,7 @@ impl<'a> Request<'a> {
                 if kind == PUT { Self::Put { key, clock, value } } else { Self::Hint { key, clock, value } }
             }
             DELETE => Self::Delete { key: rest.key()?, clock: rest.clock()? },
+            CHANGES => Self::Changes { from: rest.u64("position")?, max_bytes: rest.u32("most bytes")? },
             PING => Self::Ping,
             found => return Err(MessageError::Kind { found }),
         };
@@ -185,6 +207,13 @@ impl Response {
                 bytes.push(u8::from(*removed));
                 bytes
             }
+            Self::Changes { next, changes } => {
+                let mut bytes = message(CHANGES | ANSWER, id, 12);
+                bytes.extend_from_slice(&next.to_le_bytes());
+                push_len(&mut bytes, changes.len());
+                changes.iter().for_each(|change| push_change(&mut bytes, change));
+                bytes
+            }
             Self::Pong => message(PING | ANSWER, id, 0),
             Self::Refused(error) => {
                 let mut bytes = message(REFUSED, id, 16);
@@ -196,8 +225,14 @@ impl Response {
                     ReplicaError::InvalidMetadata => {
                         bytes.extend_from_slice(&INVALID_METADATA.to_le_bytes());
                     }
-                    ReplicaError::Persistence { why } => push_text(&mut bytes, PERSISTENCE, why),
-                    ReplicaError::Application { why } => push_text(&mut bytes, APPLICATION, why),
+                    ReplicaError::Persistence { why } => {
+                        bytes.extend_from_slice(&PERSISTENCE.to_le_bytes());
+                        push_text(&mut bytes, why);
+                    }
+                    ReplicaError::Application { why } => {
+                        bytes.extend_from_slice(&APPLICATION.to_le_bytes());
+                        push_text(&mut bytes, why);
+                    }
                 }
                 bytes
             }
@@ -216,6 +251,7 @@ impl Response {
         const STORED: u8 = PUT | ANSWER;
         const DELETED: u8 = DELETE | ANSWER;
         const PONG: u8 = PING | ANSWER;
+        const CHANGED: u8 = CHANGES | ANSWER;
         let response = match kind {
             VALUES => {
                 let count = rest.count(4 + CLOCK_LEN_MIN)?;
@@ -237,6 +273,15 @@ impl Response {
                 other => return Err(MessageError::Bool { found: other[0] }),
             },
             PONG => Self::Pong,
+            CHANGED => {
+                let next = rest.u64("position")?;
+                let count = rest.count(CHANGE_LEN_MIN)?;
+                let mut changes = Vec::with_capacity(count.min(CHANGES_AHEAD_MAX));
+                for _ in 0..count {
+                    changes.push(rest.change()?);
+                }
+                Self::Changes { next, changes }
+            }
             REFUSED => Self::Refused(match rest.u16("error code")? {
                 OBSOLETE_VERSION => ReplicaError::ObsoleteVersion { stored: rest.clock()? },
                 INVALID_METADATA => ReplicaError::InvalidMetadata,
@@ -254,6 +299,11 @@ impl Response {
 /// Whether these bytes, if they are a message, are an answer.
 pub(crate) fn is_response(bytes: &[u8]) -> bool {
     bytes.get(1).is_some_and(|kind| kind & ANSWER != 0)
+}
+
+/// Whether these bytes, if they are a message, are a [`Request::Changes`].
+pub(crate) fn asks_for_changes(bytes: &[u8]) -> bool {
+    bytes.get(1) == Some(&CHANGES)
 }
 
 fn message(kind: u8, id: RequestId, body_len: usize) -> Vec<u8> {
@@ -274,9 +324,29 @@ fn push_len(bytes: &mut Vec<u8>, len: usize) {
     bytes.extend_from_slice(&len.to_le_bytes());
 }
 
-fn push_text(bytes: &mut Vec<u8>, code: u16, text: &str) {
+fn push_change(bytes: &mut Vec<u8>, change: &NodeChange) {
+    match change {
+        NodeChange::Put { key, version } => {
+            bytes.push(CHANGE_PUT);
+            push_key(bytes, key);
+            push_len(bytes, version.clock.encoded_len() + version.value.len());
+            version.clock.encode(bytes);
+            bytes.extend_from_slice(&version.value);
+        }
+        NodeChange::Deleted { key, version } => {
+            bytes.push(CHANGE_DELETED);
+            push_key(bytes, key);
+            version.encode(bytes);
+        }
+        NodeChange::Damaged { why } => {
+            bytes.push(CHANGE_DAMAGED);
+            push_text(bytes, why);
+        }
+    }
+}
+
+fn push_text(bytes: &mut Vec<u8>, text: &str) {
     let text = &text[..text.floor_char_boundary(TEXT_LEN_MAX)];
-    bytes.extend_from_slice(&code.to_le_bytes());
     bytes.extend_from_slice(&u16::try_from(text.len()).expect("cut above").to_le_bytes());
     bytes.extend_from_slice(text.as_bytes());
 }
@@ -308,12 +378,30 @@ impl<'a> Rest<'a> {
         Ok(u32::from_le_bytes(self.array(field)?))
     }
 
+    fn u64(&mut self, field: &'static str) -> Result<u64, MessageError> {
+        Ok(u64::from_le_bytes(self.array(field)?))
+    }
+
+    fn change(&mut self) -> Result<NodeChange, MessageError> {
+        let [kind] = self.array("change")?;
+        Ok(match kind {
+            CHANGE_PUT => {
+                let key = self.key()?.to_vec();
+                let len = self.u32("version length")? as usize;
+                NodeChange::Put { key, version: Versioned::decode(self.take(len, "version")?)? }
+            }
+            CHANGE_DELETED => NodeChange::Deleted { key: self.key()?.to_vec(), version: self.clock()? },
+            CHANGE_DAMAGED => NodeChange::Damaged { why: self.text()? },
+            found => return Err(MessageError::Change { found }),
+        })
+    }
+
     fn header(&mut self) -> Result<(u8, RequestId), MessageError> {
         let [version, kind] = self.array("header")?;
         if version != VERSION {
             return Err(MessageError::Version { found: version });
         }
-        Ok((kind, RequestId(u64::from_le_bytes(self.array("header")?))))
+        Ok((kind, RequestId(self.u64("header")?)))
     }
 
     fn key(&mut self) -> Result<&'a [u8], MessageError> {
@@ -366,8 +454,18 @@ mod tests {
         (clock(), bytes()).prop_map(|(clock, value)| Versioned::new(clock, value))
     }
 
+    fn change() -> impl Strategy<Value = NodeChange> {
+        prop_oneof![
+            (bytes(), version()).prop_map(|(key, version)| NodeChange::Put { key, version }),
+            (bytes(), clock()).prop_map(|(key, version)| NodeChange::Deleted { key, version }),
+            ".{0,30}".prop_map(|why| NodeChange::Damaged { why }),
+        ]
+    }
+
     fn response() -> impl Strategy<Value = Response> {
         prop_oneof![
+            (any::<u64>(), vec(change(), 0..4))
+                .prop_map(|(next, changes)| Response::Changes { next, changes }),
             vec(version(), 0..4).prop_map(Response::Values),
             vec(clock(), 0..4).prop_map(Response::Versions),
             Just(Response::Stored),
@@ -383,7 +481,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_request_reads_as_it_was_written(
-            id: u64, kind in 0..6, key in bytes(), clock in clock(), value in bytes()
+            id: u64, kind in 0..7, key in bytes(), clock in clock(), value in bytes()
         ) {
             let request = match kind {
                 0 => Request::Get { key: &key },
@@ -391,6 +489,7 @@ mod tests {
                 2 => Request::Put { key: &key, clock, value: &value },
                 3 => Request::Delete { key: &key, clock },
                 4 => Request::Hint { key: &key, clock, value: &value },
+                5 => Request::Changes { from: id, max_bytes: id as u32 },
                 _ => Request::Ping,
             };
             let bytes = request.encode(RequestId(id));
@@ -411,7 +510,7 @@ mod tests {
 
         #[test]
         fn any_bytes_give_a_message_or_an_error(
-            bytes in vec(any::<u8>(), 0..200), kind in prop_oneof![any::<u8>(), 1u8..4, Just(10), 0x81u8..0x84, Just(0x8a), Just(0xff)]
+            bytes in vec(any::<u8>(), 0..200), kind in prop_oneof![any::<u8>(), 1u8..4, Just(10), Just(34), 0x81u8..0x84, Just(0x8a), Just(0xa2), Just(0xff)]
         ) {
             let _ = Request::decode(&bytes);
             let _ = Response::decode(&bytes);
@@ -434,9 +533,27 @@ mod tests {
         let expected =
             [&[1, 2, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, b'k'][..], &clock_bytes, &[2, 0, 0, 0, b'v', b'a']];
         assert_eq!(put, expected.concat());
-        let values = Response::Values(vec![Versioned::new(clock, b"v")]).encode(RequestId(6));
+        let values = Response::Values(vec![Versioned::new(clock.clone(), b"v")]).encode(RequestId(6));
         let expected = [&[1, 0x81, 6, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 15, 0, 0, 0][..], &clock_bytes, b"v"];
         assert_eq!(values, expected.concat());
+        let asked = Request::Changes { from: 8, max_bytes: 9 }.encode(RequestId(6));
+        assert_eq!(asked, [1, 34, 6, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0]);
+        let changes = vec![
+            NodeChange::Put { key: b"k".to_vec(), version: Versioned::new(clock.clone(), b"v") },
+            NodeChange::Deleted { key: b"k".to_vec(), version: clock },
+            NodeChange::Damaged { why: "x".to_owned() },
+        ];
+        let told = Response::Changes { next: 8, changes }.encode(RequestId(6));
+        let expected = [
+            &[1, 0xa2, 6, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0][..],
+            &[0, 1, 0, b'k', 15, 0, 0, 0],
+            &clock_bytes,
+            b"v",
+            &[1, 1, 0, b'k'],
+            &clock_bytes,
+            &[2, 1, 0, b'x'],
+        ];
+        assert_eq!(told, expected.concat());
         let refused = Response::Refused(ReplicaError::InvalidMetadata).encode(RequestId(7));
         assert_eq!(refused, [1, 0xff, 7, 0, 0, 0, 0, 0, 0, 0, 9, 0]);
     }

@@ -10,7 +10,7 @@ mod codec;
 use crate::version::{VectorClock, Versioned};
 
 pub use codec::MessageError;
-pub(crate) use codec::is_response;
+pub(crate) use codec::{asks_for_changes, is_response};
 
 /// What a client asks of a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,14 @@ pub enum Request<'a> {
         /// The write's value, empty for a delete.
         value: &'a [u8],
     },
+    /// The changes of the node's store from a position on. Kept until there is one; a later one of the same asker takes
+    /// its place.
+    Changes {
+        /// The position, 0 for everything: see [`FeedPosition`](crate::FeedPosition).
+        from: u64,
+        /// Most bytes of records in the answer, but at least a change.
+        max_bytes: u32,
+    },
     /// Is anybody there?
     Ping,
 }
@@ -67,10 +75,42 @@ pub enum Response {
     Stored,
     /// To [`Request::Delete`]: whether something was removed.
     Deleted(bool),
+    /// To [`Request::Changes`]: at least one.
+    Changes {
+        /// Where to go on.
+        next: u64,
+        /// In the order of the store.
+        changes: Vec<NodeChange>,
+    },
     /// To [`Request::Ping`].
     Pong,
     /// To any of them: it wasn't done.
     Refused(ReplicaError),
+}
+
+/// A change of a node's store, as a follower is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeChange {
+    /// A version was put.
+    Put {
+        /// The key.
+        key: Vec<u8>,
+        /// The version.
+        version: Versioned,
+    },
+    /// Versions were deleted.
+    Deleted {
+        /// The key.
+        key: Vec<u8>,
+        /// Those before or equal to this one are gone.
+        version: VectorClock,
+    },
+    /// Changes can't be read any more: the node's file is damaged.
+    Damaged {
+        /// Where, and what is wrong.
+        why: String,
+    },
 }
 
 /// Why a replica refuses. The numbers on the wire are the original's error codes.
