@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use engine_env::{Durability, Wait};
 use workloads::{Fingerprint, Op, Promise};
 
-use crate::report::record::Replication;
+use crate::report::record::{NodeLoad, Replication};
 
 /// Names an operation between submit and completion; chosen by the driver, unique among those in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -351,12 +351,23 @@ pub trait Session {
         let _ = out;
     }
 
+    /// Copies that acknowledged writes didn't get so far, because their node was down, unreachable or late. What an outage
+    /// costs that no client notices; asked after each poll.
+    fn copies_missed(&self) -> u64 {
+        0
+    }
+
     /// The measured phase begins: what is planned for a time within it, an outage for example, is counted from here.
     fn measured_from_now(&mut self) {}
 
     /// Counters since opening; zeros where it doesn't count.
     fn stats(&self) -> EngineStats {
         EngineStats::default()
+    }
+
+    /// What each node has carried since it was started; empty where there is one node only. May wait for the nodes.
+    fn node_loads(&self) -> Vec<NodeLoad> {
+        Vec::new()
     }
 
     /// Makes everything durable and lets go of the folder, by default by dropping the session.

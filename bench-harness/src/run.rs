@@ -28,8 +28,8 @@ use crate::measure::{
     SteadyState, TIMES_MAX, VISIBLE, WINDOW, write_back,
 };
 use crate::report::record::{
-    Consistency, CopiesDurable, Load, LoadKind, LostUpdates as LostUpdatesRecord, Measurement, Percentiles,
-    PhaseCost, Replication,
+    Consistency, CopiesDurable, Load, LoadKind, LostUpdates as LostUpdatesRecord, Measurement, NodeLoad,
+    Percentiles, PhaseCost, Replication,
 };
 use crate::stats::summarize;
 
@@ -140,6 +140,8 @@ pub struct RunOutcome {
     pub replication: Option<Replication>,
     /// What became of overlapping increments; `None` if the workload has none. Of all phases, by the reads at the end.
     pub lost_updates: Option<LostUpdates>,
+    /// What each node of a cluster carried.
+    pub node_loads: Vec<NodeLoad>,
     /// The engine could not keep up with the offered rate.
     pub saturated: bool,
     /// The driver, not the engine, made the latency.
@@ -215,6 +217,7 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
     }
 
     let stale_before = driver.staleness();
+    let loads_before = driver.session().node_loads();
     driver.record_to(Recorder::start(clock.now_ns(), plan.histograms.clone())?);
     let (phase, mut tally, spent) = match hopeless {
         Some(warm_up) => warm_up,
@@ -228,6 +231,7 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
         }
     };
     let staleness = driver.staleness().since(stale_before);
+    let node_loads = since(driver.session().node_loads(), &loads_before);
     let recorder = driver.take_recorder().expect("it was given one above");
     let latency = recorder.finish(phase.start_ns + phase.elapsed_ns)?;
 
@@ -260,6 +264,7 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
         staleness,
         replication: plan.engine.replication(&place),
         lost_updates,
+        node_loads,
         arriving: plan.arriving,
         warmup_s,
         steady,
@@ -268,6 +273,15 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
 
 fn stop_meter(meter: PhaseMeter<'_>, driver: &Driver<'_, OsClock>, tally: &Tally) -> io::Result<Spent> {
     meter.stop(driver.session().stats(), driver.live_bytes(), tally.user_bytes_written)
+}
+
+/// What each node carried since `before`. One that was started anew in between has counted from there.
+fn since(mut now: Vec<NodeLoad>, before: &[NodeLoad]) -> Vec<NodeLoad> {
+    for load in &mut now {
+        let earlier = before.iter().find(|b| b.node == load.node && b.messages <= load.messages);
+        load.messages -= earlier.map_or(0, |b| b.messages);
+    }
+    now
 }
 
 fn phase_cost(name: &str, phase: &Phase, spent: &Spent) -> PhaseCost {
@@ -469,6 +483,7 @@ impl RunOutcome {
         };
         let mut records = vec![record("all", &all, self.tally.all())];
         records[0].phases = self.phases.clone();
+        records[0].node_loads = self.node_loads.clone();
         for kind in OpKind::ALL {
             let tally = self.tally.class(kind);
             let class = self.latency.classes.iter().find(|(k, _)| *k == kind).map(|(_, class)| class);
@@ -494,6 +509,10 @@ impl RunOutcome {
         Some(CopiesDurable { min: copies.fewest()?, p50: f64::from(copies.median()?) })
     }
 
+    fn copies_missed(&self) -> u64 {
+        self.latency.series.iter().filter(|row| row.operation == "all").map(|row| row.copies_missed).sum()
+    }
+
     fn consistency(&self) -> Consistency {
         let seen = self.tally.sightings;
         let Staleness { answers, stale, versions_max, behind_ns_sum, behind_ns_max, .. } = self.staleness;
@@ -506,6 +525,7 @@ impl RunOutcome {
             stale_us_max: us(behind_ns_max),
             siblings: self.spent.engine.siblings,
             retries: self.spent.engine.retries,
+            copies_missed: self.copies_missed(),
             subscribed: seen != SightingTally::default(),
             unseen: seen.unseen,
             order_violations: seen.out_of_order,

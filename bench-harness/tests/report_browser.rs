@@ -101,6 +101,7 @@ fn one_run(
             p99_us: us(0.99),
             max_us: us(1.0),
             lag_us: Some(0.0),
+            copies_missed: 0,
         });
     }
     let beside = if experiment == MAIN { "" } else { "-beside" };

@@ -40,7 +40,7 @@ impl FromStr for AcksSetting {
 struct SubscribeSetting(Fetching);
 
 /// What a consumer that polls lets pass between two questions, in milliseconds.
-const POLL_EVERY_MS: u64 = 10;
+pub(super) const POLL_EVERY_MS: u64 = 10;
 
 impl FromStr for SubscribeSetting {
     type Err = ();
@@ -65,6 +65,8 @@ pub(super) struct BrokersPlan {
     /// Of whoever follows the topic.
     pub(super) consumer: LogClientConfig,
     broker: BrokerConfig,
+    /// Copies that an acknowledged write has while all are in sync; 0 where nobody waits for all.
+    pub(super) copies_awaited: u16,
 }
 
 const COPIES: &str = "a number of copies, 1 to the number of nodes";
@@ -171,7 +173,9 @@ impl BrokersPlan {
         let layout = ClusterLayout::even(cluster.nodes, &[(TOPIC, u32::from(count))], n)
             .map_err(EngineError::engine)?;
         let partitions = (0..u32::from(count)).map(|number| TopicPartition::new(TOPIC, number)).collect();
-        Ok(Self { cluster, layout, partitions, producer, consumer, broker })
+        // Who doesn't wait for all misses none.
+        let copies_awaited = if producer.acks == Acks::All { n } else { 0 };
+        Ok(Self { cluster, layout, partitions, producer, consumer, broker, copies_awaited })
     }
 
     /// The partition that a key belongs to.

@@ -11,6 +11,7 @@ use engine_env::{Backend, NetProfile, OsHome, Peer};
 
 use super::io::{io_backend, io_setting};
 use crate::engine::{EngineError, EngineStats, Place, Setting};
+use crate::report::record::NodeLoad;
 
 /// The driver's own port, and its subscriber's.
 pub(super) const DRIVER: Peer = Peer(1000);
@@ -281,6 +282,21 @@ impl<M: Member> Members<M> {
     pub(super) fn counted(&self) -> EngineStats {
         let running = self.shared.lock();
         running.members.iter().flatten().fold(running.gone, |sum, member| sum.plus(&member.counted()))
+    }
+
+    /// What each carried that runs, by its name in `role`.
+    pub(super) fn loads(&self, role: &str) -> Vec<NodeLoad> {
+        let running = self.shared.lock();
+        let all = running
+            .members
+            .iter()
+            .zip(0u16..)
+            .filter_map(|(member, number)| Some((member.as_ref()?, number)));
+        all.map(|(member, number)| NodeLoad {
+            node: format!("{role}-{number}"),
+            messages: member.counted().messages,
+        })
+        .collect()
     }
 
     fn end(&mut self) -> Vec<M> {

@@ -1,22 +1,26 @@
 //! [`KvClusterEngine`]: a cluster of key-value stores, asked by a client in the driver's thread.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use engine_env::clock::wall_ms;
 use engine_env::{LocalNet, Net, Port, TcpNet, Wait};
 use kv_engine::{
-    ClientConfig, KvAnswer, KvClient, KvConfig, KvNode, KvOpError, KvOutcome, NodeConfig, NodeId,
-    Replication as Quorums, Resolve, Ring, VectorClock, resolve_by_time,
+    ClientConfig, FollowConfig, Following, KvAnswer, KvClient, KvConfig, KvFollower, KvNode, KvOpError,
+    KvOutcome, NodeConfig, NodeId, Replication as Quorums, Resolve, Ring, VectorClock, resolve_by_time,
 };
 use workloads::{Access, Op, Promise};
 
-use super::cluster::{ClusterPlan, DRIVER, Member, Members, Switch, Transport, bounded};
+use super::brokers::{POLL_EVERY_MS, sent};
+use super::cluster::{ClusterPlan, DRIVER, Member, Members, SUBSCRIBER, Switch, Transport, bounded};
+use super::feeds_follower::FeedsFollower;
+use super::subscriber::Subscriber;
 use crate::engine::{
     Answer, Capabilities, Completion, CopiesAtAck, Engine, EngineError, EngineStats, OpError, Place, Session,
-    Setting, Submit, Token,
+    Setting, Submit, Token, Visible,
 };
-use crate::report::record::Replication;
+use crate::report::record::{NodeLoad, Replication};
 
 /// The cluster of key-value stores, adapted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,6 +50,23 @@ impl Counts {
     }
 }
 
+/// How the subscriber gets changes, if there is one.
+#[derive(Debug, Clone, Copy)]
+struct SubscribeSetting(Option<Following>);
+
+impl FromStr for SubscribeSetting {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "push" => Ok(Self(Some(Following::Push))),
+            "pull" => Ok(Self(Some(Following::Pull { every_ms: POLL_EVERY_MS }))),
+            "off" => Ok(Self(None)),
+            _ => Err(()),
+        }
+    }
+}
+
 impl Engine for KvClusterEngine {
     fn name(&self) -> &'static str {
         "kv-cluster"
@@ -58,7 +79,9 @@ impl Engine for KvClusterEngine {
          and is acknowledged when two nodes have it. A read asks two nodes and returns the newest value that they have: \
          one of them has the last acknowledged update. With other settings other numbers of nodes must answer; where they \
          don't overlap, a read may miss the last update. There are no deletes here: in the original a delete leaves \
-         nothing behind, so a node that hears of it late brings the value back."
+         nothing behind, so a node that hears of it late brings the value back. A subscriber on a thread of its own follows \
+         the changes that each node tells of its own store; when as many have shown a write as must have it before it is \
+         acknowledged, it counts as visible."
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -81,6 +104,16 @@ impl Engine for KvClusterEngine {
             "version-read",
             "on".to_owned(),
             "on: an update reads the stored versions first; off: it descends from what this client wrote last, and reads only when that is obsolete",
+        );
+        add(
+            "subscribe",
+            "push".to_owned(),
+            "how the subscriber gets changes: push (a node keeps the question until there is something), pull (asked again 10 ms after each answer) or off (nobody follows)",
+        );
+        add(
+            "visible-copies",
+            "w".to_owned(),
+            "nodes that must have shown a write before it counts as visible",
         );
         add("timeout-ms", "5000".to_owned(), "how long one round of an operation may take, milliseconds");
         add(
@@ -132,6 +165,12 @@ fn open<N: Net>(place: &Place, plan: &ClusterPlan, net: N) -> Result<Box<dyn Ses
         place.setting("merge-bytes-per-s", storage.merge_bytes_per_s, "bytes per second")?;
     let partitions = place.setting("partitions", PARTITIONS, "a number of partitions")?;
     let Switch(reads_version) = place.setting("version-read", Switch(true), "on or off")?;
+    let SubscribeSetting(following) =
+        place.setting("subscribe", SubscribeSetting(Some(Following::Push)), "push, pull or off")?;
+    let visible_copies = match place.settings.get("visible-copies").map(String::as_str) {
+        None | Some("w") => w,
+        Some(_) => bounded(place, "visible-copies", w, 1..=n, "a number of nodes, 1 to n, or w")?,
+    };
     let timeout_ms = place.setting("timeout-ms", 5000_u64, "milliseconds")?.max(1);
 
     let ring = Arc::new(Ring::even(plan.nodes, partitions).map_err(EngineError::engine)?);
@@ -141,14 +180,25 @@ fn open<N: Net>(place: &Place, plan: &ClusterPlan, net: N) -> Result<Box<dyn Ses
     let client =
         ClientConfig { timeout_ms, node_timeout_ms: timeout_ms, resolve, ..ClientConfig::new(quorums) };
     let port = net.join(DRIVER).map_err(EngineError::engine)?;
-    let (homes, of_nodes) = (plan.homes(), Arc::clone(&ring));
+    let (homes, of_nodes, of_net) = (plan.homes(), Arc::clone(&ring), net.clone());
     let nodes = Members::start(plan, move |number| {
         let config = NodeConfig::new(storage.clone(), n);
         let home = homes.open("node", number)?;
-        KvNode::start(home, &net, NodeId(number), Arc::clone(&of_nodes), config).map_err(EngineError::engine)
+        KvNode::start(home, &of_net, NodeId(number), Arc::clone(&of_nodes), config)
+            .map_err(EngineError::engine)
     })?;
+    let subscriber = match following {
+        None => None,
+        Some(following) => {
+            let port = net.join(SUBSCRIBER).map_err(EngineError::engine)?;
+            let config = FollowConfig { following, ..FollowConfig::default() };
+            let follower = KvFollower::new(port, &ring, config);
+            Some(Subscriber::start(FeedsFollower::new(follower, visible_copies)))
+        }
+    };
     Ok(Box::new(KvClusterSession {
         client: KvClient::new(port, ring, client),
+        subscriber,
         nodes,
         reads_version,
         written: HashMap::new(),
@@ -210,6 +260,7 @@ const TRIES: u32 = 3;
 
 struct KvClusterSession<P: Port> {
     client: KvClient<P>,
+    subscriber: Option<Subscriber>,
     nodes: Members<KvNode>,
     reads_version: bool,
     /// Without a read before: the clocks of this client's last writes.
@@ -314,25 +365,43 @@ impl<P: Port> Session for KvClusterSession<P> {
         self.outcomes = outcomes;
     }
 
+    fn has_subscriber(&self) -> bool {
+        self.subscriber.is_some()
+    }
+
+    fn visible(&mut self, out: &mut Vec<Visible>) {
+        if let Some(subscriber) = &self.subscriber {
+            subscriber.visible(out);
+        }
+    }
+
+    fn copies_missed(&self) -> u64 {
+        self.client.stats().copies_missed
+    }
+
     fn measured_from_now(&mut self) {
         self.nodes.measured_from_now();
     }
 
     fn stats(&self) -> EngineStats {
-        let port = self.client.port_stats();
-        self.nodes.counted().plus(&self.counted).plus(&EngineStats {
-            messages: port.messages,
-            message_bytes: port.bytes,
-            copies_at_ack: self.copies,
-            ..EngineStats::default()
-        })
+        let own = EngineStats { copies_at_ack: self.copies, ..sent(self.client.port_stats()) };
+        let of_subscriber = self.subscriber.as_ref().map(Subscriber::counted).unwrap_or_default();
+        self.nodes.counted().plus(&self.counted).plus(&own).plus(&of_subscriber)
+    }
+
+    fn node_loads(&self) -> Vec<NodeLoad> {
+        self.nodes.loads("node")
     }
 
     fn close(self: Box<Self>) -> Result<EngineStats, EngineError> {
         let stats = self.stats();
-        let Self { client, nodes, .. } = *self;
-        drop(client);
+        let Self { client, subscriber, nodes, .. } = *self;
+        let failed = subscriber.as_ref().and_then(Subscriber::failed);
+        drop((client, subscriber));
         nodes.stop()?;
-        Ok(stats)
+        match failed {
+            Some(why) => Err(EngineError::engine(format!("the subscriber saw no more: {why}"))),
+            None => Ok(stats),
+        }
     }
 }

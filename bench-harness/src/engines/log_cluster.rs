@@ -7,11 +7,12 @@ use workloads::{Access, Op, Promise};
 use super::brokers::{BrokersPlan, IN_FLIGHT_MAX, replication, sent};
 use super::cluster::{DRIVER, Members, SUBSCRIBER, Transport};
 use super::subscriber::Subscriber;
+use super::topic_follower::TopicFollower;
 use crate::engine::{
     Answer, Capabilities, Completion, CopiesAtAck, Engine, EngineError, EngineStats, OpError, Place, Session,
     Setting, Submit, Token, Visible,
 };
-use crate::report::record::Replication;
+use crate::report::record::{NodeLoad, Replication};
 
 /// The cluster of brokers, adapted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,7 +64,7 @@ impl Engine for LogClusterEngine {
 fn open<N: Net>(plan: BrokersPlan, net: &N) -> Result<Box<dyn Session>, EngineError> {
     let brokers = plan.start(net)?;
     let client = plan.producer(net.join(DRIVER).map_err(EngineError::engine)?);
-    let subscriber = Subscriber::start(plan.consumer(net, SUBSCRIBER)?, &plan.partitions);
+    let subscriber = Subscriber::start(TopicFollower::new(plan.consumer(net, SUBSCRIBER)?, &plan.partitions));
     Ok(Box::new(LogClusterSession {
         plan,
         client,
@@ -73,6 +74,7 @@ fn open<N: Net>(plan: BrokersPlan, net: &N) -> Result<Box<dyn Session>, EngineEr
         in_flight: 0,
         done: Vec::new(),
         copies: CopiesAtAck::default(),
+        copies_missed: 0,
     }))
 }
 
@@ -86,6 +88,7 @@ struct LogClusterSession<P: Port> {
     in_flight: usize,
     done: Vec<ProduceOutcome>,
     copies: CopiesAtAck,
+    copies_missed: u64,
 }
 
 impl<P: Port> Session for LogClusterSession<P> {
@@ -117,6 +120,7 @@ impl<P: Port> Session for LogClusterSession<P> {
             let result = match result {
                 Ok(_) => {
                     self.copies.count(copies);
+                    self.copies_missed += u64::from(self.plan.copies_awaited.saturating_sub(copies));
                     let deletes = self.deletes[token as usize];
                     Ok(if deletes { Answer::Deleted(true) } else { Answer::Written })
                 }
@@ -134,6 +138,10 @@ impl<P: Port> Session for LogClusterSession<P> {
         self.subscriber.visible(out);
     }
 
+    fn copies_missed(&self) -> u64 {
+        self.copies_missed
+    }
+
     fn measured_from_now(&mut self) {
         self.brokers.measured_from_now();
     }
@@ -141,6 +149,10 @@ impl<P: Port> Session for LogClusterSession<P> {
     fn stats(&self) -> EngineStats {
         let counted = EngineStats { copies_at_ack: self.copies, ..sent(self.client.stats()) };
         self.brokers.counted().plus(&counted).plus(&self.subscriber.counted())
+    }
+
+    fn node_loads(&self) -> Vec<NodeLoad> {
+        self.brokers.loads("broker")
     }
 
     fn close(self: Box<Self>) -> Result<EngineStats, EngineError> {

@@ -13,11 +13,12 @@ use super::brokers::{BrokersPlan, IN_FLIGHT_MAX, TOPIC, replication, sent};
 use super::cluster::{DRIVER, Members, SUBSCRIBER, Transport};
 use super::split_port::SplitPort;
 use super::subscriber::Subscriber;
+use super::topic_follower::TopicFollower;
 use crate::engine::{
     Answer, Completion, CopiesAtAck, Engine, EngineError, EngineStats, OpError, Place, Session, Setting,
     Submit, Token, Visible,
 };
-use crate::report::record::Replication;
+use crate::report::record::{NodeLoad, Replication};
 
 /// The log with a view, adapted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -119,7 +120,7 @@ fn open<N: Net>(place: &Place, plan: BrokersPlan, net: &N) -> Result<Box<dyn Ses
     let source = ClusterSource::new(plan.consumer(net, VIEWS_CONSUMER)?, TOPIC);
     let home = plan.cluster.homes().open("view", 0)?;
     let view = ViewServer::start(home, net, VIEW, source, &view).map_err(EngineError::engine)?;
-    let subscriber = Subscriber::start(plan.consumer(net, SUBSCRIBER)?, &plan.partitions);
+    let subscriber = Subscriber::start(TopicFollower::new(plan.consumer(net, SUBSCRIBER)?, &plan.partitions));
     let port = net.join(DRIVER).map_err(EngineError::engine)?;
     let (to_brokers, to_view) = SplitPort::split(port, |peer| usize::from(peer == VIEW));
     let patience = ViewClientConfig { timeout_ms: plan.producer.timeout_ms };
@@ -137,6 +138,7 @@ fn open<N: Net>(place: &Place, plan: BrokersPlan, net: &N) -> Result<Box<dyn Ses
         done: Vec::new(),
         events: Vec::new(),
         copies: CopiesAtAck::default(),
+        copies_missed: 0,
     }))
 }
 
@@ -162,6 +164,7 @@ struct LogViewSession<P: Port> {
     done: Vec<ProduceOutcome>,
     events: Vec<ViewEvent>,
     copies: CopiesAtAck,
+    copies_missed: u64,
 }
 
 impl<P: Port> LogViewSession<P> {
@@ -172,6 +175,7 @@ impl<P: Port> LogViewSession<P> {
         let result = match result {
             Ok(offset) => {
                 self.copies.count(copies);
+                self.copies_missed += u64::from(self.plan.copies_awaited.saturating_sub(copies));
                 let at = key_index as usize;
                 if at >= self.own.len() {
                     self.own.resize((at + 1).next_power_of_two(), None);
@@ -248,6 +252,10 @@ impl<P: Port> Session for LogViewSession<P> {
         self.subscriber.visible(out);
     }
 
+    fn copies_missed(&self) -> u64 {
+        self.copies_missed
+    }
+
     fn measured_from_now(&mut self) {
         self.brokers.measured_from_now();
     }
@@ -262,6 +270,12 @@ impl<P: Port> Session for LogViewSession<P> {
             ..sent(view.sent)
         };
         self.brokers.counted().plus(&own).plus(&of_view).plus(&self.subscriber.counted())
+    }
+
+    fn node_loads(&self) -> Vec<NodeLoad> {
+        let mut loads = self.brokers.loads("broker");
+        loads.push(NodeLoad { node: "view".to_owned(), messages: self.view.stats().sent.messages });
+        loads
     }
 
     fn close(self: Box<Self>) -> Result<EngineStats, EngineError> {

@@ -2,6 +2,7 @@
 
 mod brokers;
 mod cluster;
+mod feeds_follower;
 mod io;
 mod kv_cluster;
 mod kv_store;
@@ -13,6 +14,7 @@ mod memory;
 mod peers;
 mod split_port;
 mod subscriber;
+mod topic_follower;
 
 pub use kv_cluster::KvClusterEngine;
 pub use kv_store::KvStoreEngine;

@@ -1,14 +1,28 @@
-//! [`Subscriber`]: a consumer of the topic on a thread of its own, who tells when it saw which write.
+//! [`Subscriber`]: somebody on a thread of its own who follows an engine's changes, and tells when which write became
+//! visible.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use engine_env::{CompletionQueue, Port, Wait, Waker};
-use log_engine::{Fetches, LogClient, Offset, TopicPartition};
-use workloads::Fingerprint;
+use engine_env::{CompletionQueue, PortStats, Wait, Waker};
 
-use crate::engine::{EngineStats, Visible, monotonic_ns};
+use crate::engine::{EngineStats, Visible};
+
+/// A client that is told of changes. What "visible" means is its engine's.
+pub(super) trait Follow: Send + 'static {
+    /// Waits for something new, or to be woken, and adds the writes that became visible, stamped the moment they were there.
+    ///
+    /// # Errors
+    /// It sees less from now on, and why.
+    fn follow(&mut self, seen: &mut Vec<Visible>) -> Result<(), String>;
+
+    /// Ends a wait, from any thread.
+    fn waker(&self) -> Waker;
+
+    /// What it has sent.
+    fn sent(&self) -> PortStats;
+}
 
 #[derive(Default)]
 struct Shared {
@@ -28,11 +42,8 @@ pub(super) struct Subscriber {
 }
 
 impl Subscriber {
-    /// Follows all these partitions from their beginning.
-    pub(super) fn start<P: Port>(mut client: LogClient<P>, partitions: &[TopicPartition]) -> Self {
-        for partition in partitions {
-            client.subscribe(partition, Offset(0));
-        }
+    /// Gives the client a thread.
+    pub(super) fn start(client: impl Follow) -> Self {
         let (shared, waker) = (Arc::new(Shared::default()), client.waker());
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -73,26 +84,14 @@ impl Drop for Subscriber {
     }
 }
 
-fn follow<P: Port>(mut client: LogClient<P>, shared: &Shared) {
-    let (mut done, mut fetches) = (Vec::new(), Fetches::default());
+fn follow(mut client: impl Follow, shared: &Shared) {
+    let mut seen = Vec::new();
     while !shared.stop.load(Ordering::Acquire) {
-        client.poll(Wait::Forever, &mut done, &mut fetches);
-        let at_ns = monotonic_ns();
-        let failed = |why: String| {
+        if let Err(why) = client.follow(&mut seen) {
             shared.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
-        };
-        shared.seen.push_all(fetches.records().filter_map(|record| match record {
-            Ok((_, record)) => record.value.map(|value| Visible { write: Fingerprint::of(value), at_ns }),
-            Err(error) => {
-                failed(error.to_string());
-                None
-            }
-        }));
-        if let Some(ended) = fetches.ended().first() {
-            failed(ended.to_string());
         }
-        fetches.clear();
-        let sent = client.stats();
+        shared.seen.push_all(seen.drain(..));
+        let sent = client.sent();
         shared.messages.store(sent.messages, Ordering::Relaxed);
         shared.message_bytes.store(sent.bytes, Ordering::Relaxed);
     }

@@ -184,6 +184,8 @@ pub struct Driver<'a, C> {
     /// Present where the engine has a subscriber.
     sightings: Option<Sightings>,
     visible: Vec<Visible>,
+    /// As the engine said last.
+    copies_missed: u64,
     /// Whether the engine has said that it has no read-modify-write.
     takes_apart: bool,
     stop: Arc<AtomicBool>,
@@ -218,6 +220,7 @@ impl<'a, C: Clock> Driver<'a, C> {
             tally: Tally::default(),
             sightings,
             visible: Vec::new(),
+            copies_missed: 0,
             takes_apart: false,
             stop,
         }
@@ -346,6 +349,9 @@ impl<'a, C: Clock> Driver<'a, C> {
             let asked = pending.asked();
             // What an increment writes is made of what it reads: the engine alone knows it.
             let increments = asked.kind == OpKind::IncrementProfile;
+            if let (Some(sightings), true) = (&mut self.sightings, increments) {
+                sightings.engine_writes();
+            }
             if let (Some(sightings), Some(value), false, Submit::Accepted | Submit::Answered(_)) =
                 (&mut self.sightings, &asked.value, increments, &submitted)
             {
@@ -421,6 +427,13 @@ impl<'a, C: Clock> Driver<'a, C> {
             self.end(pending, begun, start_ns, now_ns, completion.result);
         }
         self.done = done;
+        let missed = self.session.copies_missed();
+        if missed > self.copies_missed {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.record_copies_missed(missed - self.copies_missed, now_ns);
+            }
+            self.copies_missed = missed;
+        }
         self.look();
         self.pump();
     }

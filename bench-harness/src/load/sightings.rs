@@ -76,6 +76,8 @@ pub(super) struct Sightings {
     made: u64,
     /// By key: the number of the latest write that was seen.
     latest: Vec<u64>,
+    /// Whether the engine writes values that nobody else knows.
+    engine_writes: bool,
 }
 
 impl Sightings {
@@ -92,6 +94,11 @@ impl Sightings {
         });
     }
 
+    /// From now on the engine writes values of its own, made of what it reads: they are no strangers.
+    pub(super) fn engine_writes(&mut self) {
+        self.engine_writes = true;
+    }
+
     /// A write wasn't acknowledged: it need not be seen.
     pub(super) fn failed(&mut self, write: Fingerprint) {
         if let Some(awaited) = self.awaited.get_mut(&write.get())
@@ -104,7 +111,7 @@ impl Sightings {
     /// A write was seen; when it was due, unless it was seen before.
     pub(super) fn seen(&mut self, write: Fingerprint, tally: &mut SightingTally) -> Option<Sighted> {
         let Some(awaited) = self.awaited.remove(&write.get()) else {
-            tally.again += 1;
+            tally.again += u64::from(!self.engine_writes);
             return None;
         };
         self.failed -= usize::from(awaited.failed);

@@ -143,6 +143,7 @@ struct Interval {
     out_of_range: u64,
     errors: [u64; OpKind::ALL.len()],
     lag_ns: u64,
+    copies_missed: u64,
 }
 
 impl Interval {
@@ -156,6 +157,7 @@ impl Interval {
             out_of_range: 0,
             errors: [0; OpKind::ALL.len()],
             lag_ns: 0,
+            copies_missed: 0,
         }
     }
 
@@ -167,6 +169,7 @@ impl Interval {
         self.out_of_range = 0;
         self.errors = [0; OpKind::ALL.len()];
         self.lag_ns = 0;
+        self.copies_missed = 0;
     }
 }
 
@@ -232,6 +235,14 @@ impl Recorder {
             self.turn(done_ns);
         }
         self.current.errors[class_index(kind)] += 1;
+    }
+
+    /// Counts copies that acknowledged writes didn't get, known at `now_ns`.
+    pub fn record_copies_missed(&mut self, copies: u64, now_ns: u64) {
+        if now_ns >= self.next_ns {
+            self.turn(now_ns);
+        }
+        self.current.copies_missed += copies;
     }
 
     /// Counts how late the driver was for a due operation.
@@ -382,6 +393,7 @@ impl Totals {
                 p99_us: us(0.99),
                 max_us: us(1.0),
                 lag_us: Some(lag_us),
+                copies_missed: interval.copies_missed,
             }
         };
         let mut all = histogram();

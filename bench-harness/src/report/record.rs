@@ -113,7 +113,7 @@ pub struct Parameter {
 }
 
 /// What became of overlapping increments, see [`workloads::LostUpdates`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostUpdates {
     /// Keys that were incremented.
     pub keys: u64,
@@ -212,6 +212,9 @@ pub struct Measurement {
     /// What became of increments that overlapped; only for workloads that have them. Of the whole run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_updates: Option<LostUpdates>,
+    /// What each node carried; only in the measurement of all operations together, and only of clusters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_loads: Vec<NodeLoad>,
     /// Wrong answers in words, the first few.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wrong_answer_examples: Vec<String>,
@@ -263,6 +266,15 @@ impl Measurement {
             self.wait_us = Percentiles::default();
         }
     }
+}
+
+/// What a node carried.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeLoad {
+    /// Which node.
+    pub node: String,
+    /// Messages that it sent: as a rule one for each request that it was asked.
+    pub messages: u64,
 }
 
 /// The judgement on an offered rate.
@@ -347,6 +359,9 @@ pub struct Consistency {
     pub siblings: u64,
     /// Writes that were tried again because their version was obsolete.
     pub retries: u64,
+    /// Copies that acknowledged writes didn't get, because their node was down, unreachable or late.
+    #[serde(default)]
+    pub copies_missed: u64,
     /// Whether a subscriber followed the writes; without one the numbers below say nothing.
     pub subscribed: bool,
     /// Acknowledged writes that the subscriber never saw.

@@ -1,6 +1,6 @@
 //! `*.csv` beside a run: what happened second by second, for the plots over time.
 //!
-//! Columns: `second,operation,count,errors,p50_us,p99_us,max_us,lag_us`. A second is counted from the start of the measured
+//! Columns: `second,operation,count,errors,p50_us,p99_us,max_us,lag_us,copies_missed`. A second is counted from the start of the measured
 //! time by when the operations were answered; an empty cell means that nothing was answered, or too little to say.
 
 use std::fs::File;
@@ -29,6 +29,10 @@ pub struct Second {
     /// was handed over. 0 in a closed loop.
     #[serde(default)]
     pub lag_us: Option<f64>,
+    /// Copies that acknowledged writes didn't get, because their node was down, unreachable or late; of all operations
+    /// together.
+    #[serde(default)]
+    pub copies_missed: u64,
 }
 
 /// Why a series can't be written or read.

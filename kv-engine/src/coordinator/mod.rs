@@ -82,6 +82,8 @@ pub struct CoordinatorStats {
     pub timeouts: u64,
     /// Versions that were written to a replica because a get found that it lacks them.
     pub repairs: u64,
+    /// Copies that acknowledged writes and deletes didn't get: their replica was down, unreachable or late.
+    pub copies_missed: u64,
     /// Hints that a node has taken.
     pub hints_kept: u64,
     /// Hints that no node has taken.
@@ -360,8 +362,9 @@ impl Coordinator {
             }
         }
         let mut missed = Vec::new();
-        if self.config.hinted_handoff.is_some() && place.answered {
+        if place.answered {
             missed.extend(std::iter::from_fn(|| operation.next_missed()));
+            self.stats.copies_missed += missed.len() as u64;
         }
         let key = if missed.is_empty() { Vec::new() } else { operation.key().to_vec() };
         let failed = if missed.is_empty() { Vec::new() } else { operation.failed_nodes() };
