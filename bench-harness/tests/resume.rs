@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bench_harness::engine::{Answer, Engine, EngineError, Place, Session, Submit, Token};
-use bench_harness::experiments::{Campaign, CampaignSetup, ComparePlan, Effort, Schedule, compare};
+use bench_harness::experiments::{
+    Campaign, CampaignSetup, ComparePlan, Effort, Excursions, Schedule, compare,
+};
 use bench_harness::progress::Progress;
 use bench_harness::report::record::{Measurement, Plan, Run};
 use bench_harness::result_folder::ResultFolder;
@@ -77,6 +79,10 @@ fn workload() -> Arc<dyn Workload> {
 
 /// Makes the comparison into `out` until it ends or is ended; how often an engine was opened, and the record.
 fn compared(out: &Path, stop_at: u32) -> (u32, Run) {
+    compared_at(out, stop_at, vec![Durability::Os])
+}
+
+fn compared_at(out: &Path, stop_at: u32, durabilities: Vec<Durability>) -> (u32, Run) {
     let earlier = Run::read(out).ok();
     let folder = match &earlier {
         Some(_) => ResultFolder::keep(out),
@@ -98,10 +104,11 @@ fn compared(out: &Path, stop_at: u32) -> (u32, Run) {
         engines: vec![&a, &b],
         floor: None,
         workloads: vec![workload()],
-        durabilities: vec![Durability::Os],
+        durabilities,
         schedule: Schedule { pairs: 2, probe: short, run: (short, short), ..Effort::Smoke.schedule() },
         clients: 4,
         rate_per_s: None,
+        excursions: Excursions::default(),
     };
     let key = plan.key(&campaign);
     if let Some(earlier) = earlier {
@@ -144,4 +151,27 @@ fn a_second_invocation_makes_only_the_runs_that_are_missing() {
     assert_eq!(done.measurements[..cut.measurements.len()], cut.measurements, "kept as they were");
     assert!(!done.interrupted && done.plan.as_ref().is_some_and(|p| p.complete));
     assert_eq!(done.notes.iter().filter(|n| n.starts_with("Continued")).count(), 2, "{:?}", done.notes);
+}
+
+/// Who ends a long comparison early shall have what was registered before, whole: not a little of everything.
+#[test]
+fn the_pairs_that_decide_come_first_and_what_was_not_made_is_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let both = || vec![Durability::Os, Durability::Synced];
+    let (opened, whole) = compared_at(&dir.path().join("whole"), u32::MAX, both());
+    // A closed loop of each engine at each durability; two pairs at the first, one at the other.
+    assert_eq!(opened, 10);
+    let out = dir.path().join("parts");
+    let (_, cut) = compared_at(&out, 7, both());
+    let made: Vec<_> = cut.measurements.iter().filter(|m| m.operation == "all").collect();
+    assert_eq!(made.len(), 6);
+    assert!(made.iter().all(|m| m.durability == "os"), "{:?}", identities(&cut));
+    assert_eq!(made.iter().filter(|m| m.pair.is_some()).count(), 4, "both pairs of both engines");
+    let named = |begins: &str| cut.not_measured.iter().filter(|n| n.starts_with(begins)).count();
+    assert_eq!((named("Not completed"), named("Not begun")), (1, 0), "{:?}", cut.not_measured);
+    let (_, cut) = compared_at(&dir.path().join("earlier"), 4, both());
+    let named = |begins: &str| cut.not_measured.iter().filter(|n| n.starts_with(begins)).count();
+    assert_eq!((named("Not completed"), named("Not begun")), (1, 1), "{:?}", cut.not_measured);
+    let (_, done) = compared_at(&out, u32::MAX, both());
+    assert_eq!(identities(&done), identities(&whole), "the same runs in the same order");
 }

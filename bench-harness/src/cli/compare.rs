@@ -8,13 +8,15 @@ use std::time::SystemTime;
 
 use clap::Args;
 use engine_env::Durability;
-use workloads::Workload;
+use workloads::{OpenOptions, Workload};
 
 use super::choice::{self, WorkloadArgs};
 use super::{Failure, Workbench, stop_on_ctrl_c, text};
 use crate::engine::{Engine, Place, check_settings};
 use crate::environment::Environment;
-use crate::experiments::{Campaign, CampaignSetup, ComparePlan, Effort, compare as make_comparison};
+use crate::experiments::{
+    Campaign, CampaignSetup, ComparePlan, Effort, Excursions, compare as make_comparison,
+};
 use crate::progress::Progress;
 use crate::report;
 use crate::report::curves::HIGHEST_METRIC;
@@ -28,7 +30,7 @@ Examples:
   workbench compare                                       the two replicated engines, os and synced, about four minutes
   workbench compare --workload changes.jsonl              the same under a recorded stream of changes
   workbench compare --engines kv-store,log --durability synced --rate 20000
-  workbench compare --full --out results/big              many hours; decides, and goes on where it was ended
+  workbench compare --full --out results/big              decides, C1 first; many hours, goes on where it was ended
 
 Both sides of a pair get the same operations at the same due times, in the order A B, B A, A B ... Every answer is checked;
 an engine that answered wrongly has no numbers. Ctrl-C keeps what was measured and still writes the report.")]
@@ -36,7 +38,8 @@ pub(super) struct CompareArgs {
     /// A few minutes; verdicts are at best about the direction (the default)
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// Many hours; long enough to decide. The same command with the same --out goes on where it was ended
+    /// Many hours; long enough to decide. The pre-registered pairs come first: after about 40 minutes C1 is decided, and
+    /// Ctrl-C keeps that. The same command with the same --out goes on where it was ended
     #[arg(long)]
     full: bool,
     /// Seconds; only to see that everything runs
@@ -199,6 +202,7 @@ pub(super) fn perform(
         schedule: effort.schedule(),
         clients: args.clients,
         rate_per_s: args.rate,
+        excursions: excursions(workbench, effort)?,
     };
     if effort == Effort::Full {
         let key = plan.key(&campaign);
@@ -233,6 +237,29 @@ pub(super) fn perform(
         let _ = std::io::stdout().write_all(findings(&campaign).as_bytes());
     }
     Ok(Compared { report: page, wrong_answers: campaign.wrong_answers() })
+}
+
+/// Shares of the reads that celebrities take.
+const SKEWS: [f64; 3] = [0.0, 0.3, 0.9];
+
+/// The workloads of other claims than C1 and C2, where the build has them.
+fn excursions(workbench: &Workbench, effort: Effort) -> Result<Excursions, Failure> {
+    let open = |name: &str, set: Vec<(String, String)>| -> Result<Option<Arc<dyn Workload>>, Failure> {
+        let options = OpenOptions { set, ..OpenOptions::default() };
+        let known = workbench.workloads.by_name(name).is_some();
+        let opened =
+            known.then(|| workbench.workloads.open(name, &options)).transpose().map_err(Failure::input)?;
+        Ok(opened.map(|opened| opened.workload))
+    };
+    let contended = open("member-contended", Vec::new())?;
+    let mut skewed = Vec::new();
+    if effort != Effort::Smoke {
+        for share in SKEWS {
+            let set = vec![("keys.celebrity_reads".to_owned(), share.to_string())];
+            skewed.extend(open("hot-profile", set)?.map(|w| (share, scaled(w, effort, true))));
+        }
+    }
+    Ok(Excursions { contended, skewed })
 }
 
 /// The record of a run that can be continued, if the folder holds one.

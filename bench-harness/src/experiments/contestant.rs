@@ -110,7 +110,8 @@ pub(super) fn rows<'a>(roles: &Roles<'a>) -> Vec<Row<'a>> {
         both(ALL_COPIES, &[("w", "3"), ("r", "1")], &[("min-isr", "3")], true),
         ablation("what batching is worth", after, ("batching", "off")),
         ablation("what the version read costs", before, ("version-read", "off")),
-        ablation("what pushing is worth", after, ("subscribe", "pull")),
+        ablation("what pushing is worth to the log", after, ("subscribe", "pull")),
+        ablation("what pushing is worth to the store", before, ("subscribe", "pull")),
         both(OLD_READS, &[("w", "2"), ("r", "1")], &[("reads", "eventual")], false),
     ]
     .into_iter()

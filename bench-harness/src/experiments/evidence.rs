@@ -3,12 +3,15 @@
 //!
 //! Everything is taken from the record, so that it can be concluded again from a record that was interrupted.
 
+use std::collections::BTreeSet;
+
 use engine_env::rng::Seed;
 use workloads::{Access, OpKind};
 
 use super::compare::{EQUAL_LOAD, share_label};
 use super::contestant::{ALL_COPIES, OLD_READS};
 use super::contrasts::{Metric, P95, P99, Paired, Subject};
+use super::excursions::{rule_on_conflicts, rule_on_hot_spots};
 use super::ruling::{Court, Evidence, Ruling};
 use crate::limits::TIMER_TIMES;
 use crate::measure::VISIBLE;
@@ -31,10 +34,20 @@ pub(super) struct Trial<'a> {
     pub(super) old_reads: Option<(String, String)>,
     /// The share of the smaller maximum that decides.
     pub(super) share: f64,
-    /// Whether verdicts may decide.
-    pub(super) decides: bool,
+    /// How much must have been made for a verdict to decide; `None` for a short comparison, whose never do.
+    pub(super) planned: Option<Planned>,
     pub(super) seed: Seed,
 }
+
+/// What a comparison makes at least before it decides anything: a verdict on fewer would be one at a moment of one's choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Planned {
+    pub(super) pairs: u32,
+    pub(super) searches: u32,
+}
+
+const PAIRS: fn(&Planned) -> u32 = |planned| planned.pairs;
+const SEARCHES: fn(&Planned) -> u32 = |planned| planned.searches;
 
 /// Which quantity of a run, as operations of both sides.
 type Sides<'a> = (&'a str, &'a str);
@@ -48,6 +61,8 @@ impl Trial<'_> {
         let c2 = self.rule_on_c2(run);
         let order = self.consistency(run);
         let space = self.space(run);
+        let hot_spots = rule_on_hot_spots(run, self.before, self.after);
+        let conflicts = rule_on_conflicts(run, self.before, self.after);
         for claim in &mut run.claims {
             match claim.id.as_str() {
                 "C1" => {
@@ -63,6 +78,8 @@ impl Trial<'_> {
                         claim.why = format!("{} {figures}", claim.why);
                     }
                 }
+                "C8" => settle(claim, hot_spots.clone()),
+                "C9" => settle(claim, conflicts.clone()),
                 "C10" => settle(claim, space.clone()),
                 _ => {}
             }
@@ -142,7 +159,9 @@ impl Trial<'_> {
             .evidence(run, &row, (writes, writes), &P99)
             .ok_or_else(|| format!("Too few pairs of runs have a p99 of {writes} on both sides"))?;
         let clock_us = run.limits.timer_floor_us().map_or(0.0, |floor| floor * TIMER_TIMES);
-        let mut ruling = self.court(8.0).latency(&literal, &like, clock_us);
+        let made = self.made_pairs(run, &row);
+        let mut ruling = self.court(8.0, made, PAIRS).latency(&literal, &like, clock_us);
+        ruling.why.push_str(&self.unfinished(made, PAIRS));
         ruling.why.push_str(&format!(
             " Primary, fixed before the run: p99 at {durability}, {}. Literally (reads and writes of {}, against an update \
              seen by a subscriber of {}): {} times, 95 % {}. Like for like ({writes} acknowledged): {} times, 95 % {}.",
@@ -188,7 +207,9 @@ impl Trial<'_> {
             .highest(run, durability)
             .1
             .ok_or("Too few pairs of searches enclosed the highest rates of both sides")?;
-        let mut ruling = self.court(200.0).ratio(&evidence);
+        let made = self.made_searches(run, durability);
+        let mut ruling = self.court(200.0, made, SEARCHES).ratio(&evidence);
+        ruling.why.push_str(&self.unfinished(made, SEARCHES));
         ruling.why.push_str(&format!(
             " The highest rate with p99 at or under 25 ms, at {durability}, the same bound for both. The published figures are \
              10,000 operations/s on 32 nodes against 2,000,000 messages/s on 48 brokers, in messages of 100 bytes \
@@ -198,8 +219,43 @@ impl Trial<'_> {
         Ok((figures(&evidence, "operations/s", 1.0), ruling))
     }
 
-    fn court(&self, claimed: f64) -> Court {
-        Court { claimed, decides: self.decides }
+    /// A court that may decide once as many pairs were made as were planned.
+    fn court(&self, claimed: f64, made: usize, planned: fn(&Planned) -> u32) -> Court {
+        Court { claimed, decides: self.planned.as_ref().is_some_and(|all| made >= planned(all) as usize) }
+    }
+
+    /// That a comparison that decides was ended before it could.
+    fn unfinished(&self, made: usize, planned: fn(&Planned) -> u32) -> String {
+        match self.planned.as_ref().map(planned) {
+            Some(planned) if made < planned as usize => format!(
+                " Only {made} of the {planned} pairs that were planned were made, so this is no decision; the same \
+                 command goes on."
+            ),
+            _ => String::new(),
+        }
+    }
+
+    /// How many pairs of an experiment both sides have, whether they count or not.
+    fn made(&self, run: &Run, row: &Row<'_>, label: &str) -> usize {
+        let pairs_of = |side: &str| {
+            let pairs = run.measurements.iter().filter(|m| {
+                m.experiment == row.experiment
+                    && m.workload == self.workload
+                    && m.durability == row.durability
+                    && m.load.label.as_deref() == Some(label)
+                    && m.side() == side
+            });
+            pairs.filter_map(|m| m.pair).collect::<BTreeSet<_>>().len()
+        };
+        pairs_of(row.before).min(pairs_of(row.after))
+    }
+
+    fn made_pairs(&self, run: &Run, row: &Row<'_>) -> usize {
+        self.made(run, row, &share_label(self.share))
+    }
+
+    fn made_searches(&self, run: &Run, durability: &str) -> usize {
+        self.made(run, &Row { experiment: HIGHEST, ..self.main_row(durability) }, SEARCHED)
     }
 
     /// Searches of the side after the move first, so that the ratio is times better.
@@ -355,7 +411,10 @@ impl Trial<'_> {
             let like = self.evidence(run, row, (writes, writes), &P99);
             let clock_us = run.limits.timer_floor_us().map_or(0.0, |floor| floor * TIMER_TIMES);
             match (&evidence, &like) {
-                (Some(literal), Some(like)) => self.court(8.0).latency(literal, like, clock_us).verdict,
+                (Some(literal), Some(like)) => {
+                    let made = self.made_pairs(run, row);
+                    self.court(8.0, made, PAIRS).latency(literal, like, clock_us).verdict
+                }
                 _ => ClaimVerdict::NotMeasured,
             }
         });
@@ -395,7 +454,10 @@ impl Trial<'_> {
                 aa_before_ci95,
                 aa_after_ci95,
                 pairs: u32::try_from(paired.pairs.len()).unwrap_or(u32::MAX),
-                verdict: Some(self.court(200.0).ratio(&evidence).verdict),
+                verdict: Some({
+                    let made = self.made_searches(run, durability);
+                    self.court(200.0, made, SEARCHES).ratio(&evidence).verdict
+                }),
                 why: self.rates_in_detail(run, durability).trim().to_owned(),
             });
         }
@@ -469,7 +531,10 @@ impl Trial<'_> {
         let evidence = crate::stats::paired_ratio(&against_one, self.seed)
             .and_then(|ratio| Evidence::of(&ratio, (of_before, 1.0)));
         let mut ruling = match evidence {
-            Some(evidence) => self.court(3.0).size(&evidence),
+            Some(evidence) => {
+                let made = self.made_pairs(run, &self.main_row(durability));
+                self.court(3.0, made, PAIRS).size(&evidence)
+            }
             None => return Err("One run is too few".to_owned()),
         };
         ruling.why.push_str(&format!(
@@ -523,143 +588,4 @@ fn settle(claim: &mut Claim, result: Result<(MeasuredFigures, Ruling), String>) 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::record::{CurvePoint, Load, LoadKind, Percentiles, Replication, Resources};
-
-    fn measured(side: &str, experiment: &str, operation: &str, pair: u32, p99_ms: f64) -> Measurement {
-        // No two runs are quite alike.
-        let p99 = Some(p99_ms * 1e3 * (1.0 + 0.01 * f64::from(pair % 3)));
-        let replication = if side == "store" {
-            Replication::Quorum { n: 3, r: 2, w: 2 }
-        } else {
-            Replication::InSync { n: 3, acks: "all".into(), min_isr: 2 }
-        };
-        Measurement {
-            experiment: experiment.into(),
-            workload: "w".into(),
-            engine: side.into(),
-            durability: "os".into(),
-            operation: operation.into(),
-            pair: Some(pair),
-            replication: Some(replication),
-            load: Load { kind: LoadKind::Open, label: Some(share_label(0.5)), ..Load::default() },
-            count: 20_000,
-            response_us: Percentiles { p95: p99.map(|v| v / 2.0), p99, ..Percentiles::default() },
-            resources: Resources { space_amp: Some(3.2), ..Resources::default() },
-            ..Measurement::default()
-        }
-    }
-
-    fn searched(side: &str, pair: u32, rate: f64, sustained: bool) -> Measurement {
-        Measurement {
-            point: Some(CurvePoint { sustained, ..CurvePoint::default() }),
-            load: Load {
-                kind: LoadKind::Open,
-                offered_per_s: Some(rate),
-                label: Some(SEARCHED.into()),
-                ..Load::default()
-            },
-            ..measured(side, HIGHEST, "all", pair, 20.0)
-        }
-    }
-
-    /// Runs where the store's operations take `store_ms`, the log's writes `log_ms`, until they are seen `seen_ms`.
-    fn record(store_ms: f64, log_ms: f64, seen_ms: f64) -> Run {
-        let mut measurements = Vec::new();
-        for pair in 1..=6 {
-            for operation in ["all", "update-profile", "read-profile"] {
-                measurements.push(measured("store", EQUAL_LOAD, operation, pair, store_ms));
-                measurements.push(measured("log", EQUAL_LOAD, operation, pair, log_ms));
-            }
-            measurements.push(measured("log", EQUAL_LOAD, VISIBLE, pair, seen_ms));
-            for (side, rate) in [("store", 10_000.0), ("log", 30_000.0)] {
-                let luck = 1.0 + 0.01 * f64::from(pair % 2);
-                measurements.push(searched(side, pair, rate / 2.0, true));
-                measurements.push(searched(side, pair, rate * luck, true));
-                measurements.push(searched(side, pair, rate * 1.2, false));
-            }
-        }
-        let json = serde_json::json!({
-            "schema": 1, "id": "", "started": "", "finished": "", "command": [], "seed": 1, "quick": false,
-            "environment": crate::environment::Environment::default(), "limits": crate::limits::Limits::default(),
-            "measurements": measurements, "comparisons": [], "claims": crate::experiments::claims(),
-        });
-        Run::parse(&json.to_string(), std::path::Path::new("run.json")).expect("a record")
-    }
-
-    fn concluded(mut run: Run, decides: bool) -> Run {
-        let trial = Trial {
-            workload: "w",
-            durabilities: vec!["os".into(), "synced".into()],
-            before: "store",
-            after: "log",
-            all_copies: None,
-            old_reads: None,
-            share: 0.5,
-            decides,
-            seed: Seed(1),
-        };
-        trial.conclude(&mut run);
-        run
-    }
-
-    fn claim<'r>(run: &'r Run, id: &str) -> &'r Claim {
-        run.claims.iter().find(|c| c.id == id).expect("every claim is listed")
-    }
-
-    #[test]
-    fn the_literal_pair_is_the_stores_operations_against_the_logs_visibility() {
-        let run = concluded(record(40.0, 4.0, 5.0), true);
-        let c1 = claim(&run, "C1");
-        assert_eq!(c1.verdict, ClaimVerdict::Reproduced, "{}", c1.why);
-        let measured = c1.measured.as_ref().expect("measured");
-        assert!((measured.ratio.expect("a ratio") - 8.0).abs() < 1e-6, "{measured:?}");
-        assert!((measured.before.expect("store") - 40.4).abs() < 0.1, "{measured:?}");
-        let parts: Vec<_> = c1.parts.iter().map(|p| (p.id.as_str(), p.durability.as_str())).collect();
-        assert_eq!(parts, [("C1 literal", "os"), ("C1a", "os"), ("C1b", "os"), ("C1c", "os")]);
-        let seen = &c1.parts[3];
-        assert!(
-            seen.measured.before.is_none() && seen.measured.after.is_some(),
-            "the store has no subscriber"
-        );
-        assert!(c1.parts[1].aa_before_ci95.is_some() && c1.parts[1].setting.contains("acks=all"));
-    }
-
-    #[test]
-    fn quick_runs_fast_sides_and_missing_subscribers_are_told_apart() {
-        let verdict = |run: &Run| claim(run, "C1").verdict;
-        assert_eq!(verdict(&concluded(record(40.0, 4.0, 5.0), false)), ClaimVerdict::DirectionOnly);
-        assert_eq!(verdict(&concluded(record(4.0, 4.0, 5.0), true)), ClaimVerdict::NotReproduced);
-        let fast = concluded(record(40.0, 0.5, 5.0), true);
-        assert_eq!(verdict(&fast), ClaimVerdict::NotMeasured);
-        assert!(claim(&fast, "C1").why.contains("Too fast") && claim(&fast, "C1").measured.is_some());
-        let mut unseen = record(40.0, 4.0, 5.0);
-        unseen.measurements.retain(|m| m.operation != VISIBLE);
-        let unseen = concluded(unseen, true);
-        assert_eq!(verdict(&unseen), ClaimVerdict::NotMeasured);
-        assert!(claim(&unseen, "C1").why.contains("no subscriber"), "{}", claim(&unseen, "C1").why);
-        let mut saturated = record(40.0, 4.0, 5.0);
-        for m in
-            saturated.measurements.iter_mut().filter(|m| m.engine == "store" && m.experiment == EQUAL_LOAD)
-        {
-            m.saturated = true;
-            m.withhold();
-        }
-        let saturated = concluded(saturated, true);
-        assert_eq!(verdict(&saturated), ClaimVerdict::NotMeasured);
-        assert!(claim(&saturated, "C1").why.contains("keep up"), "{}", claim(&saturated, "C1").why);
-    }
-
-    #[test]
-    fn the_highest_rate_is_the_highest_sustained_one_of_each_search() {
-        let run = concluded(record(40.0, 4.0, 5.0), true);
-        let c2 = claim(&run, "C2");
-        let measured = c2.measured.as_ref().expect("measured");
-        assert!((measured.ratio.expect("a ratio") - 3.0).abs() < 1e-6, "{measured:?}");
-        assert_eq!(c2.verdict, ClaimVerdict::DirectionOnly, "three times is not two hundred");
-        assert!(c2.why.contains("a node"), "{}", c2.why);
-        let c10 = claim(&run, "C10");
-        assert_eq!(c10.verdict, ClaimVerdict::Reproduced, "{}", c10.why);
-    }
-}
+mod tests;

@@ -2,11 +2,13 @@
 
 mod campaign;
 mod claims;
+mod combination;
 mod compare;
 mod contestant;
 mod contrasts;
 mod curve;
 mod evidence;
+mod excursions;
 mod rate_search;
 mod rate_steps;
 mod ruling;
@@ -19,5 +21,6 @@ pub use campaign::{Campaign, CampaignError, CampaignSetup};
 pub use claims::claims;
 pub use compare::{ComparePlan, compare};
 pub use curve::{CurvePlan, SweepRates, find_highest_rate, sweep};
+pub use excursions::Excursions;
 pub use schedule::{Effort, Schedule};
 pub use self_comparison::{SelfPlan, SelfVerdict, compare_with_itself};

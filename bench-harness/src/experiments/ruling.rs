@@ -120,7 +120,7 @@ impl Court {
         } else if lowest > 1.0 {
             let why = if lowest >= needed {
                 format!(
-                    "Every lower bound is at or above {} times, but a quick run decides nothing but the direction.",
+                    "Every lower bound is at or above {} times, but so short a comparison decides nothing but the direction.",
                     times(needed)
                 )
             } else {
@@ -188,7 +188,7 @@ mod tests {
         let high = evidence(9.0, 0.05, 2.0 * MS);
         let ruling = Court { claimed: 8.0, decides: false }.latency(&high, &high, 0.0);
         assert_eq!(ruling.verdict, ClaimVerdict::DirectionOnly);
-        assert!(ruling.why.contains("quick"), "{}", ruling.why);
+        assert!(ruling.why.contains("so short"), "{}", ruling.why);
         let low = evidence(0.5, 0.05, 2.0 * MS);
         let ruling = Court { claimed: 8.0, decides: false }.latency(&low, &low, 0.0);
         assert_eq!(ruling.verdict, ClaimVerdict::NotReproduced);
