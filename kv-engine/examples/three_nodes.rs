@@ -4,6 +4,10 @@
 //! `cargo run --release -p kv-engine --example three_nodes -- [CLIENTS] [SECONDS] [os|synced]`, by default 8, 3 and os.
 //! N 3, R 2, W 2, values of 1 KB, 10,000 keys. Nodes and clients share the machine's cores. Not measured: an offered
 //! rate (each client waits, so a slow answer slows the questions), reads of cold data, and long runs.
+//!
+//! Beside it stands what the original does with the same quorums, values and 8 clients: Voldemort on Java 17 with its own
+//! client, client and servers together on two busy cores, once with its memory store, once with BDB that doesn't sync.
+//! That was another day and another machine: for orientation only.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -22,6 +26,23 @@ use kv_engine::{
 const NODES: u16 = 3;
 const KEYS: u64 = 10_000;
 const VALUE: [u8; 1024] = [7; 1024];
+
+/// What the original does: operations a second, and microseconds at p50, p95 and p99.
+struct Original {
+    store: &'static str,
+    ops_per_s: f64,
+    us: [u64; 3],
+}
+
+const fn original(store: &'static str, ops_per_s: f64, us: [u64; 3]) -> Original {
+    Original { store, ops_per_s, us }
+}
+
+const GETS: &[Original] =
+    &[original("memory", 17_500.0, [432, 721, 979]), original("BDB", 16_000.0, [458, 797, 1_339])];
+const PUTS: &[Original] =
+    &[original("memory", 3_900.0, [1_923, 3_274, 5_547]), original("BDB", 3_200.0, [1_990, 5_662, 11_237])];
+const WRITES_ALONE: &[Original] = &[original("memory", 7_700.0, [871, 1_669, 3_752])];
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut args = std::env::args().skip(1);
@@ -58,11 +79,11 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     }
 
     println!("{clients} clients, {NODES} nodes, N3 R2 W2, {durability}, 1 KB values, TCP loopback");
-    println!("{:<28} {:>9} {:>8} {:>8} {:>8}", "", "ops/s", "p50 us", "p95 us", "p99 us");
-    for (what, work) in [
-        ("get", Work::Get),
-        ("put (reads the version)", Work::Write),
-        ("put without the version read", Work::Put),
+    println!("{:<30} {:>9} {:>8} {:>8} {:>8}", "", "ops/s", "p50 us", "p95 us", "p99 us");
+    for (what, work, originals) in [
+        ("get", Work::Get, GETS),
+        ("put (reads the version)", Work::Write, PUTS),
+        ("put without the version read", Work::Put, WRITES_ALONE),
     ] {
         let handles: Vec<_> = (0..clients).map(&join).collect::<Result<_, _>>()?;
         let start = Barrier::new(handles.len());
@@ -86,7 +107,14 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         taken.sort_unstable();
         let at = |share: f64| taken[((taken.len() - 1) as f64 * share) as usize] / 1000;
         let rate = taken.len() as f64 / elapsed;
-        println!("{what:<28} {rate:>9.0} {:>8} {:>8} {:>8}", at(0.5), at(0.95), at(0.99));
+        println!("{what:<30} {rate:>9.0} {:>8} {:>8} {:>8}", at(0.5), at(0.95), at(0.99));
+        for Original { store, ops_per_s, us: [p50, p95, p99] } in originals {
+            let (faster, of_p99) = (rate / ops_per_s, at(0.99) as f64 / *p99 as f64);
+            let name = format!("  the original, {store}");
+            println!(
+                "{name:<30} {ops_per_s:>9.0} {p50:>8} {p95:>8} {p99:>8}   here {faster:.1}x the rate, {of_p99:.2}x its p99"
+            );
+        }
     }
     for node in nodes {
         node.stop()?;
