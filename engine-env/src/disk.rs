@@ -245,6 +245,21 @@ pub trait File: Clone + PartialEq + Send + Sync + std::fmt::Debug + 'static {
     /// The device failed to read.
     fn read_now(&self, at: u64, into: &mut [u8], how: ReadHow) -> Result<ReadNow, DiskError>;
 
+    /// Reads what stands at `at` into `first`, and what follows it into `then`, on the caller's thread: one call where
+    /// the system has it. So the part that is kept needn't be copied out of the whole.
+    ///
+    /// # Errors
+    /// The device failed to read.
+    fn read_parts_now(
+        &self,
+        at: u64,
+        first: &mut [u8],
+        then: &mut [u8],
+        how: ReadHow,
+    ) -> Result<ReadNow, DiskError> {
+        read_in_turn(self, at, first, then, how)
+    }
+
     /// `fdatasync` on the caller's thread.
     ///
     /// # Errors
@@ -267,6 +282,25 @@ pub trait File: Clone + PartialEq + Send + Sync + std::fmt::Debug + 'static {
 
     /// Path below the disk's root at the time of opening, for messages.
     fn path(&self) -> &str;
+}
+
+/// [`File::read_parts_now`] as two reads.
+pub(crate) fn read_in_turn<F: File>(
+    file: &F,
+    at: u64,
+    first: &mut [u8],
+    then: &mut [u8],
+    how: ReadHow,
+) -> Result<ReadNow, DiskError> {
+    match file.read_now(at, first, how)? {
+        ReadNow::Read(read) if read == first.len() => {
+            Ok(match file.read_now(at + read as u64, then, how)? {
+                ReadNow::Read(more) => ReadNow::Read(read + more),
+                ReadNow::NotCached => ReadNow::NotCached,
+            })
+        }
+        short => Ok(short),
+    }
 }
 
 /// A folder's disk, owned by one thread.

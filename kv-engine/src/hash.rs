@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Hashes a key in one go; the standard library's hasher would be the larger part of a lookup.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,6 +32,30 @@ impl Hasher for OneShot {
 
     fn finish(&self) -> u64 {
         self.0
+    }
+}
+
+/// A key with its hash, taken once for all that one operation looks up. The low bits name the shard, the high half is
+/// the key's tag within it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HashedKey<'a> {
+    pub(crate) key: &'a [u8],
+    hash: u64,
+}
+
+impl<'a> HashedKey<'a> {
+    pub(crate) fn new(key: &'a [u8]) -> Self {
+        Self { key, hash: xxh3_64(key) }
+    }
+
+    /// The shard, of `shards`, a power of two.
+    pub(crate) fn shard(self, shards: usize) -> usize {
+        self.hash as usize & (shards - 1)
+    }
+
+    /// What two different keys of one shard rarely share.
+    pub(crate) fn tag(self) -> u32 {
+        (self.hash >> 32) as u32
     }
 }
 

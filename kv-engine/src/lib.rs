@@ -67,7 +67,7 @@ mod version;
 pub use client::KvClient;
 #[cfg(feature = "planted-bugs")]
 pub use config::PlantedBug;
-pub use config::{ConfigError, KvConfig};
+pub use config::{ConfigError, KvConfig, SealedReads};
 #[cfg(feature = "planted-bugs")]
 pub use coordinator::ClusterBug;
 pub use coordinator::{
@@ -83,8 +83,9 @@ pub use replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
 pub use ring::{NodeId, Ring, RingError, key_hash};
 pub use storage::bitcask::{
     BatchAnswers, BatchWrite, Bitcask, Change, ChangeEvent, ChangeFeed, Damage, DamageKind, FeedError,
-    FeedPosition, InspectedRecord, Inspection, KvDone, KvStats, MaintenanceStep, RecordKind, RecoveryReport,
-    SegmentHeaderError, SegmentSummary, SyncTarget, TailTruncated, inspect_segment,
+    FeedPosition, HintError, HintRefused, InspectedRecord, Inspection, KvDone, KvStats, MaintenanceStep,
+    OneWorker, RecordKind, RecoveryReport, SegmentHeaderError, SegmentSummary, Snapshot, SnapshotEntry,
+    SyncTarget, TailTruncated, Workers, inspect_segment,
 };
 pub use storage::memory::MemoryStorage;
 pub use storage::{

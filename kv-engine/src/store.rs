@@ -12,13 +12,16 @@ use std::time::{Duration, Instant};
 
 use engine_env::{
     Committer, CompletionQueue, Disk, DiskError, Done, Durability, File, FileOf, Home, Machine, Op, OpId,
-    Wait, Waker,
+    Wait, Waker, clock,
 };
 
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
+
 use crate::config::KvConfig;
+use crate::ring::Ring;
 use crate::storage::bitcask::{
     BatchAnswers, BatchWrite, Bitcask, Change, ChangeFeed, FeedError, FeedPosition, KvDone, KvStats,
-    MaintenanceStep, RecoveryReport, SyncTarget,
+    MaintenanceStep, RecoveryReport, Snapshot, SyncTarget, Workers,
 };
 use crate::storage::{CloseError, DeleteError, GetError, OpenError, PutError, Storage};
 use crate::version::{VectorClock, Versioned};
@@ -99,11 +102,12 @@ impl<H: Home> KvStore<H> {
     /// A setting is out of range, the folder holds something else, or the disk failed.
     pub fn open(home: H, config: KvConfig) -> Result<(Self, RecoveryReport), OpenError> {
         let durability = config.durability;
-        let merge_bytes_per_s = config.merge_bytes_per_s;
+        let settings = config.clone();
         let mut disk = home.disk()?;
-        let (core, report) = Bitcask::open(&mut disk, config)?;
+        let (core, report) = Bitcask::open_with(&mut disk, config, &AllCores)?;
         drop(disk);
         let core = Arc::new(core);
+        expire(&core, settings.retention_days);
         let committer = match durability {
             Durability::Os => None,
             Durability::Synced => {
@@ -117,7 +121,7 @@ impl<H: Home> KvStore<H> {
         };
         let bell = Arc::new(Bell::default());
         let gate = Arc::new(Gate::default());
-        let maintenance = Maintenance::spawn(&home, &core, &bell, &gate, merge_bytes_per_s)?;
+        let maintenance = Maintenance::spawn(&home, &core, &bell, &gate, &settings)?;
         let commit = committer.as_ref().map_or_else(|| Waker::new(|| {}), Committer::waker);
         core.set_bells(commit, Waker::new(move || bell.ring()));
         let _feeds = EndsFeeds(Arc::clone(&core));
@@ -239,8 +243,19 @@ impl<H: Home> KvStore<H> {
         }
     }
 
-    /// Calls `each` with every key and its versions, or why they can't be read; in no particular order. Each key is
-    /// seen once, before or after a write that comes meanwhile; one that is new or deleted meanwhile may be left out.
+    /// All entries as they are now, in no particular order, while writes and merges go on: see [`Snapshot`] for what it
+    /// sees and costs. A [`KvStore::feed`] from its position tells what comes after it.
+    pub fn snapshot(&self) -> Snapshot<'_, FileOf<H>> {
+        self.core.snapshot(|_| true)
+    }
+
+    /// [`KvStore::snapshot`] of the keys whose master partition is among `partitions`. It goes through all keys, and
+    /// reads only the wanted ones.
+    pub fn snapshot_of<'a>(&'a self, ring: &'a Ring, partitions: &'a [u32]) -> Snapshot<'a, FileOf<H>> {
+        self.core.snapshot(move |key| partitions.contains(&ring.master_partition(key)))
+    }
+
+    /// Calls `each` with every key and its versions, or why they can't be read, as they are now.
     pub fn for_each(&self, each: impl FnMut(&[u8], Result<Vec<Versioned>, GetError>)) {
         self.core.for_each(each);
     }
@@ -308,12 +323,29 @@ impl<H: Home> Storage for KvStore<H> {
         }
     }
 
+    fn put_versions(&self, key: &[u8], versions: &[Versioned]) -> Result<Vec<Versioned>, PutError> {
+        versions.iter().try_for_each(|version| self.core.check_put(key, version))?;
+        let batch: Vec<_> = versions.iter().map(|version| BatchWrite::Put { key, version }).collect();
+        let answers = self.write_batch(&batch)?;
+        let obsolete = versions.iter().zip(&answers).filter(|(_, answer)| answer.is_err());
+        Ok(obsolete.map(|(version, _)| version.clone()).collect())
+    }
+
     fn delete(&self, key: &[u8], version: &VectorClock) -> Result<bool, DeleteError> {
         self.gate.pass(&self.core);
         Ok(match self.durability {
             Durability::Synced => self.wait(|to| self.core.stage_delete(key, version, 0, to))?,
             Durability::Os | Durability::IntervalMs(_) => self.core.delete_through(key, version)?,
         })
+    }
+}
+
+/// The threads that are there for work that can be divided.
+struct AllCores;
+
+impl Workers for AllCores {
+    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+        (0..jobs).into_par_iter().with_max_len(1).for_each(job);
     }
 }
 
@@ -431,6 +463,19 @@ impl Gate {
     }
 }
 
+/// How often to look whether something has expired.
+const EXPIRY_LOOK: Duration = Duration::from_secs(10);
+/// How often a merge that waits for its rate to allow the next step looks whether there is still time to.
+const BLOAT_LOOK: Duration = Duration::from_millis(500);
+const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// Lets expire what is older than so many days.
+fn expire<F: File>(core: &Bitcask<F>, retention_days: Option<u32>) {
+    if let Some(days) = retention_days {
+        core.expire_before(clock::wall_ms().saturating_sub(i64::from(days) * MS_PER_DAY));
+    }
+}
+
 /// How long to wait before a failed preparation is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -447,8 +492,9 @@ impl Maintenance {
         core: &Arc<Bitcask<FileOf<H>>>,
         bell: &Arc<Bell>,
         gate: &Arc<Gate>,
-        merge_bytes_per_s: u64,
+        config: &KvConfig,
     ) -> Result<Self, DiskError> {
+        let (merge_bytes_per_s, retention_days) = (config.merge_bytes_per_s, config.retention_days);
         let (ready, built) = std::sync::mpsc::channel();
         let home = home.clone();
         let (core, ringing, gate) = (Arc::clone(core), Arc::clone(bell), Arc::clone(gate));
@@ -458,7 +504,13 @@ impl Maintenance {
                 Err(error) => drop(ready.send(Err(error))),
                 Ok(mut disk) => {
                     let _ = ready.send(Ok(()));
-                    let keeper = Keeper { core: &core, bell: &ringing, gate: &gate, merge_bytes_per_s };
+                    let keeper = Keeper {
+                        core: &core,
+                        bell: &ringing,
+                        gate: &gate,
+                        merge_bytes_per_s,
+                        retention_days,
+                    };
                     keeper.run(&mut disk);
                 }
             })
@@ -485,20 +537,23 @@ struct Keeper<'a, F> {
     bell: &'a Bell,
     gate: &'a Gate,
     merge_bytes_per_s: u64,
+    retention_days: Option<u32>,
 }
 
 impl<F: File> Keeper<'_, F> {
     fn run<D: Disk<File = F>>(&self, disk: &mut D) {
         while !self.bell.is_stopped() {
+            expire(self.core, self.retention_days);
             let step = self.core.maintain(disk);
             self.gate.look(self.core);
             match step {
                 Ok(MaintenanceStep::Worked { merge_bytes: 0 }) => {}
+                Ok(MaintenanceStep::Worked { .. }) if self.core.is_bloated() => {}
                 Ok(MaintenanceStep::Worked { merge_bytes }) => {
                     let pause = merge_bytes as f64 / self.merge_bytes_per_s as f64;
                     self.keep_the_rate(disk, Duration::from_secs_f64(pause));
                 }
-                Ok(MaintenanceStep::Idle) => self.bell.wait(None),
+                Ok(MaintenanceStep::Idle) => self.bell.wait(self.retention_days.map(|_| EXPIRY_LOOK)),
                 // Nobody rings when space comes free or a device answers again.
                 Ok(MaintenanceStep::NoSpace) | Err(_) => self.bell.wait(Some(RETRY)),
             }
@@ -515,10 +570,10 @@ impl<F: File> Keeper<'_, F> {
             // The last step may have failed to prepare a segment: nobody should wait for it either.
             self.gate.look(self.core);
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || self.core.is_bloated() {
                 return;
             }
-            self.bell.wait(Some(left));
+            self.bell.wait(Some(left.min(BLOAT_LOOK)));
         }
     }
 }

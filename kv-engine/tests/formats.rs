@@ -5,7 +5,9 @@ use std::path::Path;
 use engine_env::Home;
 use engine_env::rng::Seed;
 use engine_env::sim::SimHome;
-use kv_engine::{Bitcask, Damage, DamageKind, KvConfig, RecordKind, VectorClock, Versioned, inspect_segment};
+use kv_engine::{
+    Bitcask, Damage, DamageKind, Durability, KvConfig, RecordKind, VectorClock, Versioned, inspect_segment,
+};
 use proptest::prelude::*;
 
 /// The bytes of a block that follows `<!-- golden: NAME -->`: hex, comments behind `#`.
@@ -45,6 +47,12 @@ fn a_store_writes_the_documented_bytes() {
     let mark = home.seen_bytes("mark").expect("it is there");
     assert_eq!(mark.len(), 2048);
     check("kv-mark.md", "anchor slot", &mark[512..512 + 52]);
+    // With another durability the segment doesn't go on, so it gets a hint.
+    let mut disk = home.disk().expect("power");
+    let synced = KvConfig { durability: Durability::Synced, ..KvConfig::default() };
+    let (store, _) = Bitcask::open(&mut disk, synced).expect("it opens");
+    store.maintain(&mut disk).expect("a healthy machine");
+    check("kv-hint.md", "hint", &home.seen_bytes("data-0000000001.hint").expect("it is there"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 
+use crate::disk::read_in_turn;
 use crate::{DiskError, DiskErrorKind, File, ReadHow, ReadNow, SealedBytes, WriteSync};
 
 /// A file of the real file system.
@@ -146,6 +147,25 @@ impl File for OsFile {
             }
         }
         Ok(ReadNow::Read(read))
+    }
+
+    fn read_parts_now(
+        &self,
+        at: u64,
+        first: &mut [u8],
+        then: &mut [u8],
+        how: ReadHow,
+    ) -> Result<ReadNow, DiskError> {
+        // What is in the page cache comes whole, in one call. The rest is rare: an interrupted or short read, a miss.
+        let wanted = first.len() + then.len();
+        if how == ReadHow::MayBlock && !Self::is_out_of_range(at, wanted as u64) {
+            let mut parts = [IoSliceMut::new(first), IoSliceMut::new(then)];
+            match preadv2(&self.0.fd, &mut parts, at, ReadWriteFlags::empty()) {
+                Ok(read) if read == wanted => return Ok(ReadNow::Read(read)),
+                _ => {}
+            }
+        }
+        read_in_turn(self, at, first, then, how)
     }
 
     fn sync_now(&self) -> Result<(), DiskError> {

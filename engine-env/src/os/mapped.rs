@@ -19,6 +19,14 @@ impl SealedBytes {
         Self(Inner::Mapped(Arc::new(map)))
     }
 
+    /// Tells the kernel that reads will jump about: what isn't in the page cache comes alone, without what stands
+    /// around it. Only advice; nothing tells whether it was taken.
+    pub fn expect_random_reads(&self) {
+        if let Inner::Mapped(map) = &self.0 {
+            let _ = map.advise(memmap2::Advice::Random);
+        }
+    }
+
     /// Bytes in memory, as the simulated disk gives them.
     #[must_use]
     pub fn owned(bytes: Vec<u8>) -> Self {

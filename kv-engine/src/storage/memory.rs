@@ -80,6 +80,17 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    fn put_versions(&self, key: &[u8], versions: &[Versioned]) -> Result<Vec<Versioned>, PutError> {
+        let mut shard = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
+        let stored = shard.entry(key.into()).or_default();
+        let obsolete =
+            versions.iter().filter_map(|version| stored.put(version.clone(), drop).err()).collect();
+        if stored.is_empty() {
+            shard.remove(key);
+        }
+        Ok(obsolete)
+    }
+
     fn delete(&self, key: &[u8], version: &VectorClock) -> Result<bool, DeleteError> {
         let mut shard = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
         let Some(versions) = shard.get_mut(key) else { return Ok(false) };

@@ -37,6 +37,14 @@ pub trait Storage: Send + Sync {
     /// A stored version descends from this one or equals it; or the write failed.
     fn put(&self, key: &[u8], value: &Versioned) -> Result<(), PutError>;
 
+    /// Puts several versions of a key, one after the other, as one write: those that a stored one (or one before them
+    /// in the list) makes obsolete aren't put, and come back. After a crash before it returned, some of the others may
+    /// be there, the first ones.
+    ///
+    /// # Errors
+    /// One is too long, then nothing was written; or the write failed.
+    fn put_versions(&self, key: &[u8], versions: &[Versioned]) -> Result<Vec<Versioned>, PutError>;
+
     /// Removes the versions before or equal to `version`; whether there were any. Returns when the removal is as
     /// durable as the store promises.
     ///
@@ -83,16 +91,20 @@ pub enum PutError {
         stored: VectorClock,
     },
     /// The key is too long.
-    #[error("a key of {len} bytes is too long: {KEY_BYTES_MAX} is the most")]
+    #[error("a key of {len} bytes is too long: {max} is the most that this store takes")]
     KeyTooLong {
         /// Its length in bytes.
         len: usize,
+        /// The most that the store's settings allow.
+        max: usize,
     },
     /// The value is too long.
-    #[error("a value of {len} bytes is too long: {VALUE_BYTES_MAX} is the most")]
+    #[error("a value of {len} bytes is too long: {max} is the most that this store takes")]
     ValueTooLong {
         /// Its length in bytes.
         len: usize,
+        /// The most that the store's settings allow.
+        max: usize,
     },
     /// The clock has more entries than its bytes can count.
     #[error("a clock with {entries} entries is too long: 32767 is the most; write under a fresh clock")]

@@ -278,6 +278,19 @@ impl VectorClock {
         into.extend_from_slice(&self.timestamp_ms.to_be_bytes());
     }
 
+    /// How many bytes a clock at the front of `bytes` takes, going by its header alone.
+    pub(crate) fn len_of(bytes: &[u8]) -> Option<usize> {
+        let &[c0, c1, width, ..] = bytes else { return None };
+        let entries = usize::from(u16::from_be_bytes([c0, c1]));
+        Some(HEADER_LEN + entries * (2 + usize::from(width)) + TIMESTAMP_LEN)
+            .filter(|len| *len <= bytes.len())
+    }
+
+    /// The timestamp of an encoded clock: its last bytes.
+    pub(crate) fn timestamp_of(bytes: &[u8]) -> i64 {
+        i64::from_be_bytes(*bytes.last_chunk().expect("a clock ends with its timestamp"))
+    }
+
     /// Reads a clock from the front of `bytes`; gives it and how many bytes it took.
     ///
     /// # Errors

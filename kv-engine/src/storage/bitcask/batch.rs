@@ -14,6 +14,7 @@ use super::planted;
 use super::record::At;
 use super::stats::count;
 use super::writer::{Judged, KvDone, Reply, Write, Writer};
+use crate::config::KvConfig;
 use crate::storage::{KEY_BYTES_MAX, PutError};
 use crate::version::{VectorClock, Versioned};
 
@@ -42,9 +43,9 @@ pub type BatchAnswers = Vec<Result<bool, PutError>>;
 
 impl<'a> BatchWrite<'a> {
     /// None for a delete of a key that can't be there.
-    fn prepare(&self) -> Result<Option<Write<'a>>, PutError> {
+    fn prepare(&self, config: &KvConfig) -> Result<Option<Write<'a>>, PutError> {
         match *self {
-            Self::Put { key, version } => Write::put(key, version).map(Some),
+            Self::Put { key, version } => Write::put(key, version, config).map(Some),
             Self::Delete { key, .. } if key.len() > KEY_BYTES_MAX => Ok(None),
             Self::Delete { key, version } => Write::delete(key, version).map(Some),
         }
@@ -54,8 +55,8 @@ impl<'a> BatchWrite<'a> {
 type Prepared<'a> = Vec<Result<Option<Write<'a>>, PutError>>;
 
 /// Checks and sums what can be checked and summed outside the lock: the writes, and their bytes if none is refused.
-fn prepare<'a>(writes: &[BatchWrite<'a>]) -> (Prepared<'a>, u64) {
-    let writes: Prepared<'a> = writes.iter().map(BatchWrite::prepare).collect();
+fn prepare<'a>(writes: &[BatchWrite<'a>], config: &KvConfig) -> (Prepared<'a>, u64) {
+    let writes: Prepared<'a> = writes.iter().map(|write| write.prepare(config)).collect();
     let len = writes.iter().flatten().flatten().map(|w| w.content.encoded_len() as u64).sum();
     (writes, len)
 }
@@ -67,7 +68,7 @@ impl<F: File> Bitcask<F> {
     /// The store takes no writes, or the write failed: then none of the batch was taken, and after a failed write a
     /// prefix of it may be there when the store is opened again.
     pub fn batch_through(&self, writes: &[BatchWrite<'_>]) -> Result<BatchAnswers, PutError> {
-        let (prepared, len) = prepare(writes);
+        let (prepared, len) = prepare(writes, &self.config);
         let mut guard = self.writer();
         let writer = &mut *guard;
         writer.check()?;
@@ -143,7 +144,7 @@ impl<F: File> Bitcask<F> {
         token: u64,
         to: &Arc<CompletionQueue<KvDone>>,
     ) -> Result<(BatchAnswers, bool), PutError> {
-        let (prepared, len) = prepare(writes);
+        let (prepared, len) = prepare(writes, &self.config);
         let mut guard = self.writer();
         let writer = &mut *guard;
         writer.check()?;

@@ -15,14 +15,14 @@
 
 use std::sync::Arc;
 
-use engine_env::{DiskError, DiskErrorKind, File, ReadHow, ReadNow, Waker};
+use engine_env::{DiskError, File, Waker};
 
 use super::Bitcask;
 use super::feeds::{Feeds, Follower};
 use super::planted;
 use super::record::{At, DamageKind, RecordKind, RecordView};
 use super::recovery::Damage;
-use super::scan::{Parsed, Source, View, parse_at, resynchronise};
+use super::scan::{Direct, Parsed, Source as _, View, parse_at, resynchronise};
 use super::segment::{HEADER_LEN, Origin, Segment};
 use crate::version::{VectorClock, Versioned};
 
@@ -150,33 +150,6 @@ struct Cursor<F> {
 /// A feed reads this much at a time.
 const READ_BYTES: u64 = 256 << 10;
 
-/// A segment's bytes, read on the caller's thread.
-struct Direct<'a, F> {
-    file: &'a F,
-    len: u64,
-    view: &'a mut View,
-}
-
-impl<F: File> Source for Direct<'_, F> {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn bytes(&mut self, at: u64, len: usize) -> Result<&[u8], DiskError> {
-        if self.view.get(at, len).is_none() {
-            let wanted = (len as u64).max(READ_BYTES.min(self.len - at));
-            let mut buf = vec![0; usize::try_from(wanted).expect("a record fits in memory")];
-            match self.file.read_now(at, &mut buf, ReadHow::MayBlock)? {
-                ReadNow::Read(n) => buf.truncate(n),
-                ReadNow::NotCached => buf.clear(),
-            }
-            *self.view = View::new(at, buf);
-        }
-        let short = || DiskError::new("read", self.file.path(), Some(at), DiskErrorKind::Os(5));
-        self.view.get(at, len).ok_or_else(short)
-    }
-}
-
 /// What a cursor found.
 enum Found {
     /// It may be another cursor's turn.
@@ -196,7 +169,7 @@ impl<F: File> Cursor<F> {
     /// Takes the next record with a sequence from `position` on; stops before one that is after `until`.
     fn step(&mut self, position: u64, until: u64) -> Result<Found, DiskError> {
         let Self { segment, at, next, passed, last, view } = self;
-        let mut source = Direct { file: &segment.file, len: segment.end(), view };
+        let mut source = Direct::new(&segment.file, segment.end(), READ_BYTES, view);
         loop {
             // Behind it may be bytes of a commit that isn't through.
             if *passed >= *last {
@@ -221,7 +194,7 @@ impl<F: File> Cursor<F> {
                 Parsed::Bad(why) => (*at, why),
                 Parsed::Unwritten | Parsed::End => (*at, DamageKind::NoRecord),
             };
-            let end = source.len;
+            let end = source.len();
             let found = resynchronise(&mut source, segment.id, record_at + 1, end)?;
             *at = found.unwrap_or(end);
             if found.is_none() {

@@ -1,97 +1,231 @@
 //! The key directory: every key, the clocks of its versions, and where their records stand. In memory, in shards.
 //!
-//! A shard also knows the open segments, so that a get takes one shared lock and no other.
+//! A shard is a table of small slots, a tag of the key's hash and where its packed [`Entry`] stands in the shard's
+//! [`Arena`]: for a key of 16 bytes that one node writes about 75 bytes in all. The entry holds the key itself, so two
+//! keys with one hash are told apart without a disk. A shard also knows the open segments, so that a get takes one
+//! shared lock and no other.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use engine_env::marks::reached;
+use hashbrown::HashTable;
 
+use super::arena::{Address, Arena};
+use super::entry::{self, Entry, Place, Spots};
+use super::get::Located;
 use super::segment::Segment;
-use crate::hash::{KeyHasher, shard_of};
-use crate::version::{Clocked, Occurred, Siblings, VectorClock};
+use crate::hash::{HashedKey, KeyHasher};
+use crate::version::{Occurred, Siblings, VectorClock};
 
-/// Where a version's record stands, and its clock: enough to judge a put without the disk.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) clock: VectorClock,
-    pub(super) sequence: u64,
-    pub(super) position: u64,
-    pub(super) segment: u32,
-    pub(super) len: u32,
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    tag: u32,
+    address: Address,
 }
 
-impl Clocked for Place {
-    fn clock(&self) -> &VectorClock {
-        &self.clock
-    }
+/// What the table takes for a hash: it uses the lowest and the highest bits, a tag has half of them.
+fn spread(tag: u32) -> u64 {
+    u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
+
+/// The segments of a store, by id.
+pub(super) type Segments<F> = [Arc<Segment<F>>];
+
+/// The segment that a place points to.
+pub(super) fn segment_of<F>(segments: &Segments<F>, id: u32) -> &Arc<Segment<F>> {
+    let at = segments
+        .binary_search_by_key(&id, |s| s.id)
+        .expect("a segment stays in the directory while places point to it");
+    &segments[at]
+}
+
+/// What keys had before they changed, for a snapshot; nothing, if they weren't there.
+pub(super) type Left<F> = HashMap<Box<[u8]>, Vec<Located<F>>, KeyHasher>;
 
 /// A part of the directory.
 #[derive(Debug)]
 pub(super) struct Shard<F> {
-    keys: HashMap<Box<[u8]>, Siblings<Place>, KeyHasher>,
-    /// By id.
+    slots: HashTable<Slot>,
+    arena: Arena,
     segments: Vec<Arc<Segment<F>>>,
+    /// Snapshots that haven't come here, and what was left for each.
+    snapshots: Vec<(u64, Left<F>)>,
+    /// Where an entry is put together before it is stored.
+    scratch: Vec<u8>,
 }
 
 impl<F> Default for Shard<F> {
     fn default() -> Self {
-        Self { keys: HashMap::default(), segments: Vec::new() }
+        Self {
+            slots: HashTable::new(),
+            arena: Arena::default(),
+            segments: Vec::new(),
+            snapshots: Vec::new(),
+            scratch: Vec::new(),
+        }
     }
 }
 
 impl<F> Shard<F> {
-    pub(super) fn places(&self, key: &[u8]) -> &[Place] {
-        self.keys.get(key).map_or(&[], Siblings::as_slice)
+    fn entry(&self, key: HashedKey<'_>) -> Option<Entry<'_>> {
+        let tag = key.tag();
+        let entry = |slot: &Slot| Entry::first_of(self.arena.at(slot.address));
+        let found = self.slots.find(spread(tag), |slot| slot.tag == tag && entry(slot).key() == key.key);
+        found.map(entry)
     }
 
-    pub(super) fn siblings(&self, key: &[u8]) -> Option<&Siblings<Place>> {
-        self.keys.get(key)
+    /// The versions of a key in order of arrival.
+    pub(super) fn spots(&self, key: HashedKey<'_>) -> Option<Spots<'_>> {
+        self.entry(key).map(Entry::spots)
+    }
+
+    /// The stored clock that makes `clock` obsolete: one that descends from it or equals it.
+    pub(super) fn newer_than(&self, key: HashedKey<'_>, clock: &VectorClock) -> Option<VectorClock> {
+        let mut clocks = self.spots(key)?.map(|spot| spot.clock());
+        clocks.find(|stored| clock.compare(stored) == Occurred::Before)
+    }
+
+    /// Whether a delete with `version` would remove something.
+    pub(super) fn has_not_after(&self, key: HashedKey<'_>, version: &VectorClock) -> bool {
+        let spots = self.spots(key).into_iter().flatten();
+        spots.map(|spot| spot.clock()).any(|stored| stored.compare(version) == Occurred::Before)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.keys.len()
+        self.slots.len()
     }
 
-    pub(super) fn segment(&self, id: u32) -> Option<&Arc<Segment<F>>> {
-        self.segments.binary_search_by_key(&id, |s| s.id).ok().map(|i| &self.segments[i])
+    /// Memory taken by keys, clocks and places, bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.slots.allocation_size() + self.arena.bytes()
+    }
+
+    pub(super) fn segments(&self) -> &Segments<F> {
+        &self.segments
+    }
+
+    /// From now on what a key has is left for this snapshot before it changes.
+    pub(super) fn watch(&mut self, snapshot: u64) {
+        self.snapshots.push((snapshot, Left::default()));
+    }
+
+    pub(super) fn forget_snapshot(&mut self, snapshot: u64) {
+        self.snapshots.retain(|(id, _)| *id != snapshot);
+    }
+
+    fn leave(&mut self, key: HashedKey<'_>) {
+        if self.snapshots.iter().all(|(_, left)| left.contains_key(key.key)) {
+            return;
+        }
+        let mut snapshots = std::mem::take(&mut self.snapshots);
+        for (_, left) in snapshots.iter_mut().filter(|(_, left)| !left.contains_key(key.key)) {
+            let spots = self.spots(key).into_iter().flatten();
+            left.insert(key.key.into(), spots.map(|spot| Located::new(&self.segments, &spot)).collect());
+        }
+        self.snapshots = snapshots;
+    }
+
+    /// A copy of the shard, and what was left for a snapshot.
+    pub(super) fn freeze(&self, snapshot: u64, left: &mut Left<F>) -> Frozen<F> {
+        let watched = self.snapshots.iter().find(|(id, _)| *id == snapshot);
+        if let Some((_, here)) = watched {
+            left.extend(here.iter().map(|(key, versions)| (key.clone(), versions.clone())));
+        }
+        let addresses: Vec<Address> = self.slots.iter().map(|slot| slot.address).collect();
+        Frozen { addresses, arena: self.arena.clone(), segments: self.segments.clone(), is_sorted: false }
+    }
+
+    /// Changes the versions of a key; `change` says whether it did.
+    fn change(
+        &mut self,
+        key: HashedKey<'_>,
+        change: impl FnOnce(&mut Siblings<Place>, &Segments<F>) -> bool,
+    ) -> bool {
+        let Self { slots, arena, segments, scratch, .. } = self;
+        let tag = key.tag();
+        let entry_of = |slot: &Slot| Entry::first_of(arena.at(slot.address));
+        let found = slots.find_entry(spread(tag), |slot| slot.tag == tag && entry_of(slot).key() == key.key);
+        let (found, mut siblings, old_len) = match found {
+            Ok(found) => {
+                let entry = entry_of(found.get());
+                (Some(found), entry.siblings(), entry.len())
+            }
+            Err(_) => (None, Siblings::default(), 0),
+        };
+        if !change(&mut siblings, segments) {
+            return false;
+        }
+        if siblings.is_empty() {
+            if let Some(found) = found {
+                arena.free(found.get().address, old_len);
+                found.remove();
+            }
+            return true;
+        }
+        scratch.clear();
+        entry::encode(key.key, siblings.as_slice(), scratch);
+        match found {
+            Some(mut found) => {
+                let slot = found.get_mut();
+                slot.address = arena.replace(slot.address, old_len, scratch);
+            }
+            None => {
+                let slot = Slot { tag, address: arena.store(scratch) };
+                slots.insert_unique(spread(tag), slot, |slot| spread(slot.tag));
+            }
+        }
+        true
     }
 
     /// Publishes a put that was judged before.
-    pub(super) fn put(&mut self, key: &[u8], place: Place) {
-        let Self { keys, segments } = self;
-        let siblings = match keys.get_mut(key) {
-            Some(siblings) => siblings,
-            None => keys.entry(key.into()).or_default(),
-        };
-        siblings
-            .put(place, |old| forget(segments, &old))
-            .expect("the put was judged under the writer's lock, against everything before it");
+    pub(super) fn put(&mut self, key: HashedKey<'_>, place: Place) {
+        self.leave(key);
+        self.change(key, |siblings, segments| {
+            siblings
+                .put(place, |old| forget(segments, &old))
+                .expect("the put was judged under the writer's lock, against everything before it");
+            true
+        });
     }
 
-    /// Publishes a delete.
-    pub(super) fn delete(&mut self, key: &[u8], version: &VectorClock) {
-        let Self { keys, segments } = self;
-        let Some(siblings) = keys.get_mut(key) else { return };
-        siblings.delete(version, |old| forget(segments, &old));
-        if siblings.is_empty() {
-            keys.remove(key);
-        }
+    /// Publishes a delete; gives the bytes of the records that it killed.
+    pub(super) fn delete(&mut self, key: HashedKey<'_>, version: &VectorClock) -> u64 {
+        let mut freed = 0;
+        self.leave(key);
+        self.change(key, |siblings, segments| {
+            siblings.delete(version, |old| {
+                freed += u64::from(old.len);
+                forget(segments, &old);
+            })
+        });
+        freed
+    }
+
+    /// Forgets a version that has expired.
+    pub(super) fn expire(&mut self, key: HashedKey<'_>, sequence: u64) {
+        self.change(key, |siblings, segments| {
+            siblings.remove_where(|place| place.sequence == sequence, |old| forget(segments, &old))
+        });
     }
 
     /// Lets the version that was written with `sequence`, if it lives, stand in `to`; counts the record there.
-    pub(super) fn relocate(&mut self, key: &[u8], sequence: u64, to: &Segment<F>, position: u64, len: u64) {
-        let Self { keys, segments } = self;
-        let place = keys
-            .get_mut(key)
-            .and_then(|siblings| siblings.as_mut_slice().iter_mut().find(|p| p.sequence == sequence));
-        to.count_put(len, place.is_some());
-        if let Some(place) = place {
+    pub(super) fn relocate(
+        &mut self,
+        key: HashedKey<'_>,
+        sequence: u64,
+        to: &Segment<F>,
+        position: u64,
+        len: u64,
+    ) {
+        let lives = self.change(key, |siblings, segments| {
+            let mut places = siblings.as_mut_slice().iter_mut();
+            let Some(place) = places.find(|place| place.sequence == sequence) else { return false };
             forget(segments, place);
-            place.segment = to.id;
-            place.position = position;
-        }
+            (place.segment, place.position) = (to.id, position);
+            true
+        });
+        to.count_put(len, lives);
     }
 
     /// Takes a put that recovery found; whether it lives. Whether a tombstone covers it was asked before.
@@ -99,53 +233,74 @@ impl<F> Shard<F> {
     /// Records come in any order, so the rule looks at sequences: of two versions that aren't concurrent the later
     /// record stands. It descends from the earlier one, or the earlier one was deleted before it was taken: then the
     /// tombstone may be gone, in a merge or with a power cut in `os`.
-    pub(super) fn recover_put(&mut self, key: &[u8], place: Place) -> bool {
-        let Self { keys, segments } = self;
-        let siblings = match keys.get_mut(key) {
-            Some(siblings) => siblings,
-            None => keys.entry(key.into()).or_default(),
-        };
-        // An equal sequence is the same record, copied by a merge that didn't get to remove its input.
-        let related = |other: &Place| other.clock.compare(&place.clock) != Occurred::Concurrently;
-        let dead = siblings.as_slice().iter().any(|other| {
-            other.sequence == place.sequence || (other.sequence > place.sequence && related(other))
-        });
-        if dead {
-            reached("kv record found dead at opening");
-            return false;
-        }
-        siblings.remove_where(related, |old| forget(segments, &old));
-        // Order of arrival is the order of sequences, whatever order recovery reads in.
-        let mut all: Vec<Place> = siblings.as_slice().to_vec();
-        if all.is_empty() {
-            siblings.push(place);
-        } else {
+    pub(super) fn recover_put(&mut self, key: HashedKey<'_>, place: Place) -> bool {
+        self.change(key, |siblings, segments| {
+            // An equal sequence is the same record, copied by a merge that didn't get to remove its input.
+            let related = |other: &Place| other.clock.compare(&place.clock) != Occurred::Concurrently;
+            let dead = siblings.as_slice().iter().any(|other| {
+                other.sequence == place.sequence || (other.sequence > place.sequence && related(other))
+            });
+            if dead {
+                reached("kv record found dead at opening");
+                return false;
+            }
+            siblings.remove_where(related, |old| forget(segments, &old));
+            if siblings.is_empty() {
+                siblings.push(place);
+                return true;
+            }
+            // Order of arrival is the order of sequences, whatever order recovery reads in.
+            let mut all: Vec<Place> = siblings.as_slice().to_vec();
             all.push(place);
             all.sort_by_key(|p| p.sequence);
             *siblings = all.into_iter().collect();
-        }
-        true
+            true
+        })
     }
 
     /// Takes a tombstone that recovery found: earlier puts before or equal to its clock are dead.
-    pub(super) fn recover_tombstone(&mut self, key: &[u8], version: &VectorClock, sequence: u64) {
-        let Self { keys, segments } = self;
-        let Some(siblings) = keys.get_mut(key) else { return };
-        siblings.remove_where(
-            |old| old.sequence < sequence && old.clock.compare(version) == Occurred::Before,
-            |old| forget(segments, &old),
-        );
-        if siblings.is_empty() {
-            keys.remove(key);
-        }
+    pub(super) fn recover_tombstone(&mut self, key: HashedKey<'_>, version: &VectorClock, sequence: u64) {
+        self.change(key, |siblings, segments| {
+            siblings.remove_where(
+                |old| old.sequence < sequence && old.clock.compare(version) == Occurred::Before,
+                |old| forget(segments, &old),
+            )
+        });
     }
 }
 
-fn forget<F>(segments: &[Arc<Segment<F>>], place: &Place) {
-    let at = segments
-        .binary_search_by_key(&place.segment, |s| s.id)
-        .expect("a segment stays in the directory while places point to it");
-    segments[at].forget(place);
+fn forget<F>(segments: &Segments<F>, place: &Place) {
+    segment_of(segments, place.segment).forget(place);
+}
+
+/// A shard as it was.
+#[derive(Debug)]
+pub(super) struct Frozen<F> {
+    addresses: Vec<Address>,
+    arena: Arena,
+    segments: Vec<Arc<Segment<F>>>,
+    is_sorted: bool,
+}
+
+impl<F> Frozen<F> {
+    /// The next wanted entry, in the order of their newest records on the disk.
+    pub(super) fn next(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Option<(Vec<u8>, Vec<Located<F>>)> {
+        let Self { addresses, arena, segments, is_sorted } = self;
+        let entry = |address: Address| Entry::first_of(arena.at(address));
+        if !*is_sorted {
+            let last =
+                |address: &Address| entry(*address).spots().last().map(|spot| (spot.segment, spot.position));
+            addresses.sort_by_cached_key(|address| std::cmp::Reverse(last(address)));
+            *is_sorted = true;
+        }
+        loop {
+            let entry = entry(addresses.pop()?);
+            if wanted(entry.key()) {
+                let versions = entry.spots().map(|spot| Located::new(segments, &spot)).collect();
+                return Some((entry.key().to_vec(), versions));
+            }
+        }
+    }
 }
 
 /// All shards.
@@ -159,46 +314,59 @@ impl<F> Keydir<F> {
         Self { shards: (0..shards).map(|_| RwLock::default()).collect() }
     }
 
-    pub(super) fn read(&self, key: &[u8]) -> RwLockReadGuard<'_, Shard<F>> {
-        self.shards[shard_of(key, self.shards.len())].read().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn read(&self, key: HashedKey<'_>) -> RwLockReadGuard<'_, Shard<F>> {
+        self.read_shard(key.shard(self.shards.len()))
     }
 
-    pub(super) fn write(&self, key: &[u8]) -> RwLockWriteGuard<'_, Shard<F>> {
-        self.shards[shard_of(key, self.shards.len())].write().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn write(&self, key: HashedKey<'_>) -> RwLockWriteGuard<'_, Shard<F>> {
+        self.write_shard(key.shard(self.shards.len()))
+    }
+
+    pub(super) fn read_shard(&self, shard: usize) -> RwLockReadGuard<'_, Shard<F>> {
+        self.shards[shard].read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write_shard(&self, shard: usize) -> RwLockWriteGuard<'_, Shard<F>> {
+        self.shards[shard].write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn shard_indexes(&self) -> std::ops::Range<usize> {
         0..self.shards.len()
     }
 
-    /// A copy of one shard's keys.
-    pub(super) fn keys_of(&self, shard: usize) -> Vec<Box<[u8]>> {
-        self.shards[shard].read().unwrap_or_else(PoisonError::into_inner).keys.keys().cloned().collect()
-    }
-
     fn shards(&self) -> impl Iterator<Item = RwLockReadGuard<'_, Shard<F>>> {
-        self.shards.iter().map(|s| s.read().unwrap_or_else(PoisonError::into_inner))
+        self.shard_indexes().map(|shard| self.read_shard(shard))
     }
 
     pub(super) fn len(&self) -> u64 {
         self.shards().map(|s| s.len() as u64).sum()
     }
 
+    /// Memory taken by keys, clocks and places, bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.shards().map(|s| s.bytes() as u64).sum()
+    }
+
     /// Makes a segment known to every shard. Before any place points to it.
     pub(super) fn add_segment(&self, segment: &Arc<Segment<F>>) {
-        for shard in &self.shards {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            if let Err(at) = shard.segments.binary_search_by_key(&segment.id, |s| s.id) {
-                shard.segments.insert(at, Arc::clone(segment));
+        for shard in self.shard_indexes() {
+            let segments = &mut self.write_shard(shard).segments;
+            if let Err(at) = segments.binary_search_by_key(&segment.id, |s| s.id) {
+                segments.insert(at, Arc::clone(segment));
             }
         }
     }
 
     /// Forgets a segment that no place points to any more.
     pub(super) fn remove_segment(&self, id: u32) {
-        for shard in &self.shards {
-            shard.write().unwrap_or_else(PoisonError::into_inner).segments.retain(|s| s.id != id);
+        for shard in self.shard_indexes() {
+            self.write_shard(shard).segments.retain(|s| s.id != id);
         }
+    }
+
+    /// Whether a segment is known.
+    pub(super) fn has_segment(&self, id: u32) -> bool {
+        self.read_shard(0).segments.iter().any(|segment| segment.id == id)
     }
 
     /// All segments by id.

@@ -54,6 +54,7 @@ impl<F: File> Bitcask<F> {
     pub fn maintain<D: Disk<File = F>>(&self, disk: &mut D) -> Result<MaintenanceStep, DiskError> {
         let mut maintenance = self.maintenance.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let for_writers = self.serve_writers(disk);
+        self.write_hints(disk);
         if let Ok(MaintenanceStep::Worked { .. }) = for_writers {
             return for_writers;
         }
@@ -143,6 +144,8 @@ impl<F: File> Bitcask<F> {
         }
         writer.durable = writer.durable.max(end);
         drop(writer);
+        segment.seal();
+        self.want_hint(&segment);
         self.mark().note(end);
         Ok(true)
     }
@@ -185,6 +188,7 @@ impl<F: File> Bitcask<F> {
             folder::sync_dir(disk)?;
         }
         let end = DurableEnd { segment: active.id, position: active.end() };
+        self.write_hints(disk);
         self.writer().durable = end;
         self.mark().note_synced(disk, end)?;
         Ok(())

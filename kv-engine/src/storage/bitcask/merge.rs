@@ -16,7 +16,8 @@ use super::record::{At, Content, RecordKind, RecordView};
 use super::scan::{Parsed, View, WINDOW_BYTES, Window, parse_at, sequence_at};
 use super::segment::{self, HEADER_LEN, Header, Origin, Segment};
 use super::stats::count;
-use super::{Bitcask, folder, planted};
+use super::{Bitcask, folder, hint, planted};
+use crate::hash::HashedKey;
 
 /// A step reads about this much, so that the rate limit is kept evenly. Less than a window, so that the last record
 /// of a step rarely needs another one.
@@ -184,6 +185,18 @@ impl<F: File> Bitcask<F> {
         }
     }
 
+    /// Whether the segments take more than the settings allow beside what can be read, and something can be gained by merging.
+    #[must_use]
+    pub fn is_bloated(&self) -> bool {
+        let (mut taken, mut live) = (0, 0);
+        for segment in self.keydir.segments() {
+            taken += segment.end();
+            live += segment.live();
+        }
+        // The segment at work and the next one can't be merged.
+        taken as f64 > self.config.space_ratio_max * live as f64 + self.config.segment_bytes as f64
+    }
+
     /// The segments whose merge frees most for least, if any is worth it.
     fn choose_inputs(&self) -> Option<MergeRun<F>> {
         let (busy, applied) = {
@@ -193,6 +206,7 @@ impl<F: File> Bitcask<F> {
             busy.extend(writer.prepared.as_ref().map(|s| s.id));
             (busy, writer.applied)
         };
+        let expired_before_ms = self.expired_before_ms();
         let all = self.keydir.segments();
         let free: Vec<_> = all.iter().filter(|s| !busy.contains(&s.id) && !s.is_damaged()).collect();
         let records = |s: &Segment<F>| s.end().saturating_sub(HEADER_LEN as u64);
@@ -200,9 +214,13 @@ impl<F: File> Bitcask<F> {
             .iter()
             .filter_map(|s| {
                 let mut garbage = s.dead_puts();
-                let oldest_needed = self.others_live_as_of(&all, s.id, applied).min(self.feeds.oldest());
+                let others_live_as_of = self.others_live_as_of(&all, s.id, applied);
+                let oldest_needed = others_live_as_of.min(self.feeds.oldest());
                 if oldest_needed > s.newest_tombstone() {
                     garbage += s.tombstones();
+                }
+                if s.is_expired(expired_before_ms) && others_live_as_of > s.last_sequence() {
+                    garbage += s.live();
                 }
                 // A segment without records is all garbage: a power cut in `os` may leave one.
                 if records(s) == 0 {
@@ -253,14 +271,21 @@ impl<F: File> Bitcask<F> {
                 reached(if kept { "kv merge kept a tombstone" } else { "kv merge dropped a tombstone" });
                 kept
             }
-            RecordKind::Put => self
-                .keydir
-                .read(record.key)
-                .places(record.key)
-                .iter()
-                .rev()
-                .take(if planted!(self, SiblingLost) { 1 } else { usize::MAX })
-                .any(|p| p.segment == input.id && p.position == record.position),
+            RecordKind::Put => {
+                let key = HashedKey::new(record.key);
+                let is_expired = record.clock.timestamp_ms() < self.expired_before_ms();
+                if is_expired && (record.sequence < droppable_below || planted!(self, ExpiryUnguarded)) {
+                    // What it killed is gone, as with a tombstone. It stays on the disk until the input goes: then the next
+                    // opening takes it up again, expired as it is.
+                    reached("kv merge dropped an expired version");
+                    self.keydir.write(key).expire(key, record.sequence);
+                }
+                let shard = self.keydir.read(key);
+                let Some(spots) = shard.spots(key) else { return false };
+                let newest = if planted!(self, SiblingLost) { spots.count() - 1 } else { 0 };
+                let mut kept = spots.skip(newest);
+                kept.any(|spot| spot.segment == input.id && spot.position == record.position)
+            }
         }
     }
 
@@ -375,6 +400,10 @@ impl<F: File> Bitcask<F> {
             if !planted!(self, MergeUnsynced) {
                 disk.run(Op::Remove { path: input.name.clone() })?;
             }
+            if input.hint_len() > 0 {
+                // If it stays, the next opening finds that it is of nothing.
+                let _ = disk.run(Op::Remove { path: hint::name_of(&input.name) });
+            }
             removed = true;
         }
         if removed {
@@ -421,18 +450,21 @@ impl<F: File> Bitcask<F> {
                 }
             };
             segment.note_sequence(record.sequence);
+            if record.kind == RecordKind::Put {
+                segment.note_timestamp(record.clock.timestamp_ms());
+            }
             match record.kind {
                 RecordKind::Tombstone => segment.count_tombstone(record.len, record.sequence),
-                RecordKind::Put => self.keydir.write(record.key).relocate(
-                    record.key,
-                    record.sequence,
-                    &segment,
-                    position,
-                    record.len,
-                ),
+                RecordKind::Put => {
+                    let key = HashedKey::new(record.key);
+                    let mut shard = self.keydir.write(key);
+                    shard.relocate(key, record.sequence, &segment, position, record.len);
+                }
             }
             position += record.len;
         }
+        segment.seal();
+        self.want_hint(&segment);
         Ok(())
     }
 }

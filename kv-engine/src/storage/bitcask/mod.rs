@@ -14,11 +14,14 @@
 //!
 //! No threads, no clocks: the owner calls [`Bitcask::maintain`] and drives the commits (see [`engine_env::Machine`]).
 
+mod arena;
 mod batch;
+mod entry;
 mod feed;
 mod feeds;
 mod folder;
 mod get;
+mod hint;
 mod inspect;
 mod keydir;
 mod maintenance;
@@ -26,12 +29,15 @@ mod mark;
 mod merge;
 mod record;
 mod recovery;
+mod replay;
 mod scan;
 mod segment;
+mod snapshot;
 mod stats;
 mod writer;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use engine_env::Waker;
@@ -41,16 +47,20 @@ use feeds::Feeds;
 use keydir::Keydir;
 use maintenance::Maintenance;
 use mark::MarkFile;
+use segment::Segment;
 use stats::Counters;
 use writer::Writer;
 
 pub use batch::{BatchAnswers, BatchWrite};
 pub use feed::{Change, ChangeEvent, ChangeFeed, FeedError, FeedPosition};
+pub use hint::HintError;
 pub use inspect::{InspectedRecord, Inspection, SegmentSummary, inspect_segment};
 pub use maintenance::MaintenanceStep;
 pub use record::{DamageKind, RecordKind};
-pub use recovery::{Damage, RecoveryReport, TailTruncated};
+pub use recovery::{Damage, HintRefused, RecoveryReport, TailTruncated};
+pub use replay::{OneWorker, Workers};
 pub use segment::SegmentHeaderError;
+pub use snapshot::{Snapshot, SnapshotEntry};
 pub use stats::KvStats;
 pub use writer::{KvDone, SyncTarget};
 
@@ -67,8 +77,15 @@ pub struct Bitcask<F> {
     mark: Mutex<MarkFile<F>>,
     maintenance: Mutex<Maintenance<F>>,
     next_segment: AtomicU32,
+    next_snapshot: AtomicU64,
+    /// Versions with an older timestamp have expired.
+    expired_before_ms: AtomicI64,
+    /// Finished segments that have no hint file yet.
+    unhinted: Mutex<VecDeque<Arc<Segment<F>>>>,
     feeds: Arc<Feeds>,
     counters: Counters,
+    /// Bytes of records that deletes have killed since the maintenance bell was rung for that.
+    freed_by_deletes: AtomicU64,
     /// The active segment is twice its size: the next one isn't ready.
     overgrown: AtomicBool,
     /// Merging ended with a disk error; the store goes on without until it is reopened. Not under the maintenance
@@ -92,6 +109,15 @@ impl<F> Bitcask<F> {
     #[must_use]
     pub fn is_overgrown(&self) -> bool {
         self.overgrown.load(Ordering::Acquire)
+    }
+
+    /// Lets versions expire whose clock is older than this. They aren't returned any more, and merges drop them.
+    pub fn expire_before(&self, timestamp_ms: i64) {
+        self.expired_before_ms.fetch_max(timestamp_ms, Ordering::AcqRel);
+    }
+
+    fn expired_before_ms(&self) -> i64 {
+        self.expired_before_ms.load(Ordering::Acquire)
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer<F>> {

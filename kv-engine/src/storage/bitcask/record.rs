@@ -163,7 +163,7 @@ pub(super) struct Head {
     value_len: u32,
     clock_len: u32,
     key_len: u16,
-    kind: RecordKind,
+    pub(super) kind: RecordKind,
 }
 
 /// What the fixed part looks like.
@@ -222,7 +222,7 @@ impl Head {
         if computed != self.stored_crc {
             return Err(DamageKind::HeadChecksum { stored: self.stored_crc, computed });
         }
-        let clock_bytes = &bytes[HEAD_LEN + usize::from(self.key_len)..self.covered_len()];
+        let clock_bytes = self.clock(bytes);
         match VectorClock::decode(clock_bytes) {
             Ok((clock, used)) if used == clock_bytes.len() => Ok(clock),
             Ok(_) => Err(DamageKind::Clock { why: "bytes are left over".to_owned() }),
@@ -230,19 +230,36 @@ impl Head {
         }
     }
 
+    /// The key; `bytes` are at least [`Head::covered_len`] bytes from the record's start.
+    pub(super) fn key<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[HEAD_LEN..HEAD_LEN + usize::from(self.key_len)]
+    }
+
+    /// The clock's bytes; `bytes` as for [`Head::key`].
+    pub(super) fn clock<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[HEAD_LEN + usize::from(self.key_len)..self.covered_len()]
+    }
+
+    /// Compares the value with its checksum.
+    pub(super) fn verify_value(&self, value: &[u8]) -> Result<(), DamageKind> {
+        match value_crc(value) {
+            computed if computed == self.value_crc => Ok(()),
+            computed => Err(DamageKind::ValueChecksum { stored: self.value_crc, computed }),
+        }
+    }
+
     /// The verified record; `bytes` are all of it.
     pub(super) fn view<'a>(&self, bytes: &'a [u8], clock: VectorClock, position: u64) -> RecordView<'a> {
         let value = &bytes[self.covered_len()..];
-        let computed = value_crc(value);
-        let damage = (computed != self.value_crc)
-            .then_some(DamageKind::ValueChecksum { stored: self.value_crc, computed });
+        let damage = self.verify_value(value).err();
         RecordView {
             position,
             len: bytes.len() as u64,
             sequence: self.sequence,
             kind: self.kind,
-            key: &bytes[HEAD_LEN..HEAD_LEN + usize::from(self.key_len)],
+            key: self.key(bytes),
             clock,
+            clock_bytes: self.clock(bytes),
             value,
             value_crc: self.value_crc,
             damage,
@@ -259,6 +276,7 @@ pub(super) struct RecordView<'a> {
     pub(super) kind: RecordKind,
     pub(super) key: &'a [u8],
     pub(super) clock: VectorClock,
+    pub(super) clock_bytes: &'a [u8],
     pub(super) value: &'a [u8],
     pub(super) value_crc: u32,
     /// Set if the value isn't what was written.

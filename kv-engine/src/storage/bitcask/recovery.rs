@@ -3,28 +3,29 @@
 //! Two recoveries in a row find the same, also if the first one was cut short: whatever it changes, it changes to
 //! what it has already decided, and makes that durable before anything is built on it.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use engine_env::marks::reached;
 use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, WriteSync};
 
 use super::feeds::Feeds;
-use super::keydir::{Keydir, Place};
+use super::hint::{self, HintError};
 use super::maintenance::{Maintenance, create_segment, zero_fill};
 use super::mark::{DurableEnd, Found, MarkFile};
-use super::record::{At, DamageKind, RecordKind, RecordView};
-use super::scan::{Parsed, Window, parse_at, resynchronise, zeros_from};
+use super::record::{At, DamageKind};
+use super::replay::{Kept, OneWorker, Opened, Replayed, Rules, Workers, replay};
+use super::scan::{Direct, Parsed, View, parse_at};
 use super::segment::{self, HEADER_LEN, Header, Named, Origin, Segment, SegmentHeaderError};
 use super::stats::Counters;
 use super::writer::Writer;
 use super::{Bitcask, folder, planted};
 use crate::config::KvConfig;
-use crate::hash::KeyHasher;
 use crate::storage::OpenError;
-use crate::version::{Occurred, VectorClock};
 
+/// To see whether a record stands at a segment's beginning, this much is read, or the record if that is longer.
+const FIRST_RECORD_BYTES: u64 = 64 << 10;
 /// More writes than a store takes between two openings.
 const UNSYNCED_WRITES_MAX: u64 = 1 << 32;
 
@@ -41,6 +42,10 @@ pub struct RecoveryReport {
     /// Where an unfinished write was cut off. Normal after a crash; nothing that was acknowledged in `synced` lies
     /// there.
     pub tail_truncated: Option<TailTruncated>,
+    /// Segments of which only the hint file was read.
+    pub hinted: u64,
+    /// Hint files that weren't taken; their segments were read instead. Normal after a crash.
+    pub hints_refused: Vec<HintRefused>,
     /// What is damaged: records that were durable and are not what was written. Everything else is served.
     pub damage: Vec<Damage>,
 }
@@ -56,6 +61,15 @@ pub struct TailTruncated {
     pub bytes: u64,
 }
 
+/// A hint file that wasn't taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HintRefused {
+    /// The file's path below the store's folder.
+    pub file: String,
+    /// What doesn't fit.
+    pub why: HintError,
+}
+
 /// A damaged stretch of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
@@ -69,20 +83,6 @@ pub struct Damage {
     pub why: DamageKind,
 }
 
-/// A segment file as opening sees it.
-struct Opened<F> {
-    origin: Origin,
-    id: u32,
-    file: F,
-    len: u64,
-    header: Result<Header, SegmentHeaderError>,
-    /// Whether a valid record stands at its beginning.
-    has_records: bool,
-}
-
-/// Deletes by key, needed only while records come out of order.
-type Tombstones = HashMap<Box<[u8]>, Vec<(VectorClock, u64)>, KeyHasher>;
-
 impl<F: File> Bitcask<F> {
     /// Opens the store in `disk`'s folder, creating it if the folder is empty.
     ///
@@ -93,6 +93,18 @@ impl<F: File> Bitcask<F> {
         disk: &mut D,
         config: KvConfig,
     ) -> Result<(Self, RecoveryReport), OpenError> {
+        Self::open_with(disk, config, &OneWorker)
+    }
+
+    /// [`Bitcask::open`], with `workers` to read segments and fill the key directory.
+    ///
+    /// # Errors
+    /// As for [`Bitcask::open`].
+    pub fn open_with<D: Disk<File = F>>(
+        disk: &mut D,
+        config: KvConfig,
+        workers: &dyn Workers,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
         config.validate()?;
         folder::check_or_create(disk)?;
         let (mut mark, found) = MarkFile::open(disk)?;
@@ -100,27 +112,28 @@ impl<F: File> Bitcask<F> {
             Found::Mark(end) => end,
             Found::Fresh | Found::Unreadable => DurableEnd::NONE,
         };
-        let Files { segments: files, unfinished, mut next_segment } = open_files(disk)?;
-        let mut rebuild = Rebuild::new(&config);
-        rebuild.check_mark(found, &files);
+        let Files { segments: files, mut gone, mut next_segment } = open_files(disk)?;
+        let mut report = RecoveryReport::default();
+        check_mark(found, &files, &mut report);
 
         // Whatever was being written when the machine stopped lies in the last segment that has records, or in an
         // empty one behind it.
         let written = files.iter().filter(|f| f.origin == Origin::Written);
         let last = written.filter(|f| f.has_records).map(|f| f.id).max().unwrap_or(0).max(trusted.segment);
-        let mut kept = Vec::new();
-        let mut gone = unfinished;
-        for file in files {
-            if let Ok(header) = &file.header {
-                rebuild.next_sequence = rebuild.next_sequence.max(header.live_as_of);
-            }
-            if file.origin == Origin::Written && file.id > last {
-                gone.push(segment::name(file.origin, file.id));
-            } else {
-                kept.push(rebuild.take_segment(disk, file, trusted, last)?);
-            }
-        }
-        let Rebuild { keydir, mut next_sequence, report, .. } = rebuild;
+        let seen = files.iter().filter_map(|file| Some(file.header.as_ref().ok()?.live_as_of)).max();
+        let is_behind = |file: &Opened<F>| file.origin == Origin::Written && file.id > last;
+        let (behind, files): (Vec<_>, Vec<_>) = files.into_iter().partition(is_behind);
+        gone.extend(behind.iter().map(|file| segment::name(file.origin, file.id)));
+        let rules = Rules {
+            mark: trusted,
+            last,
+            shards: config.shards,
+            verify: !planted!(config, ChecksumIgnored),
+            last_byte: u64::from(planted!(config, ScanOffByOne)),
+            believe_hints: planted!(config, HintBelieved),
+        };
+        let Replayed { keydir, kept, next_sequence } = replay(files, &rules, workers, &mut report)?;
+        let mut next_sequence = next_sequence.max(seen.unwrap_or(0));
         if next_sequence > 1 && !matches!(found, Found::Mark(_)) {
             // Nobody knows any more which deletes were merged away.
             mark.set_deletes_from(next_sequence);
@@ -147,6 +160,13 @@ impl<F: File> Bitcask<F> {
         // Before anything is written: what was cut or removed mustn't come back under it.
         folder::sync_dir(disk)?;
 
+        let mut unhinted = VecDeque::new();
+        for (_, one) in kept.iter().enumerate().filter(|(i, _)| Some(*i) != active) {
+            one.segment.seal();
+            if !one.hinted {
+                unhinted.push_back(Arc::clone(&one.segment));
+            }
+        }
         let mut no_space = None;
         let active = match active {
             Some(i) => Arc::clone(&kept[i].segment),
@@ -172,8 +192,12 @@ impl<F: File> Bitcask<F> {
             mark: Mutex::new(mark),
             maintenance: Mutex::new(Maintenance::default()),
             next_segment: AtomicU32::new(next_segment),
+            next_snapshot: AtomicU64::new(0),
+            expired_before_ms: AtomicI64::new(i64::MIN),
+            unhinted: Mutex::new(unhinted),
             feeds: Arc::new(Feeds::new(next_sequence, deletes_from)),
             counters: Counters::default(),
+            freed_by_deletes: AtomicU64::new(0),
             overgrown: AtomicBool::new(false),
             merges_stopped: AtomicBool::new(false),
             commit_bell: OnceLock::new(),
@@ -188,19 +212,24 @@ impl<F: File> Bitcask<F> {
 struct Files<F> {
     /// In the order of their ids.
     segments: Vec<Opened<F>>,
-    /// Names of segments that weren't finished.
-    unfinished: Vec<String>,
+    /// Names that lead to nothing that is kept: segments that weren't finished, hints of segments that are gone.
+    gone: Vec<String>,
     /// The first id that no file has.
     next_segment: u32,
 }
 
 fn open_files<D: Disk>(disk: &mut D) -> Result<Files<D::File>, DiskError> {
-    let mut files = Files { segments: Vec::new(), unfinished: Vec::new(), next_segment: 1 };
-    for entry in disk.list("")? {
+    let mut files = Files { segments: Vec::new(), gone: Vec::new(), next_segment: 1 };
+    let entries = disk.list("")?;
+    let is_there = |name: &str| entries.binary_search_by(|entry| entry.name.as_str().cmp(name)).is_ok();
+    for entry in &entries {
+        if hint::subject_name(&entry.name).is_some_and(|subject| !is_there(&subject)) {
+            files.gone.push(entry.name.clone());
+        }
         let Some(Named { origin, id, finished }) = segment::parse_name(&entry.name) else { continue };
         files.next_segment = files.next_segment.max(id.saturating_add(1));
         if !finished {
-            files.unfinished.push(entry.name);
+            files.gone.push(entry.name.clone());
             continue;
         }
         let (file, len) = disk.open(&entry.name, OpenHow::Existing)?;
@@ -209,13 +238,31 @@ fn open_files<D: Disk>(disk: &mut D) -> Result<Files<D::File>, DiskError> {
             found if found == id => Ok(header),
             found => Err(SegmentHeaderError::OtherSegment { found, expected: id }),
         });
-        let mut window = Window::new(disk, file.clone(), len);
+        let mut view = View::default();
+        let mut source = Direct::new(&file, len, FIRST_RECORD_BYTES, &mut view);
         let at = At { segment: id, position: HEADER_LEN as u64 };
-        let has_records = matches!(parse_at(&mut window, at)?, Parsed::Record(r) if r.damage.is_none());
-        files.segments.push(Opened { origin, id, file, len, header, has_records });
+        let has_records = matches!(parse_at(&mut source, at)?, Parsed::Record(r) if r.damage.is_none());
+        let hint = hint::name_of(&entry.name);
+        // A hint that can't be opened is none.
+        let hint = if is_there(&hint) { disk.open(&hint, OpenHow::Existing).ok() } else { None };
+        files.segments.push(Opened { origin, id, file, len, header, has_records, hint });
     }
     files.segments.sort_by_key(|f| f.id);
     Ok(files)
+}
+
+/// Damage at the mark itself.
+fn check_mark<F>(found: Found, files: &[Opened<F>], report: &mut RecoveryReport) {
+    let (file, why) = match found {
+        Found::Unreadable if files.iter().any(|f| f.has_records) => ("mark".to_owned(), DamageKind::NoRecord),
+        Found::Mark(end) if !files.iter().any(|f| f.origin == Origin::Written && f.id == end.segment) => {
+            let why = DamageKind::TooShort { len: 0, durable: end.position };
+            (segment::name(Origin::Written, end.segment), why)
+        }
+        Found::Fresh | Found::Unreadable | Found::Mark(_) => return,
+    };
+    reached("kv damage found at opening");
+    report.damage.push(Damage { file, position: 0, bytes: 0, why });
 }
 
 /// Zeros ahead of the active segment's end. A full disk is no reason not to open: reads go on.
@@ -233,14 +280,6 @@ fn fill_ahead<D: Disk>(
         Err(error) if error.kind == DiskErrorKind::NoSpace => Ok(Some(error)),
         Err(error) => Err(error),
     }
-}
-
-/// A segment as recovery leaves it.
-struct Kept<F> {
-    segment: Arc<Segment<F>>,
-    header: Header,
-    /// Bytes of an unfinished write lie behind the last record.
-    torn: bool,
 }
 
 impl<F: File> Kept<F> {
@@ -291,167 +330,4 @@ fn rewrite<D: Disk>(disk: &mut D, file: &D::File, mut at: u64, end: u64) -> Resu
         at += len;
     }
     Ok(())
-}
-
-/// What is built while the segments are read.
-struct Rebuild<F> {
-    keydir: Keydir<F>,
-    tombstones: Tombstones,
-    next_sequence: u64,
-    report: RecoveryReport,
-    verify: bool,
-    /// How far before a file's end its last record must end: 0, unless that bug is planted.
-    last_byte: u64,
-}
-
-impl<F: File> Rebuild<F> {
-    fn new(config: &KvConfig) -> Self {
-        let verify = !planted!(config, ChecksumIgnored);
-        Self {
-            keydir: Keydir::new(config.shards),
-            tombstones: Tombstones::default(),
-            next_sequence: 1,
-            report: RecoveryReport::default(),
-            verify,
-            last_byte: u64::from(planted!(config, ScanOffByOne)),
-        }
-    }
-
-    fn damage(&mut self, file: String, position: u64, bytes: u64, why: DamageKind) {
-        reached("kv damage found at opening");
-        self.report.damage.push(Damage { file, position, bytes, why });
-    }
-
-    fn check_mark(&mut self, found: Found, files: &[Opened<F>]) {
-        match found {
-            Found::Fresh => {}
-            Found::Unreadable => {
-                if files.iter().any(|f| f.has_records) {
-                    self.damage("mark".to_owned(), 0, 0, DamageKind::NoRecord);
-                }
-            }
-            Found::Mark(end) => {
-                if !files.iter().any(|f| f.origin == Origin::Written && f.id == end.segment) {
-                    let why = DamageKind::TooShort { len: 0, durable: end.position };
-                    self.damage(segment::name(Origin::Written, end.segment), 0, 0, why);
-                }
-            }
-        }
-    }
-
-    /// Reads a segment to its end.
-    fn take_segment<D: Disk<File = F>>(
-        &mut self,
-        disk: &mut D,
-        opened: Opened<F>,
-        mark: DurableEnd,
-        last: u32,
-    ) -> Result<Kept<F>, DiskError> {
-        let Opened { origin, id, file, len, header, .. } = opened;
-        let name = segment::name(origin, id);
-        let header_damage = header.as_ref().err().map(ToString::to_string);
-        let header = header.unwrap_or(Header { id, synced: true, origin, live_as_of: 0 });
-        // Up to here a bad record is damage; from here on the first one is the end.
-        let trusted_until = if origin == Origin::Merged || id < mark.segment || (id < last && header.synced) {
-            // Merged: it got its name when it was durable. Synced and not the last: the records of the next
-            // segment were written only after all of this one's were durable.
-            u64::MAX
-        } else if id == mark.segment {
-            mark.position
-        } else {
-            HEADER_LEN as u64
-        };
-        // Cut to its last record before the mark moved past it, or written to its length: zeros at the end are a lost write.
-        let finished = origin == Origin::Merged || id < mark.segment;
-        let segment =
-            Arc::new(Segment::new(Header { origin, ..header }, file.clone(), HEADER_LEN as u64, len));
-        self.keydir.add_segment(&segment);
-        if let Some(why) = header_damage {
-            segment.mark_damaged();
-            self.damage(name.clone(), 0, HEADER_LEN as u64, DamageKind::Header { why });
-        }
-        let mut window = Window::new(disk, file, len);
-        let mut position = HEADER_LEN as u64;
-        let mut torn = false;
-        loop {
-            let below = position < trusted_until;
-            let why = match parse_at(&mut window, At { segment: id, position })? {
-                Parsed::Record(record)
-                    if (record.damage.is_none() || below || !self.verify)
-                        && position + record.len + self.last_byte <= len =>
-                {
-                    if let Some(why) = record.damage.clone().filter(|_| self.verify) {
-                        segment.mark_damaged();
-                        self.damage(name.clone(), position, record.len, why);
-                    }
-                    self.take_record(&segment, &record);
-                    position += record.len;
-                    continue;
-                }
-                Parsed::Record(record) => record.damage.unwrap_or(DamageKind::NoRecord),
-                Parsed::Bad(why) => why,
-                Parsed::Unwritten => DamageKind::NoRecord,
-                Parsed::End => {
-                    if below && trusted_until != u64::MAX {
-                        segment.mark_damaged();
-                        let why = DamageKind::TooShort { len, durable: trusted_until };
-                        self.damage(name.clone(), position, trusted_until - position, why);
-                    }
-                    break;
-                }
-            };
-            if !below || trusted_until == u64::MAX {
-                let zeros = zeros_from(&mut window, position)?;
-                if (zeros && !finished) || !below {
-                    torn = !zeros;
-                    break;
-                }
-            }
-            let until = trusted_until.min(len);
-            let next = resynchronise(&mut window, id, position + 1, until)?.unwrap_or(until);
-            segment.mark_damaged();
-            self.damage(name.clone(), position, next - position, why);
-            position = next;
-        }
-        segment.set_end(position);
-        self.report.segments += 1;
-        self.report.bytes_scanned += window.bytes_read();
-        if torn {
-            reached("kv torn tail cut");
-            self.report.tail_truncated = Some(TailTruncated { file: name, position, bytes: len - position });
-        }
-        Ok(Kept { segment, header, torn })
-    }
-
-    fn take_record(&mut self, segment: &Segment<F>, record: &RecordView<'_>) {
-        self.report.records += 1;
-        segment.note_sequence(record.sequence);
-        self.next_sequence = self.next_sequence.max(record.sequence.saturating_add(1));
-        match record.kind {
-            RecordKind::Tombstone => {
-                segment.count_tombstone(record.len, record.sequence);
-                self.keydir.write(record.key).recover_tombstone(record.key, &record.clock, record.sequence);
-                self.tombstones
-                    .entry(record.key.into())
-                    .or_default()
-                    .push((record.clock.clone(), record.sequence));
-            }
-            RecordKind::Put => {
-                let deleted = self.tombstones.get(record.key).is_some_and(|all| {
-                    all.iter().any(|(version, sequence)| {
-                        *sequence > record.sequence && record.clock.compare(version) == Occurred::Before
-                    })
-                });
-                let place = Place {
-                    clock: record.clock.clone(),
-                    sequence: record.sequence,
-                    position: record.position,
-                    segment: segment.id,
-                    len: u32::try_from(record.len).expect("key, clock and value are below 4 GiB together"),
-                };
-                let live = !deleted && self.keydir.write(record.key).recover_put(record.key, place);
-                segment.count_put(record.len, live);
-            }
-        }
-    }
 }

@@ -1,8 +1,9 @@
 //! Reading a segment from front to back, over a disk or over bytes in memory.
 
-use engine_env::{Disk, DiskError, DiskErrorKind, File};
+use engine_env::{Disk, DiskError, DiskErrorKind, File, ReadHow, ReadNow};
 
 use super::record::{At, DamageKind, HEAD_LEN, Head, HeadRead, KIND_AT, RecordView};
+use crate::version::VectorClock;
 
 /// Bytes of a file, wanted in rising order.
 pub(super) trait Source {
@@ -94,6 +95,48 @@ impl<D: Disk> Source for Window<'_, D> {
     }
 }
 
+/// A window that is moved on the caller's thread.
+pub(super) struct Direct<'a, F> {
+    file: &'a F,
+    len: u64,
+    /// How much is read at a time, or a record if that is longer.
+    piece_bytes: u64,
+    view: &'a mut View,
+    read: u64,
+}
+
+impl<'a, F> Direct<'a, F> {
+    pub(super) fn new(file: &'a F, len: u64, piece_bytes: u64, view: &'a mut View) -> Self {
+        Self { file, len, piece_bytes, view, read: 0 }
+    }
+
+    /// Bytes read from the file so far.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.read
+    }
+}
+
+impl<F: File> Source for Direct<'_, F> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn bytes(&mut self, at: u64, len: usize) -> Result<&[u8], DiskError> {
+        if self.view.get(at, len).is_none() {
+            let wanted = (len as u64).max(self.piece_bytes.min(self.len - at));
+            let mut buf = vec![0; usize::try_from(wanted).expect("a record fits in memory")];
+            match self.file.read_now(at, &mut buf, ReadHow::MayBlock)? {
+                ReadNow::Read(n) => buf.truncate(n),
+                ReadNow::NotCached => buf.clear(),
+            }
+            self.read += buf.len() as u64;
+            *self.view = View::new(at, buf);
+        }
+        let short = || DiskError::new("read", self.file.path(), Some(at), DiskErrorKind::Os(5));
+        self.view.get(at, len).ok_or_else(short)
+    }
+}
+
 /// What stands at a position.
 pub(super) enum Parsed<'a> {
     /// The file ends here.
@@ -106,30 +149,52 @@ pub(super) enum Parsed<'a> {
     Record(RecordView<'a>),
 }
 
-/// Reads what stands at `at`.
-pub(super) fn parse_at<S: Source>(source: &mut S, at: At) -> Result<Parsed<'_>, DiskError> {
+/// What stands at a position, its value unseen.
+pub(super) enum ParsedHead {
+    /// The file ends here.
+    End,
+    /// Zeros where a record's head would be.
+    Unwritten,
+    /// No valid record.
+    Bad(DamageKind),
+    /// A valid head, and the clock.
+    Head(Head, VectorClock),
+}
+
+/// Reads what stands at `at` up to the value, which lies within the file but isn't looked at.
+pub(super) fn parse_head_at<S: Source>(source: &mut S, at: At) -> Result<ParsedHead, DiskError> {
     let left = source.len().saturating_sub(at.position);
     if left == 0 {
-        return Ok(Parsed::End);
+        return Ok(ParsedHead::End);
     }
     if left < HEAD_LEN as u64 {
         let rest = source.bytes(at.position, usize::try_from(left).expect("fewer than a head's bytes"))?;
         let unwritten = rest.iter().all(|b| *b == 0);
-        return Ok(if unwritten { Parsed::Unwritten } else { Parsed::Bad(DamageKind::NoRecord) });
+        return Ok(if unwritten { ParsedHead::Unwritten } else { ParsedHead::Bad(DamageKind::NoRecord) });
     }
     let fixed = source.bytes(at.position, HEAD_LEN)?.try_into().expect("asked for that many");
     let head = match Head::read(fixed) {
-        HeadRead::Unwritten => return Ok(Parsed::Unwritten),
-        HeadRead::Implausible => return Ok(Parsed::Bad(DamageKind::NoRecord)),
+        HeadRead::Unwritten => return Ok(ParsedHead::Unwritten),
+        HeadRead::Implausible => return Ok(ParsedHead::Bad(DamageKind::NoRecord)),
         HeadRead::Plausible(head) => head,
     };
     if head.record_len() > left {
-        return Ok(Parsed::Bad(DamageKind::BeyondEnd { len: head.record_len(), left }));
+        return Ok(ParsedHead::Bad(DamageKind::BeyondEnd { len: head.record_len(), left }));
     }
     // The head is verified before the value is fetched: a wild length costs nothing.
-    let clock = match head.verify(source.bytes(at.position, head.covered_len())?, at) {
-        Ok(clock) => clock,
-        Err(why) => return Ok(Parsed::Bad(why)),
+    Ok(match head.verify(source.bytes(at.position, head.covered_len())?, at) {
+        Ok(clock) => ParsedHead::Head(head, clock),
+        Err(why) => ParsedHead::Bad(why),
+    })
+}
+
+/// Reads what stands at `at`.
+pub(super) fn parse_at<S: Source>(source: &mut S, at: At) -> Result<Parsed<'_>, DiskError> {
+    let (head, clock) = match parse_head_at(source, at)? {
+        ParsedHead::End => return Ok(Parsed::End),
+        ParsedHead::Unwritten => return Ok(Parsed::Unwritten),
+        ParsedHead::Bad(why) => return Ok(Parsed::Bad(why)),
+        ParsedHead::Head(head, clock) => (head, clock),
     };
     let len = usize::try_from(head.record_len()).expect("at most the file's length");
     Ok(Parsed::Record(head.view(source.bytes(at.position, len)?, clock, at.position)))

@@ -1,8 +1,12 @@
 //! Segment files: their names, their header, and what is known of an open one.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use crate::storage::bitcask::keydir::Place;
+use engine_env::{File, SealedBytes};
+
+use super::entry::Place;
+use super::hint::Subject;
 
 const MAGIC: [u8; 8] = *b"kv-data\n";
 const VERSION: u32 = 1;
@@ -96,6 +100,11 @@ impl Header {
         bytes
     }
 
+    /// The checksum, as [`Header::encode`] writes it.
+    fn crc(&self) -> u32 {
+        u32::from_le_bytes(*self.encode().last_chunk().expect("the checksum comes last"))
+    }
+
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, SegmentHeaderError> {
         let Some(bytes) = bytes.first_chunk::<HEADER_LEN>() else {
             return Err(SegmentHeaderError::Truncated { len: bytes.len() as u64 });
@@ -166,6 +175,7 @@ pub(super) struct Segment<F> {
     pub(super) file: F,
     pub(super) name: String,
     live_as_of: u64,
+    header_crc: u32,
     /// End of the last record.
     end: AtomicU64,
     /// File length: more than `end` where zeros lie ahead.
@@ -180,7 +190,15 @@ pub(super) struct Segment<F> {
     first_sequence: AtomicU64,
     /// Sequence of the last record.
     last_sequence: AtomicU64,
+    /// The youngest put's timestamp.
+    newest_ms: AtomicI64,
     damaged: AtomicBool,
+    /// Nobody writes or cuts the file any more.
+    sealed: AtomicBool,
+    /// The bytes of a sealed file, once somebody wanted them.
+    map: OnceLock<SealedBytes>,
+    /// Length of the hint file, if there is one.
+    hint_len: AtomicU64,
 }
 
 impl<F> Segment<F> {
@@ -191,6 +209,7 @@ impl<F> Segment<F> {
             file,
             name: name(header.origin, header.id),
             live_as_of: header.live_as_of,
+            header_crc: header.crc(),
             end: AtomicU64::new(end),
             allocated: AtomicU64::new(allocated),
             puts: AtomicU64::new(0),
@@ -199,8 +218,30 @@ impl<F> Segment<F> {
             newest_tombstone: AtomicU64::new(0),
             first_sequence: AtomicU64::new(u64::MAX),
             last_sequence: AtomicU64::new(0),
+            newest_ms: AtomicI64::new(i64::MIN),
             damaged: AtomicBool::new(false),
+            sealed: AtomicBool::new(false),
+            map: OnceLock::new(),
+            hint_len: AtomicU64::new(0),
         }
+    }
+
+    /// What a hint of this segment is of.
+    pub(super) fn subject(&self) -> Subject {
+        Subject { id: self.id, header_crc: self.header_crc, len: self.end() }
+    }
+
+    /// From now on nobody writes or cuts the file: it may be mapped.
+    pub(super) fn seal(&self) {
+        self.sealed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn hint_len(&self) -> u64 {
+        self.hint_len.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_hint_len(&self, len: u64) {
+        self.hint_len.store(len, Ordering::Relaxed);
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -234,11 +275,27 @@ impl<F> Segment<F> {
         self.last_sequence.load(Ordering::Acquire)
     }
 
+    /// A put with this timestamp is here.
+    pub(super) fn note_timestamp(&self, timestamp_ms: i64) {
+        self.newest_ms.fetch_max(timestamp_ms, Ordering::AcqRel);
+    }
+
+    /// Whether nothing in it can be returned any more.
+    pub(super) fn is_expired(&self, before_ms: i64) -> bool {
+        self.newest_ms.load(Ordering::Acquire) < before_ms
+    }
+
     pub(super) fn count_put(&self, len: u64, live: bool) {
         self.puts.fetch_add(len, Ordering::AcqRel);
         if live {
             self.live.fetch_add(len, Ordering::AcqRel);
         }
+    }
+
+    /// Many puts at once: their bytes, and those of the live ones.
+    pub(super) fn count_puts(&self, puts: u64, live: u64) {
+        self.puts.fetch_add(puts, Ordering::AcqRel);
+        self.live.fetch_add(live, Ordering::AcqRel);
     }
 
     pub(super) fn count_tombstone(&self, len: u64, sequence: u64) {
@@ -282,6 +339,18 @@ impl<F> Segment<F> {
     /// of every sequence applied so far.
     pub(super) fn live_as_of(&self, applied: u64) -> u64 {
         if self.dead_puts() == 0 && !self.is_damaged() { applied } else { self.live_as_of }
+    }
+}
+
+impl<F: File> Segment<F> {
+    /// The bytes of a sealed file, mapped; none while it grows, or if the system refuses the map.
+    pub(super) fn mapped(&self) -> Option<&SealedBytes> {
+        if self.map.get().is_none() && self.sealed.load(Ordering::Acquire) {
+            let bytes = self.file.map_sealed().ok()?;
+            bytes.expect_random_reads();
+            let _ = self.map.set(bytes);
+        }
+        self.map.get()
     }
 }
 

@@ -28,8 +28,10 @@ pub struct KvStats {
     pub keys: u64,
     /// Bytes of the records that can be read, now.
     pub live_bytes: u64,
-    /// Bytes of all segment files, now, with the zeros that lie ahead.
+    /// Bytes of all segment files, now, with the zeros that lie ahead, and of their hint files.
     pub disk_bytes: u64,
+    /// Memory that the key directory takes, now, bytes: keys, clocks, places, and what the tables hold ahead.
+    pub keydir_bytes: u64,
     /// Segment files, now.
     pub segments: u64,
     /// Bytes written: records, headers, zeros ahead, merges.
@@ -61,7 +63,8 @@ impl<F> Bitcask<F> {
         KvStats {
             keys: self.keydir.len(),
             live_bytes: segments.iter().map(|s| s.live()).sum(),
-            disk_bytes: segments.iter().map(|s| s.allocated()).sum(),
+            disk_bytes: segments.iter().map(|s| s.allocated() + s.hint_len()).sum(),
+            keydir_bytes: self.keydir.bytes(),
             segments: segments.len() as u64,
             written_bytes: load(&self.counters.written_bytes),
             syncs: load(&self.counters.syncs),

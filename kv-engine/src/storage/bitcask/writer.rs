@@ -13,14 +13,16 @@ use engine_env::{
 };
 
 use super::Bitcask;
-use super::keydir::{Keydir, Place};
+use super::entry::Place;
+use super::keydir::Keydir;
 use super::mark::DurableEnd;
 use super::planted;
 use super::record::{At, Content, RecordKind, value_crc};
 use super::segment::{HEADER_LEN, Segment};
 use super::stats::count;
-use crate::hash::KeyHasher;
-use crate::storage::{KEY_BYTES_MAX, PutError, VALUE_BYTES_MAX};
+use crate::config::KvConfig;
+use crate::hash::{HashedKey, KeyHasher};
+use crate::storage::{KEY_BYTES_MAX, PutError};
 use crate::version::{ENTRIES_LIMIT, Siblings, VectorClock, Versioned};
 
 /// The answer to a write that was staged.
@@ -76,12 +78,14 @@ pub(super) struct Write<'a> {
 }
 
 impl<'a> Write<'a> {
-    pub(super) fn put(key: &'a [u8], version: &'a Versioned) -> Result<Self, PutError> {
-        if key.len() > KEY_BYTES_MAX {
-            return Err(PutError::KeyTooLong { len: key.len() });
+    pub(super) fn put(key: &'a [u8], version: &'a Versioned, config: &KvConfig) -> Result<Self, PutError> {
+        let (len, max) = (key.len(), config.key_bytes_max);
+        if len > max {
+            return Err(PutError::KeyTooLong { len, max });
         }
-        if version.value.len() > VALUE_BYTES_MAX {
-            return Err(PutError::ValueTooLong { len: version.value.len() });
+        let (len, max) = (version.value.len(), config.value_bytes_max);
+        if len > max {
+            return Err(PutError::ValueTooLong { len, max });
         }
         check_clock(&version.clock)?;
         let value = version.value.as_slice();
@@ -197,16 +201,16 @@ impl<F: File> Writer<F> {
 
     /// Judges a write against everything before it, durable or not.
     pub(super) fn judge(&self, keydir: &Keydir<F>, write: &Write<'_>) -> Result<Judged, PutError> {
-        fn newer<T: crate::version::Clocked>(s: &Siblings<T>, clock: &VectorClock) -> Option<VectorClock> {
-            s.newer_than(clock).map(|stored| stored.clock().clone())
-        }
         let clock = write.content.clock;
         let staged = if self.overlay.is_empty() { None } else { self.overlay.get(write.key) };
         match write.content.kind {
             RecordKind::Put => {
                 let stored = match staged {
-                    Some(overlay) => newer(&overlay.versions, clock),
-                    None => keydir.read(write.key).siblings(write.key).and_then(|s| newer(s, clock)),
+                    Some(overlay) => overlay.versions.newer_than(clock).cloned(),
+                    None => {
+                        let key = HashedKey::new(write.key);
+                        keydir.read(key).newer_than(key, clock)
+                    }
                 };
                 match stored {
                     Some(stored) => Err(PutError::ObsoleteVersion { given: clock.clone(), stored }),
@@ -218,8 +222,8 @@ impl<F: File> Writer<F> {
                 // record makes the answer wait for it.
                 Some(overlay) => Ok(Judged::Write { removed: overlay.versions.has_not_after(clock) }),
                 None => {
-                    let shard = keydir.read(write.key);
-                    let removes = shard.siblings(write.key).is_some_and(|s| s.has_not_after(clock));
+                    let key = HashedKey::new(write.key);
+                    let removes = keydir.read(key).has_not_after(key, clock);
                     Ok(if removes { Judged::Write { removed: true } } else { Judged::Nothing })
                 }
             },
@@ -333,12 +337,20 @@ impl<F: File> Writer<F> {
 }
 
 impl<F: File> Bitcask<F> {
+    /// Whether a put may be made at all, whatever is stored.
+    ///
+    /// # Errors
+    /// Its key, value or clock is too long.
+    pub fn check_put(&self, key: &[u8], version: &Versioned) -> Result<(), PutError> {
+        Write::put(key, version, &self.config).map(drop)
+    }
+
     /// Puts a version on the caller's thread: on return the kernel has it (`os` and `interval` durability).
     ///
     /// # Errors
     /// The version is obsolete, or the write failed.
     pub fn put_through(&self, key: &[u8], version: &Versioned) -> Result<(), PutError> {
-        self.write_through(&Write::put(key, version)?).map(drop)
+        self.write_through(&Write::put(key, version, &self.config)?).map(drop)
     }
 
     /// Deletes on the caller's thread, like [`Bitcask::put_through`]; whether anything was removed.
@@ -412,15 +424,24 @@ impl<F: File> Bitcask<F> {
             segment.set_end(at.position + len);
         }
         segment.note_sequence(sequence);
+        let key = HashedKey::new(key);
         let mut shard = self.keydir.write(key);
         match effect {
             Effect::Put(place) => {
                 segment.count_put(len, true);
+                segment.note_timestamp(place.clock.timestamp_ms());
                 shard.put(key, place);
             }
             Effect::Delete(version) => {
                 segment.count_tombstone(len, sequence);
-                shard.delete(key, &version);
+                let freed = shard.delete(key, &version);
+                drop(shard);
+                // Deletes make much garbage with few records: the next roll may be far.
+                let so_far = self.freed_by_deletes.fetch_add(freed, Ordering::Relaxed) + freed;
+                if so_far >= self.config.segment_bytes / 2 {
+                    self.freed_by_deletes.store(0, Ordering::Relaxed);
+                    self.ring_maintenance();
+                }
             }
         }
     }
@@ -437,7 +458,7 @@ impl<F: File> Bitcask<F> {
         token: u64,
         to: &Arc<CompletionQueue<KvDone>>,
     ) -> Result<bool, PutError> {
-        self.stage(&Write::put(key, version)?, token, to)
+        self.stage(&Write::put(key, version, &self.config)?, token, to)
     }
 
     /// Stages a delete, like [`Bitcask::stage_put`].
@@ -475,7 +496,8 @@ impl<F: File> Bitcask<F> {
             return Ok(true);
         };
         if planted!(self, DeleteUnlogged) && write.content.kind == RecordKind::Tombstone {
-            self.keydir.write(write.key).delete(write.key, write.content.clock);
+            let key = HashedKey::new(write.key);
+            self.keydir.write(key).delete(key, write.content.clock);
             to.push(KvDone { token, removed, result: Ok(()) });
             return Ok(true);
         }
