@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod diff;
+pub mod embedded;
 pub mod engine;
 pub mod engines;
 pub mod environment;

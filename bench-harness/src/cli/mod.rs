@@ -6,6 +6,7 @@ mod choice;
 mod compare;
 mod describe;
 mod diff;
+mod embedded;
 mod inspect;
 mod limits;
 mod list;
@@ -77,6 +78,8 @@ enum Command {
     Describe(describe::DescribeArgs),
     /// Measure what this machine can do at best.
     Limits(limits::LimitsArgs),
+    /// Measure the store beside other embedded stores, called directly from threads.
+    Embedded(embedded::EmbeddedArgs),
     /// Make the report of a result folder again from its raw data.
     Report(report::ReportArgs),
     /// Lay two result folders side by side: what differs, and is it shown?
@@ -123,6 +126,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
         Command::Compare(args) => compare::compare(&args, workbench),
         Command::Describe(args) => describe::describe(&args, workbench),
         Command::Limits(args) => limits::limits(&args),
+        Command::Embedded(args) => embedded::embedded(&args),
         Command::Report(args) => report::report(&args),
         Command::Diff(args) => diff::diff(&args),
         Command::Aa(args) => aa::aa(&args, workbench),

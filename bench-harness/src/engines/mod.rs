@@ -11,7 +11,7 @@ mod log_cluster;
 mod log_view;
 mod memory;
 #[cfg(feature = "peers")]
-mod peers;
+pub(crate) mod peers;
 mod split_port;
 mod subscriber;
 mod topic_follower;

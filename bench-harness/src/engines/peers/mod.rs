@@ -18,20 +18,20 @@ use engine_env::Durability;
 use crate::engine::{Capabilities, Engine, EngineError, Place, Session, Setting};
 
 /// What a peer's own call may fail with.
-type PeerError = Box<dyn Error + Send + Sync>;
+pub(crate) type PeerError = Box<dyn Error + Send + Sync>;
 
 /// A key and the value that it gets; none deletes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Write {
-    key: Vec<u8>,
-    value: Option<Vec<u8>>,
+pub(crate) struct Write {
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Option<Vec<u8>>,
 }
 
 /// A key with its value.
-type Row = (Vec<u8>, Vec<u8>);
+pub(crate) type Row = (Vec<u8>, Vec<u8>);
 
 /// An embedded store whose calls return when they are done.
-trait Store: Send + Sync {
+pub(crate) trait Store: Send + Sync {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, PeerError>;
 
     /// Writes all in one commit; durable when it returns if `synced`. Says for each whether a value was there; a
@@ -101,10 +101,19 @@ impl Engine for Peer {
     }
 }
 
+const PEERS: [Peer; 5] = [fjall::PLAIN, fjall::SEPARATED, redb::PEER, lmdb::PEER, sled::PEER];
+
+/// A peer by name, to be called directly.
+pub(crate) fn open_store(
+    name: &str,
+    dir: &Path,
+    durability: Durability,
+) -> Result<Arc<dyn Store>, PeerError> {
+    let peer = PEERS.iter().find(|peer| peer.name == name).ok_or("no such peer")?;
+    (peer.open)(&Opening { dir, cache_bytes: CACHE_BYTES, durability })
+}
+
 /// Every peer.
 pub(super) fn all() -> Vec<Box<dyn Engine>> {
-    [fjall::PLAIN, fjall::SEPARATED, redb::PEER, lmdb::PEER, sled::PEER]
-        .into_iter()
-        .map(|peer| Box::new(peer) as Box<dyn Engine>)
-        .collect()
+    PEERS.into_iter().map(|peer| Box::new(peer) as Box<dyn Engine>).collect()
 }
