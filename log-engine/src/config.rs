@@ -12,11 +12,14 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// An index entry is made after at least this many bytes. Default 4096, as Kafka's.
     pub index_interval_bytes: u64,
-    /// With `synced`, space is filled with zeros this many bytes at a time, ahead of the appends. Default 4 MiB.
-    /// More takes space in every partition, less makes appends wait for space at high rates.
+    /// With `synced`, space is filled with zeros at most this many bytes at a time, ahead of the appends. Default 4 MiB.
+    /// A partition begins with 64 KiB and gets as much ahead as it has taken, so thousands of quiet ones take little
+    /// space. Less makes appends wait for space at high rates.
     pub zero_fill_step_bytes: u64,
     /// What was appended last is kept in memory for readers, this many bytes in each partition. Default 4 MiB.
     pub recent_bytes: usize,
+    /// The same in all partitions together: with many, each has an equal part of this instead. Default 64 MiB.
+    pub recent_bytes_total: usize,
     /// A segment goes once its newest record is older than this, in milliseconds. Default: never. A record may outlive
     /// it by what its segment and two looks take; the active segment is left early for it.
     pub retention_ms: Option<u64>,
@@ -37,6 +40,7 @@ impl Default for LogConfig {
             index_interval_bytes: 4096,
             zero_fill_step_bytes: 4 << 20,
             recent_bytes: 4 << 20,
+            recent_bytes_total: 64 << 20,
             retention_ms: None,
             retention_bytes: None,
             retention_check_ms: 300_000,

@@ -11,6 +11,7 @@ use engine_env::{Disk, DiskError, Done, File, Machine, Op, OpId, Wait, Waker};
 use crate::log::append::{AppendError, Appended, Refused};
 use crate::log::fetch::{self, FetchError, Fetched, Reader};
 use crate::log::partition_log::{Effects, PartitionLog, Tell};
+use crate::log::recent::RecentRoom;
 use crate::log::{retention, upkeep};
 use crate::record::builder::EncodedBatch;
 use crate::segment::time_search::TimedOffset;
@@ -105,6 +106,7 @@ pub(crate) struct Bells {
 #[derive(Debug)]
 pub(crate) struct Core<F> {
     pub(crate) config: Arc<LogConfig>,
+    pub(crate) recent_room: Arc<RecentRoom>,
     table: RwLock<Table<F>>,
     to_commit: Mutex<Vec<u32>>,
     to_keep_up: Mutex<Vec<u32>>,
@@ -119,6 +121,7 @@ pub(crate) struct Core<F> {
 impl<F: File> Core<F> {
     pub(crate) fn new(config: Arc<LogConfig>) -> Self {
         Self {
+            recent_room: RecentRoom::new(&config),
             config,
             table: RwLock::new(Table { list: Vec::new(), by_name: HashMap::new() }),
             to_commit: Mutex::default(),

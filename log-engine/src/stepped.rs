@@ -163,7 +163,7 @@ impl<H: Home> SteppedLog<H> {
         partitions.sort();
         let mut report = RecoveryReport::default();
         for partition in partitions {
-            let (log, found) = recovery::recover(&mut disk, partition, &core.config)?;
+            let (log, found) = recovery::recover(&mut disk, partition, &core.config, &core.recent_room)?;
             core.add(log);
             report.partitions.push(found);
         }
@@ -216,7 +216,8 @@ impl<H: Home> SteppedLog<H> {
         }
         disk.run(Op::SyncDir { dir: String::new() })?;
         for partition in missing {
-            let (log, _) = recovery::recover(&mut disk, partition, &self.core.config)?;
+            let (log, _) =
+                recovery::recover(&mut disk, partition, &self.core.config, &self.core.recent_room)?;
             self.core.add(log);
         }
         Ok(())

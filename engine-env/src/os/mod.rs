@@ -47,12 +47,14 @@ enum Chosen {
 }
 
 impl OsHome {
-    /// Creates the folder if need be and locks it, waiting up to five seconds for a process that is just ending.
+    /// Creates the folder if need be and locks it, waiting up to five seconds for a process that is just ending. Raises
+    /// the process's limit on open files to what the system permits it: a log keeps files open for each partition.
     ///
     /// # Errors
     /// The folder can't be created, or is in use; or io_uring was asked for and isn't permitted.
     pub fn open(root: impl AsRef<Path>, backend: Backend) -> Result<Self, DiskError> {
         let root = root.as_ref();
+        permit_many_files();
         std::fs::create_dir_all(root).map_err(|e| {
             DiskError::os("create folder", root.display().to_string(), None, e.raw_os_error().unwrap_or(0))
         })?;
@@ -87,6 +89,16 @@ impl OsHome {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+}
+
+/// Soft limits on descriptors are low for the sake of programs that use `select`; none of ours does.
+fn permit_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // Refused, the limit is as it was, and an open that fails says so.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
 }
 

@@ -281,6 +281,7 @@ impl<F: File> PartitionLog<F> {
             effects.tell(tell, &Ok(base));
             effects.progressed = true;
         }
+        self.counters.appended_bytes += len;
         self.active.position += len;
         self.end = end;
         Ok(())

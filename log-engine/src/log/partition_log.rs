@@ -129,6 +129,8 @@ pub(crate) struct Counters {
     pub(crate) written_bytes: u64,
     pub(crate) syncs: u64,
     pub(crate) rolls: u64,
+    /// Of batches.
+    pub(crate) appended_bytes: u64,
 }
 
 /// One partition.

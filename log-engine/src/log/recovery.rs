@@ -18,7 +18,7 @@ use engine_env::{CommitQueue, Disk, DiskError, DiskErrorKind, EntryKind, Op, Ope
 use super::leader_epochs::LeaderEpochs;
 use super::mark::{MARK_FILE_LEN, Mark, MarkFile};
 use super::partition_log::{Active, Counters, PartitionLog, Wanted};
-use super::recent::Recent;
+use super::recent::{Recent, RecentRoom};
 use super::retention::{remove_segments, restart_at};
 use super::seal;
 use crate::config::planted;
@@ -152,6 +152,7 @@ pub(crate) fn recover<D: Disk>(
     disk: &mut D,
     partition: TopicPartition,
     config: &Arc<LogConfig>,
+    room: &Arc<RecentRoom>,
 ) -> Result<(PartitionLog<D::File>, PartitionReport), DiskError> {
     let dir = partition.to_string();
     let report = PartitionReport {
@@ -165,11 +166,11 @@ pub(crate) fn recover<D: Disk>(
         damage: Vec::new(),
     };
     let (segments, indexed) = (Vec::new(), BTreeSet::new());
-    Recovery { disk, dir: &dir, config, report, segments, indexed }.run()
+    Recovery { disk, dir: &dir, config, report, segments, indexed }.run(Recent::new(Arc::clone(room)))
 }
 
 impl<D: Disk> Recovery<'_, D> {
-    fn run(mut self) -> Result<(PartitionLog<D::File>, PartitionReport), DiskError> {
+    fn run(mut self, recent: Recent) -> Result<(PartitionLog<D::File>, PartitionReport), DiskError> {
         let mut mark = MarkFile::open(self.disk, self.dir, name::MARK)?;
         let mut bases = self.bases()?;
         let start_mark = self.start_mark()?;
@@ -213,7 +214,7 @@ impl<D: Disk> Recovery<'_, D> {
             durable: durable_place.offset,
             durable_place,
             queue: CommitQueue::new(),
-            recent: Recent::new(self.config.recent_bytes),
+            recent,
             mark,
             failed: None,
             no_space: None,

@@ -19,6 +19,9 @@ use crate::segment::segment::Segment;
 /// Device blocks are no larger; space is prepared in whole ones.
 const BLOCK: u64 = 4096;
 
+/// The first space that a partition gets is no more than this.
+const FIRST_STEP: u64 = 64 << 10;
+
 /// Something to do.
 #[derive(Debug)]
 pub(crate) enum Task<F> {
@@ -71,7 +74,8 @@ impl<F: File> PartitionLog<F> {
         }
         let synced = self.config.synced();
         let active = &self.active;
-        let step = self.config.zero_fill_step_bytes;
+        // As much again as it took so far: a partition that hardly gets anything doesn't take megabytes ahead.
+        let step = self.counters.appended_bytes.max(FIRST_STEP).min(self.config.zero_fill_step_bytes);
         let space_end = self.config.segment_bytes.next_multiple_of(BLOCK);
         // Space is asked for by an append, and from then on kept a step ahead.
         let ahead = if active.position > 0 { active.position + step } else { 0 };
