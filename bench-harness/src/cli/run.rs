@@ -187,6 +187,14 @@ pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> 
         if let Some(lost) = outcome.lost_updates {
             let _ = writeln!(out, "{lost}");
         }
+        let counted = measurements.first().and_then(|m| m.consistency).unwrap_or_default();
+        if counted.copies_missed > 0 {
+            let _ = writeln!(
+                out,
+                "{} copies missed by acknowledged writes: their node was down, unreachable or late",
+                counted.copies_missed
+            );
+        }
         let _ = out.write_all(phases(&measurements).as_bytes());
         if let Some(why) = measurements.first().and_then(|m| m.noisy.as_ref()) {
             let _ = writeln!(out, "noisy: {why}");
