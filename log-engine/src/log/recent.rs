@@ -134,8 +134,7 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Record;
-    use crate::record::batch::EncodedBatch;
+    use crate::{EncodedBatch, Record};
 
     #[test]
     fn many_partitions_share_what_one_may_have_alone() {
