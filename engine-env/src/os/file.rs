@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 
+use super::transfer::{Ended, transfer};
 use crate::disk::read_in_turn;
 use crate::{DiskError, DiskErrorKind, File, ReadHow, ReadNow, SealedBytes, WriteSync};
 
@@ -112,18 +113,16 @@ impl File for OsFile {
             WriteSync::None => ReadWriteFlags::empty(),
             WriteSync::Data => ReadWriteFlags::DSYNC,
         };
-        let mut written = 0;
-        while written < bytes.len() {
-            match pwritev2(&self.0.fd, &[IoSlice::new(&bytes[written..])], at + written as u64, flags) {
-                Ok(0) => {
-                    return Err(self.poison("write", Some(at + written as u64), Errno::IO.raw_os_error()));
-                }
-                Ok(n) => written += n,
-                Err(Errno::INTR | Errno::AGAIN) => {}
-                Err(e) => return Err(self.write_error(at + written as u64, sync, e)),
+        let written = transfer(bytes.len(), |moved| {
+            pwritev2(&self.0.fd, &[IoSlice::new(&bytes[moved..])], at + moved as u64, flags)
+        });
+        written.map_err(|(moved, ended)| {
+            let at = at + moved as u64;
+            match ended {
+                Ended::Nothing => self.poison("write", Some(at), Errno::IO.raw_os_error()),
+                Ended::Failed(error) => self.write_error(at, sync, error),
             }
-        }
-        Ok(())
+        })
     }
 
     fn read_now(&self, at: u64, into: &mut [u8], how: ReadHow) -> Result<ReadNow, DiskError> {
@@ -134,19 +133,20 @@ impl File for OsFile {
         if Self::is_out_of_range(at, into.len() as u64) {
             return Ok(ReadNow::Read(0));
         }
-        let mut read = 0;
-        while read < into.len() {
-            match preadv2(&self.0.fd, &mut [IoSliceMut::new(&mut into[read..])], at + read as u64, flags) {
-                Ok(0) => break,
-                Ok(n) => read += n,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN | Errno::OPNOTSUPP) if how == ReadHow::CachedOnly => {
-                    return Ok(ReadNow::NotCached);
-                }
-                Err(e) => return Err(self.error("read", Some(at + read as u64), e.raw_os_error())),
+        let len = into.len();
+        let read = transfer(len, |moved| {
+            preadv2(&self.0.fd, &mut [IoSliceMut::new(&mut into[moved..])], at + moved as u64, flags)
+        });
+        match read {
+            Ok(()) => Ok(ReadNow::Read(len)),
+            Err((moved, Ended::Nothing)) => Ok(ReadNow::Read(moved)),
+            Err((_, Ended::Failed(Errno::AGAIN | Errno::OPNOTSUPP))) if how == ReadHow::CachedOnly => {
+                Ok(ReadNow::NotCached)
+            }
+            Err((moved, Ended::Failed(error))) => {
+                Err(self.error("read", Some(at + moved as u64), error.raw_os_error()))
             }
         }
-        Ok(ReadNow::Read(read))
     }
 
     fn read_parts_now(

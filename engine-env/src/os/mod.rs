@@ -6,6 +6,7 @@ mod file;
 mod lock;
 mod mapped;
 mod names;
+mod transfer;
 mod uring;
 
 use std::path::{Path, PathBuf};

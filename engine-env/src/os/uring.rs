@@ -408,3 +408,78 @@ impl std::fmt::Debug for UringDisk {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rustix::fs::{Mode, OFlags};
+
+    /// What a kernel may answer: a part, a signal, no room in its queues.
+    fn answer() -> impl Strategy<Value = Result<usize, Errno>> {
+        prop_oneof![4 => (1usize..3_000).prop_map(Ok), 1 => Just(Err(Errno::INTR)), 1 => Just(Err(Errno::AGAIN))]
+    }
+
+    /// Plays the kernel for a slot, until the operation is done.
+    fn play(slot: &mut Slot, answers: Vec<Result<usize, Errno>>) -> Result<Outcome<OsFile>, DiskError> {
+        let mut answers = answers.into_iter();
+        loop {
+            if let Err(result) = slot.request() {
+                return result;
+            }
+            let part = match answers.next().unwrap_or(Ok(usize::MAX)) {
+                Ok(part) => part,
+                Err(errno) => {
+                    assert!(matches!(slot.advance(-errno.raw_os_error()), Next::Again));
+                    continue;
+                }
+            };
+            let fd = slot.file.fd();
+            let moved = match &mut slot.work {
+                Work::Read { at, buf, moved } => {
+                    let part = part.min(buf.len() - *moved);
+                    rustix::io::pread(fd, &mut buf[*moved..*moved + part], *at)
+                }
+                Work::Write { at, buf, moved, .. } => {
+                    rustix::io::pwrite(fd, &buf[*moved..*moved + part.min(buf.len() - *moved)], *at)
+                }
+                Work::ZeroFill { at, len } => {
+                    let part = part.min(ZEROS.len()).min(usize::try_from(*len).expect("small"));
+                    rustix::io::pwrite(fd, &ZEROS[..part], *at)
+                }
+                Work::Sync => Ok(0),
+            };
+            let moved = i32::try_from(moved.expect("the file system works")).expect("small");
+            if let Next::Finished(result) = slot.advance(moved) {
+                return result;
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_done_in_parts_goes_on_where_it_stood(
+            len in 0usize..9_000, at in 0u64..5_000,
+            first in prop::collection::vec(answer(), 0..12),
+            second in prop::collection::vec(answer(), 0..12),
+            third in prop::collection::vec(answer(), 0..12),
+        ) {
+            let path = tempfile::NamedTempFile::new().expect("a temporary file").into_temp_path();
+            let fd = rustix::fs::open(&*path, OFlags::RDWR, Mode::empty()).expect("it is there");
+            let file = OsFile::new(fd, "a".to_owned());
+            let slot = |work| Slot { id: OpId(1), file: file.clone(), work };
+            let buf: Vec<u8> = (0..len).map(|i| (i % 251) as u8 + 1).collect();
+
+            let mut write = slot(Work::Write { at, buf: buf.clone(), moved: 0, sync: WriteSync::None });
+            prop_assert!(matches!(play(&mut write, first), Ok(Outcome::Finished)));
+            // More is asked for than there is: the end of the file ends it.
+            let mut read = slot(Work::Read { at, buf: vec![0; len + 10], moved: 0 });
+            prop_assert!(matches!(play(&mut read, second), Ok(Outcome::Read(n)) if n == len));
+            let Work::Read { buf: found, .. } = read.work else { unreachable!("it was a read") };
+            prop_assert_eq!(&found[..len], &buf[..]);
+            let mut fill = slot(Work::ZeroFill { at: 0, len: at });
+            prop_assert!(matches!(play(&mut fill, third), Ok(Outcome::Finished)));
+            prop_assert!(file.check_poison("write", None).is_ok());
+        }
+    }
+}
