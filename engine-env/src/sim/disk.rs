@@ -86,6 +86,18 @@ impl SimHome {
         world.scheduled.push((step, fault));
     }
 
+    /// How many reads were made since the start or the last reboot, failed ones included.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.0.lock().reads
+    }
+
+    /// Lets read `number` (counted from 0 at the start and at every reboot) fail with [`Fault::ReadError`]. Two reads
+    /// within one step are told apart, which [`SimHome::fail_at_step`] can't do.
+    pub fn fail_read(&self, number: u64) {
+        self.0.lock().failing_read = Some(number);
+    }
+
     /// Sets how likely faults are from now on.
     pub fn set_fault_rates(&self, rates: FaultRates) {
         self.0.lock().rates = rates;

@@ -207,7 +207,14 @@ impl World {
         if let Some(position) = broken {
             return Err(file.error("read", Some(position), EIO));
         }
-        if self.strikes(Fault::ReadError, self.steps) {
+        let number = self.reads;
+        self.reads += 1;
+        let planned = self.failing_read == Some(number);
+        if planned {
+            self.count(Fault::ReadError);
+            self.trace.line(format_args!("{} fault in read {number} {}", self.steps, file.path_owned()));
+        }
+        if planned || self.strikes(Fault::ReadError, self.steps) {
             return Err(file.error("read", Some(at), EIO));
         }
         Ok(ReadNow::Read(self.inode_mut(file.inode()).contents.read(at, into)))

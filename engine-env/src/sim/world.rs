@@ -123,6 +123,8 @@ pub(super) struct World {
     seq: u64,
     pub(super) steps: u64,
     pub(super) crash_at: Option<u64>,
+    pub(super) reads: u64,
+    pub(super) failing_read: Option<u64>,
     last_was_completion: bool,
     pub(super) disks: BTreeMap<u64, DiskState>,
     next_disk: u64,
@@ -147,6 +149,8 @@ impl World {
             seq: 1,
             steps: 0,
             crash_at: None,
+            reads: 0,
+            failing_read: None,
             last_was_completion: false,
             disks: BTreeMap::new(),
             next_disk: 0,
@@ -179,6 +183,8 @@ impl World {
             seq: self.seq,
             steps: self.steps,
             crash_at: None,
+            reads: 0,
+            failing_read: None,
             last_was_completion: false,
             disks: BTreeMap::new(),
             next_disk: self.next_disk,
@@ -304,6 +310,8 @@ impl World {
         self.powered = true;
         self.steps = 0;
         self.crash_at = None;
+        self.reads = 0;
+        self.failing_read = None;
         self.last_was_completion = false;
         self.scheduled.clear();
         self.trace.line(format_args!("reboot after {crash:?}"));
