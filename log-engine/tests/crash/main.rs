@@ -3,7 +3,9 @@
 //!
 //! `PROPTEST_CASES` scales the random part (default 256).
 
+mod faults;
 mod program;
+mod short;
 mod stale;
 #[cfg(feature = "planted-bugs")]
 mod teeth;
@@ -16,57 +18,6 @@ const ALL: [Durability; 3] = [Durability::Os, Durability::IntervalMs(5), Durabil
 
 fn cases() -> u64 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(256)
-}
-
-#[test]
-fn every_step_of_short_programs_may_be_the_last() {
-    let small = Step::Append { records: 2, bytes: 300 };
-    let large = Step::Append { records: 1, bytes: 2500 };
-    let middle = Step::Append { records: 1, bytes: 1100 };
-    let commit = [Step::Start, Step::Reap];
-    let appends = [small, middle, large];
-    let mut programs: Vec<Vec<Step>> = Vec::new();
-    for a in appends {
-        for b in appends {
-            for between in [Step::Start, Step::Upkeep, Step::Interval, Step::Reopen] {
-                // The first try only asks for space.
-                let mut program = vec![a, a, between, b];
-                program.extend(commit);
-                program.extend([b, Step::Upkeep]);
-                program.extend(commit);
-                programs.push(program);
-            }
-        }
-    }
-    // Through a roll, with upkeep at every place.
-    let mut rolling = Vec::new();
-    for _ in 0..5 {
-        rolling.extend([large, Step::Upkeep, large, Step::Start, Step::Upkeep, Step::Reap, Step::Upkeep]);
-    }
-    programs.push(rolling);
-    let mut points = 0u64;
-    for durability in ALL {
-        for (i, program) in programs.iter().enumerate() {
-            let mut whole = World::new(Seed(1), config(durability));
-            whole.run(program).expect("nothing fails here");
-            let steps = whole.home.steps();
-            for step in 0..=steps {
-                let kind = step + i as u64;
-                let mut world = World::new(Seed(1), config(durability));
-                world.home.crash_at_step(step);
-                let verdict =
-                    world.run(program).and_then(|()| world.crash_and_judge(crash(kind, Seed(step)), None));
-                if let Err(why) = verdict {
-                    panic!(
-                        "{durability}, crash {:?} at step {step} of {program:?}: {why}",
-                        crash(kind, Seed(step))
-                    );
-                }
-                points += 1;
-            }
-        }
-    }
-    assert!(points > 2000, "only {points} crash points");
 }
 
 #[test]

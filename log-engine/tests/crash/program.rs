@@ -42,6 +42,8 @@ pub(crate) enum Step {
     Start,
     /// Take completions, waiting for one if something is in flight.
     Reap,
+    /// Both, until nothing is in flight any more.
+    Commit,
     /// One task of upkeep.
     Upkeep,
     /// The interval of `interval:MS` has passed.
@@ -188,6 +190,7 @@ impl World {
             Step::Append { records, bytes } => self.append(records, bytes)?,
             Step::Start => self.start(),
             Step::Reap => self.reap(),
+            Step::Commit => self.commit(),
             Step::Upkeep => self.upkeep(Interval::Running),
             Step::Interval => self.upkeep(Interval::Passed),
             Step::Reopen => self.reopen()?,
@@ -215,7 +218,9 @@ impl World {
     }
 
     fn append(&mut self, records: u8, bytes: u16) -> Verdict {
-        let Some(log) = &self.log else { return Ok(()) };
+        if self.log.is_none() {
+            return Ok(());
+        }
         let base = self.model.values.len();
         let values: Vec<Vec<u8>> = (0..u64::from(records))
             .map(|i| {
@@ -227,7 +232,17 @@ impl World {
         let token = self.next_token;
         let end = (base + values.len()) as u64;
         self.tokens.insert(token, end);
-        match log.append(&self.partition, &batch, 1, token, &self.done) {
+        let append = |world: &Self| {
+            let log = world.log.as_ref().expect("looked for above");
+            log.append(&world.partition, &batch, 1, token, &world.done)
+        };
+        let mut appended = append(self);
+        if matches!(appended, Ok(Appending::NeedsUpkeep)) {
+            // As the log with threads does: ask for room, then try again.
+            self.upkeep(Interval::Running);
+            appended = append(self);
+        }
+        match appended {
             Ok(Appending::Accepted(offset)) => {
                 if offset.0 != base as u64 {
                     return Err(format!("offset {offset} was given, and {base} is next"));
@@ -235,9 +250,8 @@ impl World {
                 self.next_token += 1;
                 self.model.values.extend(values);
             }
-            Ok(Appending::NeedsUpkeep) => {
-                self.upkeep(Interval::Running);
-            }
+            // Nothing was taken: the upkeep didn't get as far, or failed.
+            Ok(Appending::NeedsUpkeep) => {}
             // Nothing of it was taken, and appends go on once there is space.
             Err(AppendError::DiskFull { .. }) => {}
             // It may be there in part. With another life its bytes are told apart from later ones.
@@ -278,7 +292,7 @@ impl World {
         }
     }
 
-    fn reopen(&mut self) -> Verdict {
+    fn commit(&mut self) {
         loop {
             self.start();
             if self.in_flight == 0 {
@@ -286,6 +300,10 @@ impl World {
             }
             self.reap();
         }
+    }
+
+    fn reopen(&mut self) -> Verdict {
+        self.commit();
         self.take_acks()?;
         let Some(log) = self.log.take() else { return Ok(()) };
         let ends = log.ends(&self.partition);
@@ -333,14 +351,9 @@ impl World {
     /// Lets the machine go down and judges what recovery makes of it. `recovery_crash` lets the power fail once more
     /// in the middle, at that step.
     pub(crate) fn crash_and_judge(&mut self, crash: Crash, recovery_crash: Option<(u64, Crash)>) -> Verdict {
-        self.take_acks()?;
         let killed_only = matches!(crash, Crash::ProcessKill(_))
             && recovery_crash.is_none_or(|(_, again)| matches!(again, Crash::ProcessKill(_)));
-        self.log = None;
-        self.disk = None;
-        self.in_flight = 0;
-        self.done = Arc::default();
-        self.home.reboot(crash);
+        self.go_down(crash)?;
         if let Some((step, again)) = recovery_crash {
             self.home.crash_at_step(step);
             if let Ok((_, report)) = SteppedLog::open(self.home.clone(), self.config.clone()) {
@@ -378,6 +391,56 @@ impl World {
             return Err("a topic is gone whose creation was acknowledged".to_owned());
         }
         Ok(())
+    }
+
+    fn go_down(&mut self, crash: Crash) -> Verdict {
+        self.take_acks()?;
+        self.log = None;
+        self.disk = None;
+        self.in_flight = 0;
+        self.done = Arc::default();
+        self.home.reboot(crash);
+        Ok(())
+    }
+
+    /// Lets the machine go down, then each read of the recovery fail in turn. A recovery may refuse, or do without what it
+    /// couldn't read; it may not cut it away, and the next one has everything. Gives the number of reads.
+    pub(crate) fn crash_and_fail_reads(&mut self, crash: Crash) -> Verdict<u64> {
+        self.go_down(crash)?;
+        let is_kill = matches!(crash, Crash::ProcessKill(_));
+        let promised = if is_kill { self.model.handed_over } else { self.model.acked };
+        for number in 0.. {
+            let told = |why| format!("read {number} of the recovery failed: {why}");
+            let copy = self.home.fork();
+            copy.reboot(Crash::ProcessKill(Seed(number)));
+            copy.fail_read(number);
+            let opened = SteppedLog::open(copy.clone(), self.config.clone());
+            if copy.reads() <= number {
+                return Ok(number);
+            }
+            copy.fail_read(u64::MAX);
+            if let Ok((log, report)) = opened {
+                self.no_damage(&report).and_then(|()| self.judge(&log, promised)).map_err(told)?;
+            }
+            copy.reboot(if is_kill { Crash::ProcessKill(Seed(number)) } else { Crash::LoseUnsynced });
+            let (log, report) =
+                SteppedLog::open(copy, self.config.clone()).map_err(|e| told(e.to_string()))?;
+            self.no_damage(&report).and_then(|()| self.judge(&log, promised)).map_err(told)?;
+        }
+        unreachable!("a recovery ends")
+    }
+
+    /// Batches are acknowledged, as by a log that was never in trouble; at the latest once upkeep had its turns.
+    pub(crate) fn serves(&mut self) -> Verdict {
+        let before = self.model.handed_over;
+        for _ in 0..4 {
+            self.run(&[Step::Append { records: 1, bytes: 900 }, Step::Commit])?;
+            if self.model.handed_over > before {
+                return Ok(());
+            }
+            self.run(&[Step::Upkeep, Step::Upkeep])?;
+        }
+        Err("nothing is acknowledged".to_owned())
     }
 
     fn contents(&self) -> Vec<(String, Vec<u8>)> {
