@@ -4,6 +4,7 @@
 //!
 //! `PROPTEST_CASES` scales the random part.
 
+mod faults;
 mod feed;
 mod judge;
 mod program;
@@ -309,9 +310,15 @@ const PROGRAMS: &[&[Step]] = &[
     &[put(0, 0, 9), put(1, 0, 9)],
 ];
 
-/// All programs of three of these steps, each with a commit behind it: three operations are enough for most bugs.
+const STEPS: [Step; 6] = [put(0, 0, 9), put(0, 0, 1400), blind(0, 1, 700), delete(0), MAINTAIN, REOPEN];
+
+/// All programs of two of these steps, each with a commit behind it.
+fn pairs() -> impl Iterator<Item = Vec<Step>> {
+    (0..STEPS.len().pow(2)).map(|n| vec![STEPS[n % 6], COMMIT, STEPS[n / 6], COMMIT])
+}
+
+/// All programs of three of these steps, with commits: three operations are enough for most bugs.
 fn triples() -> impl Iterator<Item = Vec<Step>> {
-    const STEPS: [Step; 6] = [put(0, 0, 9), put(0, 0, 1400), blind(0, 1, 700), delete(0), MAINTAIN, REOPEN];
     (0..STEPS.len().pow(3)).map(|n| {
         let [a, b, c] = [n % 6, n / 6 % 6, n / 36].map(|i| STEPS[i]);
         vec![a, b, COMMIT, c, COMMIT]

@@ -103,6 +103,16 @@ impl Running {
         failed.map_or(Ok(dump), Err)
     }
 
+    /// What can be read, and how many keys can't.
+    pub(crate) fn readable(&self) -> (Dump, usize) {
+        let (mut dump, mut failed) = (Dump::new(), 0);
+        self.core.for_each(|key, versions| match versions {
+            Ok(versions) => drop(dump.insert(key.to_vec(), versions)),
+            Err(_) => failed += 1,
+        });
+        (dump, failed)
+    }
+
     /// Commits what is staged as the committer thread does; gives up when the machine is dead.
     fn drive(&mut self) {
         let mut in_flight = 0;

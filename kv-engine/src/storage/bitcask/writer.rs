@@ -385,12 +385,14 @@ impl<F: File> Bitcask<F> {
                 count(&self.counters.written_bytes, len);
                 Ok(removed)
             }
-            // What was written of it lies past the end: the next record overwrites it, or the segment is cut when
-            // it is sealed.
             Err(cause) if cause.kind == DiskErrorKind::NoSpace => {
                 reached("kv write refused by a full disk");
                 writer.active.set_allocated(writer.active.allocated().max(at.position + len));
-                Err(PutError::DiskFull { cause })
+                // Its first bytes may stand there, and if only zeros are missing, a longer file makes it whole.
+                match writer.wipe(at.position, len) {
+                    Ok(()) => Err(PutError::DiskFull { cause }),
+                    Err(cause) => Err(PutError::WriteFailed { cause }),
+                }
             }
             Err(cause) => {
                 writer.stop(cause.clone());
