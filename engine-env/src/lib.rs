@@ -42,6 +42,8 @@ mod completions;
 mod disk;
 mod durability;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod marks;
 mod net;
 mod os;

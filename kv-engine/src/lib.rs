@@ -53,6 +53,8 @@ mod config;
 mod coordinator;
 mod follower;
 mod followers;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handoff;
 mod hash;
 mod membership;

@@ -15,6 +15,8 @@ mod client;
 mod cluster;
 mod config;
 mod core;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod inspect;
 mod log;
 mod message;

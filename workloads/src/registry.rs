@@ -7,9 +7,9 @@ use crate::source::Source;
 use crate::trace;
 use crate::workload::Workload;
 use crate::ycsb;
-use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::{fmt, io};
 
 /// The format of a workload file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -169,6 +169,18 @@ impl Registry {
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<Arc<dyn Workload>> {
         self.workloads.iter().find(|w| w.name() == name).cloned()
+    }
+
+    /// Opens a workload from bytes that are at hand, whatever their format. `name` is what errors call them.
+    ///
+    /// # Errors
+    /// As [`Registry::open`] of a file.
+    pub fn read(
+        name: &str,
+        bytes: impl io::BufRead + 'static,
+        options: &OpenOptions,
+    ) -> Result<Opened, WorkloadError> {
+        open_source(Source::read(name, name, Box::new(bytes))?, options)
     }
 
     /// Opens a workload by name, or a file (`-` is standard input), and applies the settings.

@@ -25,6 +25,8 @@ use std::time::Duration;
 
 pub use local::{LocalNet, LocalPort};
 pub use profile::{NetProfile, UnknownNetProfile};
+#[cfg(feature = "fuzzing")]
+pub use tcp::fuzz_frames;
 pub use tcp::{TcpNet, TcpPort};
 
 use crate::{Wait, Waker};

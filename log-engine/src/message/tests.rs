@@ -81,6 +81,21 @@ fn every_message_comes_back_as_it_was() {
     }
 }
 
+// The fuzzer starts from these. `UPDATE_SEEDS=1` writes them anew, after a message has got another form on purpose.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a test may read files")]
+fn the_seeds_of_the_fuzzer_are_these_messages() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/log-message");
+    for (message, n) in every_kind().iter().zip(0..) {
+        let (file, bytes) = (format!("{dir}/{n:02}"), message.encode(LAYOUT));
+        if std::env::var_os("UPDATE_SEEDS").is_some() {
+            std::fs::create_dir_all(dir).expect("a folder");
+            std::fs::write(&file, &bytes).expect("a file");
+        }
+        assert_eq!(std::fs::read(&file).ok(), Some(bytes), "{file}: run with UPDATE_SEEDS=1");
+    }
+}
+
 #[test]
 fn a_message_of_another_layout_or_version_is_refused() {
     let bytes = Message::Hello.encode(LAYOUT);

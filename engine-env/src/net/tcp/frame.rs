@@ -159,6 +159,25 @@ impl Decoder {
     }
 }
 
+/// What arrives on a connection, in pieces of the first byte's size: whether all of it is whole messages.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn fuzz_frames(bytes: &[u8]) -> bool {
+    let Some((&piece, bytes)) = bytes.split_first() else { return false };
+    let (mut decoder, mut said) = (Decoder::new(), 0);
+    for input in bytes.chunks(usize::from(piece).max(1)) {
+        let say = |one| match one {
+            Said::Hello(_) => said += HELLO_LEN,
+            Said::Message { bytes, .. } => said += HEADER_LEN + bytes.len(),
+        };
+        if decoder.feed(input, say).is_err() {
+            return false;
+        }
+    }
+    assert!(said <= bytes.len(), "nothing is said that wasn't sent");
+    said == bytes.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+#[cfg(feature = "fuzzing")]
+pub use frame::fuzz_frames;
 pub use port::TcpPort;
 
 use super::{Delay, Net, NetError, Peer};

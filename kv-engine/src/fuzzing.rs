@@ -1,0 +1,9 @@
+//! Decoders for the fuzzer: each takes any bytes, and says whether they were what it reads.
+
+use crate::handoff::Slop;
+
+/// The key of a hint in the slop store.
+#[must_use]
+pub fn slop(bytes: &[u8]) -> bool {
+    Slop::decode(bytes).inspect(|slop| assert_eq!(slop.encode(), bytes, "one hint has one key")).is_some()
+}
