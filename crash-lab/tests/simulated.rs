@@ -89,10 +89,34 @@ fn kv_loses_nothing_that_the_kernel_had_to_kills() {
 }
 
 #[test]
+fn kv_loses_nothing_that_the_last_finished_sync_covered() {
+    let (sum, seeds) = hold(Scenario::KvInterval);
+    bites(&sum, seeds);
+}
+
+#[test]
+fn log_loses_nothing_that_the_last_finished_sync_covered() {
+    let (sum, seeds) = hold(Scenario::LogInterval);
+    bites(&sum, seeds);
+}
+
+#[test]
 fn kv_acknowledges_nothing_that_a_failed_sync_left_in_doubt() {
     let (sum, seeds) = hold(Scenario::KvFailedSync);
     reaches(&sum, seeds, &["kv commit failed", "kv merge ended by an error"]);
     assert!(seeds < SEEDS || sum.failures > seeds, "few operations failed: {}", sum.failures);
+}
+
+#[test]
+fn kv_answers_nothing_wrong_and_cuts_nothing_when_reads_fail() {
+    let (sum, seeds) = hold(Scenario::KvFailedRead);
+    assert!(seeds < SEEDS || sum.faults_of(FaultClass::ReadError) > seeds, "{sum}");
+}
+
+#[test]
+fn log_answers_nothing_wrong_and_cuts_nothing_when_reads_fail() {
+    let (sum, seeds) = hold(Scenario::LogFailedRead);
+    assert!(seeds < SEEDS || sum.faults_of(FaultClass::ReadError) > seeds, "{sum}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine_env::rng::{Rng, Seed};
 use engine_env::sim::{SimDisk, SimFile, SimHome};
-use engine_env::{CompletionQueue, Disk, Durability, Home, Machine, Wait};
+use engine_env::{CompletionQueue, Disk, Durability, Home, Machine, Op, Wait};
 use kv_engine::{Bitcask, KvConfig, KvDone, PutError, RecoveryReport, Versioned};
 use rand::RngExt as _;
 
@@ -90,6 +90,15 @@ impl Subject for KvSubject {
             }
         }
         self.take_answers(notes)
+    }
+
+    fn sync(&mut self) -> bool {
+        self.note(format_args!("the interval has passed"));
+        while let Some(target) = self.store.sync_target() {
+            let result = self.upkeep.run(Op::Sync { file: target.file.clone() }).map(drop);
+            self.store.sync_done(&target, result);
+        }
+        self.store.stopped().is_none()
     }
 
     fn dump(&self) -> Dump {

@@ -29,6 +29,9 @@ pub(super) struct History<'a> {
     pub(super) rng: Rng,
     run: u64,
     next_step: u64,
+    /// `interval:MS`: when the next sync is due, and what time it is, milliseconds since the life began.
+    sync_due_ms: u64,
+    now_ms: u64,
     pub(super) notes: Notes,
     /// Read after a recovery.
     seen: HashSet<Token>,
@@ -64,6 +67,8 @@ impl<'a> History<'a> {
             rng,
             run: 0,
             next_step: 0,
+            sync_due_ms: 0,
+            now_ms: 0,
             notes: Notes::default(),
             seen: HashSet::new(),
             promised: Vec::new(),
@@ -96,6 +101,7 @@ impl<'a> History<'a> {
     pub(super) fn begin_life(&mut self) {
         self.run += 1;
         self.next_step = 0;
+        (self.now_ms, self.sync_due_ms) = (0, 0);
         self.plan.begins_life(self.run);
         self.note(format_args!("life {} begins, {}", self.run, self.durability));
     }
@@ -237,16 +243,60 @@ impl<'a> History<'a> {
                 continue;
             }
             let mut rng = Seed(self.seed).derive(self.name, 2 + (id.life << 32 | id.number)).rng();
+            let failed_reads = self.failed_reads();
             let step = subject.step(&mut rng, &mut self.notes);
             if !self.home.is_powered() {
                 return Ok(());
             }
-            step?;
-            for token in std::mem::take(&mut self.notes.seen) {
-                self.promise(token);
+            if self.failed_reads() == failed_reads {
+                step?;
+            } else if step.is_err() {
+                // Whoever asked was told that it can't be read: no answer is not a wrong one.
+                self.notes.failures += 1;
+            }
+            let seen = std::mem::take(&mut self.notes.seen);
+            match self.durability {
+                // What was only read may be no more durable than what was only acknowledged.
+                Durability::IntervalMs(interval_ms) => self.pass_time(subject, interval_ms, &mut rng)?,
+                _ => seen.into_iter().for_each(|token| self.promise(token)),
+            }
+            if !self.home.is_powered() {
+                return Ok(());
             }
         }
         Ok(())
+    }
+
+    fn failed_reads(&self) -> u64 {
+        self.home.faults().get(&Fault::ReadError).copied().unwrap_or(0)
+    }
+
+    /// A step takes up to two milliseconds. Once the interval has passed, the sync comes: what was acknowledged before it
+    /// began is promised when it is done.
+    fn pass_time<S: Subject>(
+        &mut self,
+        subject: &mut S,
+        interval_ms: u64,
+        rng: &mut Rng,
+    ) -> Result<(), String> {
+        self.now_ms += rng.random_range(0..=2);
+        if self.now_ms < self.sync_due_ms {
+            return Ok(());
+        }
+        self.sync_due_ms = self.now_ms + interval_ms;
+        let acknowledged = self.notes.acked.len();
+        if subject.sync() {
+            self.notes.synced = acknowledged;
+        } else if self.home.is_powered() {
+            return Err("the interval has passed, nothing failed, and not everything is synced".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A power cut took what no sync covered.
+    fn forget_unsynced(&mut self) {
+        let lost = self.notes.acked.split_off(self.notes.synced);
+        self.summary.acknowledged += lost.len() as u64;
     }
 
     /// There is room again, and operations are acknowledged again.
@@ -272,6 +322,7 @@ impl<'a> History<'a> {
     fn forget_promises(&mut self) {
         self.summary.acknowledged += self.notes.acked.len() as u64;
         self.notes.acked.clear();
+        self.notes.synced = 0;
         self.promised.clear();
         self.seen.clear();
     }
@@ -288,7 +339,7 @@ pub(super) fn listed(violations: &[Violation]) -> String {
 /// Lives that end at any step, by any crash that `synced` survives; the power may fail in recovery, too.
 pub(super) fn power_cut<S: Subject>(seed: u64, plan: &Plan<'_>) -> Lived {
     let mut history = History::new("power cut", seed, plan, Some(Durability::Synced));
-    let result = ended_by_crashes::<S>(&mut history, |history| (history.any_survivable(), true));
+    let result = ended_by_crashes::<S>(&mut history, |history| (history.any_survivable(), Survives::All));
     history.finish(result)
 }
 
@@ -297,27 +348,51 @@ pub(super) fn kill<S: Subject>(seed: u64, plan: &Plan<'_>) -> Lived {
     let mut history = History::new("kill", seed, plan, Some(Durability::Os));
     let result = ended_by_crashes::<S>(&mut history, |history| {
         if history.rng.random_bool(0.2) {
-            (history.any_power_cut(), false)
+            (history.any_power_cut(), Survives::Nothing)
         } else {
-            (history.process_kill(), true)
+            (history.process_kill(), Survives::All)
         }
     });
     history.finish(result)
 }
 
+/// Lives in which time passes and a sync comes every so often: after a power cut what the last finished one covered is
+/// there, after a kill everything.
+pub(super) fn interval<S: Subject>(seed: u64, plan: &Plan<'_>) -> Lived {
+    let interval_ms = 1 + seed % 40;
+    let mut history = History::new("interval", seed, plan, Some(Durability::IntervalMs(interval_ms)));
+    let result = ended_by_crashes::<S>(&mut history, |history| {
+        if history.rng.random_bool(0.7) {
+            (history.any_power_cut(), Survives::Synced)
+        } else {
+            (history.process_kill(), Survives::All)
+        }
+    });
+    history.finish(result)
+}
+
+/// What of the acknowledged operations a crash may not take.
+enum Survives {
+    All,
+    Synced,
+    Nothing,
+}
+
 fn ended_by_crashes<S: Subject>(
     history: &mut History<'_>,
-    mut any_crash: impl FnMut(&mut History<'_>) -> (Crash, bool),
+    mut any_crash: impl FnMut(&mut History<'_>) -> (Crash, Survives),
 ) -> Result<(), String> {
     for _ in 0..history.rng.random_range(2..5) {
         let mut subject: S = history.recover(Recovery::CutShort)?;
         let left = history.rng.random_range(0..160);
         history.power_fails_in(left);
         history.live(&mut subject, 120)?;
-        let (crash, survivable) = any_crash(history);
+        let (crash, survives) = any_crash(history);
         history.crash(subject, crash);
-        if !survivable {
-            history.forget_promises();
+        match survives {
+            Survives::All => {}
+            Survives::Synced => history.forget_unsynced(),
+            Survives::Nothing => history.forget_promises(),
         }
     }
     let subject: S = history.recover(Recovery::Undisturbed)?;
@@ -357,6 +432,38 @@ pub(super) fn failed_sync<S: Subject>(seed: u64, plan: &Plan<'_>) -> Lived {
                 let crash = history.any_survivable();
                 history.reboot(crash);
             }
+        }
+        history.recover::<S>(Recovery::Undisturbed).map(drop)
+    };
+    let result = lives();
+    history.finish(result)
+}
+
+/// The device can't read now and then, while the engine works and while it recovers: it may refuse to answer or to open,
+/// but it cuts nothing away, calls nothing damaged, and has everything once the device can read.
+pub(super) fn failed_read<S: Subject>(seed: u64, plan: &Plan<'_>) -> Lived {
+    let mut history = History::new("failed read", seed, plan, None);
+    let mut lives = || -> Result<(), String> {
+        for _ in 0..history.rng.random_range(2..5) {
+            let mut subject: S = history.recover(Recovery::Undisturbed)?;
+            for _ in 0..history.rng.random_range(1..6) {
+                history.plan_fault(150, &[Fault::ReadError]);
+            }
+            history.live(&mut subject, 120)?;
+            let crash = history.any_survivable();
+            history.crash(subject, crash);
+            history.begin_life();
+            let number = history.rng.random_range(0..12);
+            history.note(format_args!("read {number} of the recovery will fail"));
+            history.home.fail_read(number);
+            let opened = history.open::<S>(&history.home);
+            history.home.fail_read(u64::MAX);
+            match opened {
+                Ok(subject) => history.look::<S>(&subject)?,
+                Err(_) => history.notes.failures += 1,
+            }
+            let crash = history.any_survivable();
+            history.reboot(crash);
         }
         history.recover::<S>(Recovery::Undisturbed).map(drop)
     };

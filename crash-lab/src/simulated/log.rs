@@ -78,6 +78,17 @@ impl Subject for LogSubject {
         self.take_answers(notes)
     }
 
+    fn sync(&mut self) -> bool {
+        self.note(format_args!("the interval has passed"));
+        let partitions = (0..PARTITIONS).map(|n| TopicPartition::new(TOPIC, n));
+        let ends = |log: &SteppedLog<SimHome>, of: &TopicPartition| log.ends(of).expect("it was created");
+        let targets: Vec<_> = partitions.map(|of| (ends(&self.log, &of).end, of)).collect();
+        let reached =
+            |log: &SteppedLog<SimHome>| targets.iter().all(|(end, of)| ends(log, of).durable >= *end);
+        while !reached(&self.log) && self.log.upkeep(&mut self.upkeep, Interval::Passed) {}
+        reached(&self.log)
+    }
+
     fn dump(&self) -> Dump {
         dump_log::dump(&self.log, &self.report, self.readers)
     }

@@ -63,8 +63,23 @@ impl std::ops::Add for Losses {
     }
 }
 
+impl Losses {
+    /// The share of acknowledged operations that is gone; `None` if there were none.
+    #[must_use]
+    pub fn share(&self) -> Option<f64> {
+        (self.acknowledged > 0).then(|| self.lost as f64 / self.acknowledged as f64)
+    }
+}
+
+impl std::iter::Sum for Losses {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |a, b| a + b)
+    }
+}
+
 /// Crashes `engine`, or one node of it alone if it is a cluster, so many times on simulated machines, each fresh from
-/// `seed`, and counts. The same arguments give the same figures. No time passes in this world: `interval:MS` never syncs in between, and counts as `os`.
+/// `seed`, and counts. The same arguments give the same figures. With `interval:MS` a step takes up to two milliseconds, and
+/// syncs come when they are due.
 #[must_use]
 pub fn losses(engine: Engine, durability: Durability, kind: CrashKind, crashes: u64, seed: u64) -> Losses {
     let setup = Setup::default();

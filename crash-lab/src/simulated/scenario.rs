@@ -24,8 +24,12 @@ pub enum Scenario {
     KvPowerCut,
     /// The store, `os`: kills, and now and then a power cut, after which nothing is claimed but that nothing is made up.
     KvKill,
+    /// The store, `interval:MS`: power cuts and kills, while time passes and syncs come.
+    KvInterval,
     /// The store, `synced`: failed writes, syncs and directory syncs, a restart, a power cut.
     KvFailedSync,
+    /// The store on a device that can't read now and then.
+    KvFailedRead,
     /// The store on a disk that gets full, and then has room again.
     KvFullDisk,
     /// The store, closed, then one bit flipped.
@@ -36,8 +40,12 @@ pub enum Scenario {
     LogPowerCut,
     /// The log, `os`: kills, and now and then a power cut.
     LogKill,
+    /// The log, `interval:MS`: power cuts and kills, while time passes and syncs come.
+    LogInterval,
     /// The log, `synced`: failed writes, syncs and directory syncs, a restart, a power cut.
     LogFailedSync,
+    /// The log on a device that can't read now and then.
+    LogFailedRead,
     /// The log on a disk that gets full, and then has room again.
     LogFullDisk,
     /// The log, closed, then one bit flipped.
@@ -56,16 +64,20 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::KvPowerCut,
         Self::KvKill,
+        Self::KvInterval,
         Self::KvFailedSync,
+        Self::KvFailedRead,
         Self::KvFullDisk,
         Self::KvRot,
         Self::KvMisdirected,
         Self::LogPowerCut,
         Self::LogKill,
+        Self::LogInterval,
         Self::LogFailedSync,
+        Self::LogFailedRead,
         Self::LogFullDisk,
         Self::LogRot,
         Self::LogMisdirected,
@@ -77,13 +89,17 @@ impl Scenario {
         match self {
             Self::KvPowerCut => "kv-power-cut",
             Self::KvKill => "kv-kill",
+            Self::KvInterval => "kv-interval",
             Self::KvFailedSync => "kv-failed-sync",
+            Self::KvFailedRead => "kv-failed-read",
             Self::KvFullDisk => "kv-full-disk",
             Self::KvRot => "kv-rot",
             Self::KvMisdirected => "kv-misdirected",
             Self::LogPowerCut => "log-power-cut",
             Self::LogKill => "log-kill",
+            Self::LogInterval => "log-interval",
             Self::LogFailedSync => "log-failed-sync",
+            Self::LogFailedRead => "log-failed-read",
             Self::LogFullDisk => "log-full-disk",
             Self::LogRot => "log-rot",
             Self::LogMisdirected => "log-misdirected",
@@ -176,13 +192,17 @@ pub(super) fn carry_out(scenario: Scenario, seed: u64, plan: &Plan<'_>) -> Resul
     let run = || match scenario {
         Scenario::KvPowerCut => life::power_cut::<KvSubject>(seed, plan),
         Scenario::KvKill => life::kill::<KvSubject>(seed, plan),
+        Scenario::KvInterval => life::interval::<KvSubject>(seed, plan),
         Scenario::KvFailedSync => life::failed_sync::<KvSubject>(seed, plan),
+        Scenario::KvFailedRead => life::failed_read::<KvSubject>(seed, plan),
         Scenario::KvFullDisk => life::full_disk::<KvSubject>(seed, plan),
         Scenario::KvRot => rot::rot::<KvSubject>(seed, plan),
         Scenario::KvMisdirected => rot::misdirected::<KvSubject>(seed, plan),
         Scenario::LogPowerCut => life::power_cut::<LogSubject>(seed, plan),
         Scenario::LogKill => life::kill::<LogSubject>(seed, plan),
+        Scenario::LogInterval => life::interval::<LogSubject>(seed, plan),
         Scenario::LogFailedSync => life::failed_sync::<LogSubject>(seed, plan),
+        Scenario::LogFailedRead => life::failed_read::<LogSubject>(seed, plan),
         Scenario::LogFullDisk => life::full_disk::<LogSubject>(seed, plan),
         Scenario::LogRot => rot::rot::<LogSubject>(seed, plan),
         Scenario::LogMisdirected => rot::misdirected::<LogSubject>(seed, plan),

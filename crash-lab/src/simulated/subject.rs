@@ -17,6 +17,8 @@ pub(super) struct Notes {
     /// Read since somebody last looked: a reader was shown it, so it may not vanish.
     pub(super) seen: Vec<Token>,
     pub(super) failures: u64,
+    /// `interval:MS`: so many of `acked` were acknowledged before the last finished sync began.
+    pub(super) synced: usize,
 }
 
 /// An engine on a simulated machine, from one opening to the next crash.
@@ -34,6 +36,9 @@ pub(super) trait Subject: Sized {
 
     /// One step of the seed's choice. `Err` is a wrong answer: something no fault excuses.
     fn step(&mut self, rng: &mut Rng, notes: &mut Notes) -> Result<(), String>;
+
+    /// `interval:MS`: the interval has passed. Syncs everything written so far; whether that is done.
+    fn sync(&mut self) -> bool;
 
     /// Everything that can be read now. What is in flight needn't be finished.
     fn dump(&self) -> Dump;
