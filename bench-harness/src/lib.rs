@@ -14,6 +14,7 @@ pub mod limits;
 pub mod load;
 pub mod measure;
 pub mod progress;
+pub mod recovery;
 pub mod report;
 pub mod result_folder;
 pub mod run;

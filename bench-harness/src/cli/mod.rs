@@ -10,6 +10,7 @@ mod embedded;
 mod inspect;
 mod limits;
 mod list;
+mod recovery;
 mod report;
 mod run;
 mod search;
@@ -80,6 +81,8 @@ enum Command {
     Limits(limits::LimitsArgs),
     /// Measure the store beside other embedded stores, called directly from threads.
     Embedded(embedded::EmbeddedArgs),
+    /// Measure how long opening takes, after a close and after none, by size.
+    Recovery(recovery::RecoveryArgs),
     /// Make the report of a result folder again from its raw data.
     Report(report::ReportArgs),
     /// Lay two result folders side by side: what differs, and is it shown?
@@ -127,6 +130,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
         Command::Describe(args) => describe::describe(&args, workbench),
         Command::Limits(args) => limits::limits(&args),
         Command::Embedded(args) => embedded::embedded(&args),
+        Command::Recovery(args) => recovery::recovery(&args),
         Command::Report(args) => report::report(&args),
         Command::Diff(args) => diff::diff(&args),
         Command::Aa(args) => aa::aa(&args, workbench),

@@ -17,7 +17,9 @@ use super::Failure;
 Scenarios (kv- and log- each):
   power-cut      synced: power cuts and kills at any step, in recovery too; nothing acknowledged or read may be lost
   kill           os: kills; and power cuts, after which nothing may be made up
+  interval       interval:MS: time passes and syncs come; what the last finished one covered may not be lost
   failed-sync    failed writes, syncs, names and directory syncs, then a restart or a power cut
+  failed-read    reads fail, in recovery too: no answer instead of a wrong one, and nothing is cut away
   full-disk      the disk fills up, refuses, and has room again
   rot            one bit of a closed folder flips: never a wrong answer, and no more is lost than was hit
   misdirected    a sector or a record of another place, or of an earlier time

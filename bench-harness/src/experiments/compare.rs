@@ -16,6 +16,7 @@ use super::campaign::{Campaign, CampaignError, Task};
 use super::combination::{Combination, Job};
 use super::contestant::{ALL_COPIES, Contestant, OLD_READS, Roles, Row, rows};
 use super::contrasts::{Subject, contrast_highest, contrast_latency};
+use super::durability;
 use super::evidence::{Planned, Trial};
 use super::excursions::Excursions;
 use super::schedule::{Part, Schedule, WARM_UP, allot};
@@ -125,6 +126,12 @@ pub fn compare(campaign: &mut Campaign, plan: &ComparePlan<'_>) -> Result<(), Ca
     conclude(campaign, plan, &combinations, &beside, roles);
     ended?;
     if !campaign.stopped() {
+        campaign.progress.expect_more(1);
+        campaign.progress.step("crashes of simulated machines");
+        let seed = campaign.seed();
+        if let Some(claim) = campaign.run.claims.iter_mut().find(|c| c.id == "C7") {
+            durability::settle(claim, &plan.schedule, seed);
+        }
         campaign.run.plan.iter_mut().for_each(|announced| announced.complete = true);
     }
     campaign.save()

@@ -7,6 +7,7 @@ mod compare;
 mod contestant;
 mod contrasts;
 mod curve;
+mod durability;
 mod evidence;
 mod excursions;
 mod rate_search;
