@@ -11,8 +11,8 @@ pub(crate) fn batch(bytes: &[u8]) -> bool {
     let Ok(batch) = Batch::parse(bytes) else { return false };
     assert!(batch.len() <= bytes.len(), "a batch lies within its bytes");
     // Whether or not the checksum is right: somebody may have computed one over nonsense.
-    let whole =
-        batch.records().is_ok_and(|records| records.fold(true, |whole, record| whole & record.is_ok()));
+    let unpacked = batch.unpack();
+    let whole = unpacked.is_ok_and(|b| b.records().fold(true, |whole, record| whole & record.is_ok()));
     whole && EncodedBatch::received(bytes.to_vec()).is_ok()
 }
 

@@ -14,8 +14,8 @@ use engine_env::rng::{Rng, Seed};
 use fuzz::{TARGETS, Target};
 use rand::{Rng as _, RngExt as _};
 
-/// Whoever asks for more than this for a few kilobytes of input believes a length that lies: the process is aborted.
-const BYTES_MAX: usize = 64 << 20;
+/// A packed batch may unpack to 128 MiB. Whoever asks for more than this believes a length that lies: the process is aborted.
+const BYTES_MAX: usize = 192 << 20;
 
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
