@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine_env::clock::{Monotonic, wall_ms};
 use engine_env::{Arrival, Port, PortStats, Wait, Waker};
 
-use crate::coordinator::{ClientConfig, Coordinator, CoordinatorStats, KvOutcome, Now};
+use crate::coordinator::{ClientConfig, Coordinator, CoordinatorStats, KvOutcome, Now, Update};
 use crate::ring::{NodeId, Ring};
 use crate::version::VectorClock;
 
@@ -33,6 +33,11 @@ impl<P: Port> KvClient<P> {
         self.coordinator.get(self.now(), token, key);
     }
 
+    /// Reads the values of several keys, each from R replicas, resolved.
+    pub fn get_all(&mut self, token: u64, keys: &[&[u8]]) {
+        self.coordinator.get_all(self.now(), token, keys);
+    }
+
     /// Reads the clocks of a key's versions from R replicas.
     pub fn get_versions(&mut self, token: u64, key: &[u8]) {
         self.coordinator.get_versions(self.now(), token, key);
@@ -47,6 +52,12 @@ impl<P: Port> KvClient<P> {
     /// obsolete by then.
     pub fn write(&mut self, token: u64, key: &[u8], value: &[u8]) {
         self.coordinator.write(self.now(), token, key, value);
+    }
+
+    /// Reads the versions from R replicas, has `update` make a value of them, and puts it; starts again if it was obsolete
+    /// by then, and rolls back if it fails for good.
+    pub fn apply_update(&mut self, token: u64, key: &[u8], update: Box<dyn Update>) {
+        self.coordinator.apply_update(self.now(), token, key, update);
     }
 
     /// Reads the clocks from R replicas and deletes these versions.

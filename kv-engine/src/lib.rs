@@ -59,6 +59,7 @@ mod handoff;
 mod hash;
 mod membership;
 mod message;
+mod metadata;
 mod node;
 mod replica;
 mod ring;
@@ -74,15 +75,22 @@ pub use config::{ConfigError, KvConfig, SealedReads};
 pub use coordinator::ClusterBug;
 pub use coordinator::{
     CLIENT_VALUE_BYTES_MAX, ClientConfig, Coordinator, CoordinatorStats, HandoffStrategy, KvAnswer,
-    KvOpError, KvOutcome, Now, Replication, ReplicationError, Resolve,
+    KvOpError, KvOutcome, Now, OperationTimeouts, Replication, ReplicationError, Resolve, Update,
 };
 pub use engine_env::Durability;
 pub use follower::{FollowConfig, Followed, Following, KvFollower};
-pub use membership::{DetectorConfig, NodeFailure};
+pub use membership::{DetectorConfig, DetectorKind, NodeFailure};
 pub use message::{MessageError, NodeChange, ReplicaError, Request, RequestId, Response};
+pub use metadata::{
+    Cluster, Compression, MetadataError, Notice, Retention, RoutingTier, Schema, Serializer, Server,
+    StoreDefinition, StoreRouting, Stores, ViewDefinition,
+};
 pub use node::{KvNode, NodeConfig, NodeStats, StartError, StopError};
 pub use replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
-pub use ring::{NodeId, Ring, RingError, key_hash};
+pub use ring::{
+    NodeId, QuotaError, Replicated, Ring, RingError, Routing, RoutingStrategy, Zone, ZoneId, ZoneQuotas,
+    contact_order, key_hash,
+};
 pub use storage::bitcask::{
     BatchAnswers, BatchWrite, Bitcask, Change, ChangeEvent, ChangeFeed, Damage, DamageKind, FeedError,
     FeedPosition, HintError, HintRefused, InspectedRecord, Inspection, KvDone, KvStats, MaintenanceStep,
@@ -95,6 +103,7 @@ pub use storage::{
 };
 pub use store::{KvFeed, KvStore};
 pub use version::{
-    ClockDecodeError, ClockEntry, ClockError, Clocked, Occurred, ParseClockError, Siblings, VectorClock,
-    Versioned, resolve_by_clock, resolve_by_time,
+    ChainedResolver, ClockDecodeError, ClockEntry, ClockError, ClockResolver, Clocked, FailingResolver,
+    MergingResolver, Occurred, ParseClockError, Resolver, Siblings, TimeResolver, VectorClock, Versioned,
+    prune_versions, resolve_by_clock, resolve_by_time,
 };

@@ -21,7 +21,7 @@ use crate::followers::Followers;
 use crate::handoff::Pusher;
 use crate::message::{Response, asks_for_changes, is_response};
 use crate::replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
-use crate::ring::{NodeId, Ring};
+use crate::ring::{NodeId, Ring, Routing, RoutingStrategy};
 use crate::storage::bitcask::{KvDone, KvStats, RecoveryReport};
 use crate::storage::{CloseError, DeleteError, GetError, OpenError, PutError, Storage};
 use crate::store::KvStore;
@@ -34,6 +34,10 @@ pub struct NodeConfig {
     pub storage: KvConfig,
     /// How many replicas a key has: by it and the ring the node knows which keys it holds.
     pub replicas: u16,
+    /// How keys are dealt out to nodes. Default: consistent routing.
+    pub routing: RoutingStrategy,
+    /// The store's name, as clients have it: hints for another store are purged. Default: `store`.
+    pub store: String,
     /// How often the hints that it keeps are delivered, in milliseconds. Default: 300,000, five minutes, as in the
     /// original.
     pub push_every_ms: u64,
@@ -43,7 +47,8 @@ impl NodeConfig {
     /// A node of a cluster with so many replicas of each key.
     #[must_use]
     pub fn new(storage: KvConfig, replicas: u16) -> Self {
-        Self { storage, replicas, push_every_ms: 300_000 }
+        let store = "store".to_owned();
+        Self { storage, replicas, routing: RoutingStrategy::Consistent, store, push_every_ms: 300_000 }
     }
 }
 
@@ -198,8 +203,8 @@ impl KvNode {
         let service = Service {
             followers: Followers::new(waker.clone()),
             port,
-            replica: Replica::new(node, Arc::clone(&ring), config.replicas),
-            pusher: Pusher::new(clock.now_ns(), config.push_every_ms),
+            replica: Replica::routed(node, Routing::new(Arc::clone(&ring), config.routing, config.replicas)),
+            pusher: Pusher::new(clock.now_ns(), config.push_every_ms, config.store),
             clock,
             ring,
             stores,

@@ -14,7 +14,7 @@ use engine_env::Peer;
 
 use crate::handoff::Slop;
 use crate::message::{ReplicaError, Request, RequestId, Response};
-use crate::ring::{NodeId, Ring, Routing};
+use crate::ring::{NodeId, Ring, Routing, RoutingStrategy};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{DeleteError, GetError, PutError, Storage};
 use crate::version::{VectorClock, Versioned};
@@ -88,6 +88,8 @@ impl ReplicaStorage for MemoryStorage {
 pub struct ReplicaStats {
     /// Gets.
     pub gets: u64,
+    /// GetAlls.
+    pub get_alls: u64,
     /// GetVersions.
     pub version_reads: u64,
     /// Puts.
@@ -102,6 +104,9 @@ pub struct ReplicaStats {
     pub garbled: u64,
 }
 
+/// The most bytes of values that one answer to a getAll holds; keys and lengths come on top.
+const GET_ALL_BYTES_MAX: usize = engine_env::MESSAGE_BYTES_MAX / 4 * 3;
+
 /// A write that waits for the disk.
 #[derive(Debug)]
 struct Pending {
@@ -115,6 +120,7 @@ struct Pending {
 pub struct Replica {
     me: NodeId,
     routing: Routing,
+    ring_version: u64,
     pending: Vec<Option<Pending>>,
     free: Vec<usize>,
     outputs: VecDeque<(Peer, Vec<u8>)>,
@@ -124,18 +130,32 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// The replica that `me` is, of keys with `n` replicas.
+    /// The replica that `me` is, of keys with `n` replicas by consistent routing.
     #[must_use]
     pub fn new(me: NodeId, ring: Arc<Ring>, n: u16) -> Self {
+        Self::routed(me, Routing::new(ring, RoutingStrategy::Consistent, n))
+    }
+
+    /// The replica that `me` is, of keys that are dealt out this way.
+    #[must_use]
+    pub fn routed(me: NodeId, routing: Routing) -> Self {
         Self {
             me,
-            routing: Routing::new(ring, n),
+            routing,
+            ring_version: 0,
             pending: Vec::new(),
             free: Vec::new(),
             outputs: VecDeque::new(),
             scratch: Versioned::new(VectorClock::empty(0), Vec::new()),
             stats: ReplicaStats::default(),
         }
+    }
+
+    /// From now on it goes by this ring: keys that it doesn't hold by it are refused, and clients that ask get it.
+    /// Versions rise with each change.
+    pub fn set_ring(&mut self, version: u64, ring: Arc<Ring>) {
+        self.routing = self.routing.on(ring);
+        self.ring_version = version;
     }
 
     /// A message came.
@@ -153,6 +173,13 @@ impl Replica {
             Request::Changes { .. } => {
                 let why = "nobody here follows the store".to_owned();
                 Some(Response::Refused(ReplicaError::Application { why }))
+            }
+            Request::GetRing => {
+                Some(Response::Ring { version: self.ring_version, ring: Arc::clone(self.routing.ring()) })
+            }
+            Request::GetAll { keys } => {
+                self.stats.get_alls += 1;
+                Some(self.get_all(&keys, storage))
             }
             Request::GetVersions { key } => {
                 self.stats.version_reads += 1;
@@ -181,6 +208,31 @@ impl Replica {
         if let Some(response) = response {
             self.respond(from, id, &response);
         }
+    }
+
+    fn get_all(&self, keys: &[&[u8]], storage: &impl ReplicaStorage) -> Response {
+        if !keys.iter().all(|key| self.holds(key)) {
+            return Response::Refused(ReplicaError::InvalidMetadata);
+        }
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for key in keys {
+            match storage.read(key) {
+                Ok(versions) if versions.is_empty() => {}
+                Ok(versions) => {
+                    bytes += versions.iter().map(|v| v.clock.encoded_len() + v.value.len()).sum::<usize>();
+                    if bytes > GET_ALL_BYTES_MAX {
+                        let why = format!(
+                            "the values of {} keys don't fit into one message; ask for fewer at once",
+                            keys.len()
+                        );
+                        return Response::Refused(ReplicaError::Application { why });
+                    }
+                    found.push((key.to_vec(), versions));
+                }
+                Err(error) => return persistence(&error),
+            }
+        }
+        Response::AllValues(found)
     }
 
     fn put(
@@ -221,7 +273,8 @@ impl Replica {
         value: &[u8],
         storage: &impl ReplicaStorage,
     ) -> Option<Response> {
-        if Slop::decode(key).is_none_or(|slop| slop.node == self.me) {
+        let for_another = |slop: Slop<'_>| slop.node != self.me && slop.decode_value(value).is_some();
+        if !Slop::decode_key(key).is_some_and(for_another) {
             let why = "a hint says what is to be done for another node".to_owned();
             return Some(Response::Refused(ReplicaError::Application { why }));
         }
@@ -442,6 +495,38 @@ mod tests {
         let none = Some(Response::Versions(vec![]));
         assert_eq!(ask(&mut replica, 4, &Request::GetVersions { key }, &store), none);
         assert_eq!(store.keys(), 0);
+    }
+
+    #[test]
+    fn several_keys_are_read_at_once_and_all_must_be_its_own() {
+        let (mut replica, store) = (replica(3), MemoryStorage::new());
+        for (key, value) in [(b"a", "1"), (b"b", "2")] {
+            store.put(key, &Versioned::new(clock("0:1"), value)).expect("fresh");
+        }
+        let keys = vec![&b"b"[..], b"none", b"a"];
+        let found = |value: &str| vec![Versioned::new(clock("0:1"), value)];
+        let all = Response::AllValues(vec![(b"b".to_vec(), found("2")), (b"a".to_vec(), found("1"))]);
+        assert_eq!(ask(&mut replica, 1, &Request::GetAll { keys: keys.clone() }, &store), Some(all));
+        let mut replica = Replica::new(NodeId(0), Arc::new(Ring::even(3, 48).expect("a ring")), 1);
+        let refused = Some(Response::Refused(ReplicaError::InvalidMetadata));
+        assert_eq!(ask(&mut replica, 1, &Request::GetAll { keys }, &store), refused);
+    }
+
+    #[test]
+    fn a_new_ring_is_gone_by_and_told() {
+        let (mut replica, store) = (replica(1), MemoryStorage::new());
+        let old = Arc::new(Ring::even(3, 3).expect("a ring"));
+        let told = Response::Ring { version: 0, ring: Arc::clone(&old) };
+        assert_eq!(ask(&mut replica, 1, &Request::GetRing, &store), Some(told));
+        let key = (0u8..).map(|b| [b]).find(|key| old.preference_list(key, 1)[0] != NodeId(0));
+        let key = &key.expect("most keys are others'")[..];
+        let refused = Some(Response::Refused(ReplicaError::InvalidMetadata));
+        assert_eq!(ask(&mut replica, 2, &Request::Get { key }, &store), refused);
+        let alone = Arc::new(Ring::even(1, 3).expect("a ring"));
+        replica.set_ring(4, Arc::clone(&alone));
+        assert_eq!(ask(&mut replica, 3, &Request::Get { key }, &store), Some(Response::Values(vec![])));
+        let told = Response::Ring { version: 4, ring: alone };
+        assert_eq!(ask(&mut replica, 4, &Request::GetRing, &store), Some(told));
     }
 
     #[test]

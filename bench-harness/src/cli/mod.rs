@@ -12,6 +12,7 @@ mod limits;
 mod list;
 mod recovery;
 mod report;
+mod ring;
 mod run;
 mod search;
 mod simulate;
@@ -91,6 +92,8 @@ enum Command {
     Aa(aa::AaArgs),
     /// Look into a segment, an index or a result folder; damage is located.
     Inspect(inspect::InspectArgs),
+    /// Show where a cluster keeps a key, from Voldemort's cluster.xml and stores.xml.
+    Ring(ring::RingArgs),
     /// Write until killed, dump what survived, judge it.
     Stress(stress::StressArgs),
     /// Crash the engines on simulated machines; everything from one seed.
@@ -135,6 +138,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
         Command::Diff(args) => diff::diff(&args),
         Command::Aa(args) => aa::aa(&args, workbench),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Ring(args) => ring::ring(&args),
         Command::Stress(args) => stress::stress(&args),
         Command::Simulate(args) => simulate::simulate(&args),
     };

@@ -1,6 +1,10 @@
 //! What a client can be told: [`Replication`] and [`ClientConfig`].
 
+use std::sync::Arc;
+
 use crate::membership::DetectorConfig;
+use crate::ring::{RoutingStrategy, ZoneId};
+use crate::version::Resolver;
 
 /// How many replicas a key has, and how many of them an operation needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +114,7 @@ impl Replication {
 }
 
 /// What a get makes of several versions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub enum Resolve {
     /// By clock, then the one with the latest timestamp under the merge of all clocks: at most one. The default, as
     /// in the original.
@@ -118,16 +122,33 @@ pub enum Resolve {
     ByTime,
     /// By clock only: all that no other descends from.
     ByClock,
+    /// By clock, then by a rule of the caller's. A get fails as inconsistent if several are left.
+    By(Arc<dyn Resolver>),
 }
 
+impl PartialEq for Resolve {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::ByTime, Self::ByTime) | (Self::ByClock, Self::ByClock) => true,
+            (Self::By(one), Self::By(another)) => Arc::ptr_eq(one, another),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Resolve {}
+
 /// Which nodes are asked to keep a hint for a replica that missed a write. Those that failed in it, or count as down,
-/// never are.
+/// never are. With zone routing the first two keep to the client's zone if the replica is there, and else avoid the
+/// replica's zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandoffStrategy {
     /// Any other node.
     Any,
-    /// The next nodes by id, as many as a key has replicas (one fewer if there are no more nodes).
+    /// The next nodes by id, [`ClientConfig::hint_preflist_size`] of them.
     Consistent,
+    /// The nodes of the client's zone, then of the others, nearest first.
+    Proximity,
 }
 
 /// A mistake put in on purpose, so that the tests of clusters can show that they would find it.
@@ -138,6 +159,23 @@ pub enum ClusterBug {
     QuorumShort,
     /// Read repair writes one of several siblings, under the merge of their clocks.
     RepairLosesSibling,
+    /// With replica tombstones on, a delete removes the versions instead.
+    TombstoneNotKept,
+}
+
+/// How long one round of each operation may take, in milliseconds. `None`: [`ClientConfig::timeout_ms`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OperationTimeouts {
+    /// A get; the reads of an update too.
+    pub get_ms: Option<u64>,
+    /// A getAll.
+    pub get_all_ms: Option<u64>,
+    /// A getVersions; the reads of writes and deletes too.
+    pub get_versions_ms: Option<u64>,
+    /// A put.
+    pub put_ms: Option<u64>,
+    /// A delete.
+    pub delete_ms: Option<u64>,
 }
 
 /// Settings of a client.
@@ -145,6 +183,20 @@ pub enum ClusterBug {
 pub struct ClientConfig {
     /// How many replicas, and how many of them an operation needs.
     pub replication: Replication,
+    /// The store's name: hints carry it, so that nodes without the store can tell. Default: `store`.
+    pub store: String,
+    /// How keys are dealt out to nodes. Default: consistent routing.
+    pub routing: RoutingStrategy,
+    /// The client's zone, for zone routing and hints. Default: none, the first one of the cluster.
+    pub zone: Option<ZoneId>,
+    /// With zone routing: so many zones besides one must answer a read. Default: 0.
+    pub zone_count_reads: u16,
+    /// With zone routing: so many zones besides one must acknowledge a write. Default: 0.
+    pub zone_count_writes: u16,
+    /// Timeouts that differ from [`ClientConfig::timeout_ms`]. Default: none.
+    pub timeouts: OperationTimeouts,
+    /// Whether a getAll leaves out keys with too few answers instead of failing. Default: false.
+    pub partial_get_all: bool,
     /// How long one round of an operation may take, in milliseconds. Default: 5000. A read that has asked in parallel
     /// so long goes on to the other replicas one by one; a write or delete ends.
     pub timeout_ms: u64,
@@ -157,7 +209,17 @@ pub struct ClientConfig {
     pub read_repair: bool,
     /// Who keeps a hint for a replica that missed a write; nodes need a slop store for it. Default: none, nobody.
     pub hinted_handoff: Option<HandoffStrategy>,
-    /// How often a write that finds its version obsolete reads and tries again, counted with the first. Default: 3.
+    /// How many nodes are asked to keep a hint, with [`HandoffStrategy::Consistent`]. Default: none, as many as a key has
+    /// replicas, one fewer where the cluster has no more nodes.
+    pub hint_preflist_size: Option<u16>,
+    /// Whether a delete leaves a replica tombstone: a version that says that there is none, so that a replica that missed
+    /// the delete can't bring the old value back. Not in the original. All clients of a store must agree; tombstones stay
+    /// for good. Default: false.
+    pub replica_tombstones: bool,
+    /// How often an operation is tried that a node refuses because it doesn't hold the key: before each further try the
+    /// ring is asked for. Default: 3.
+    pub ring_tries: u16,
+    /// How often a write or update that finds its version obsolete reads and tries again, counted with the first. Default: 3.
     pub write_tries: u16,
     /// When a node isn't asked any more.
     pub detector: DetectorConfig,
@@ -172,11 +234,21 @@ impl ClientConfig {
     pub fn new(replication: Replication) -> Self {
         Self {
             replication,
+            store: "store".to_owned(),
+            routing: RoutingStrategy::Consistent,
+            zone: None,
+            zone_count_reads: 0,
+            zone_count_writes: 0,
+            timeouts: OperationTimeouts::default(),
+            partial_get_all: false,
             timeout_ms: 5000,
             node_timeout_ms: 5000,
             resolve: Resolve::ByTime,
             read_repair: true,
             hinted_handoff: None,
+            hint_preflist_size: None,
+            replica_tombstones: false,
+            ring_tries: 3,
             write_tries: 3,
             detector: DetectorConfig::default(),
             #[cfg(feature = "planted-bugs")]

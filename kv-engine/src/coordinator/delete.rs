@@ -69,12 +69,12 @@ impl Delete {
         if self.answered {
             return;
         }
-        let enough = self.contacts.succeeded() >= self.quorum.required;
+        let enough = self.contacts.suffice(self.quorum.required);
         let left = self.contacts.outstanding();
         if enough && (self.answers >= self.quorum.preferred || left == 0) {
             self.end(Ok(()));
         } else if left == 0 {
-            self.end(Err(self.contacts.insufficient(self.quorum.required)));
+            self.end(Err(self.contacts.shortfall(self.quorum.required)));
         }
     }
 
@@ -98,6 +98,11 @@ impl Delete {
         }
         let node = self.contacts.next_failed()?;
         Some(Missed { node, operation: SlopOperation::Delete, clock: self.clock.clone(), value: Vec::new() })
+    }
+
+    /// The clock, for another start.
+    pub(super) fn into_clock(self) -> VectorClock {
+        self.clock
     }
 
     /// Once it is known: whether something was removed and how many replicas did it, or why it failed.

@@ -23,6 +23,34 @@ pub enum KvOpError {
         /// What became of the others.
         failures: Vec<(NodeId, NodeFailure)>,
     },
+    /// Enough replicas have done it, but in fewer zones than required.
+    #[error("replicas of {needed} zones are needed, those of {succeeded} answered ({}); bring zones back, or require fewer", Failures(.failures))]
+    InsufficientZoneResponses {
+        /// In how many zones one must.
+        needed: u16,
+        /// In how many one did.
+        succeeded: u16,
+        /// What became of the others.
+        failures: Vec<(NodeId, NodeFailure)>,
+    },
+    /// More zones are to answer than can, whatever happens. Nothing was sent.
+    #[error(
+        "{zones} other zones are to answer, but the client's zone knows {near} and {required} replicas are required; lower the zone count, complete the proximity list, or require more replicas"
+    )]
+    TooManyZones {
+        /// How many other zones are to answer.
+        zones: u16,
+        /// How many the client's zone has in its proximity list.
+        near: u16,
+        /// How many replicas are required.
+        required: u16,
+    },
+    /// The resolver left several versions of the key: the caller has to choose, and to write what descends from all.
+    #[error("the key has {} versions that the resolver keeps; read them unresolved, and write one that descends from all", .clocks.len())]
+    InconsistentData {
+        /// Their clocks.
+        clocks: Vec<VectorClock>,
+    },
     /// The master has a version that descends from the given one or equals it. Nothing was written.
     #[error("version {given} is obsolete: {stored} is stored; read again, then write a descendant")]
     ObsoleteVersion {

@@ -1,7 +1,7 @@
 //! [`Read`]: one round of a get or of a getVersions.
 //!
 //! The first min(preferred, available) replicas are asked at once, and all of these are waited for, until the time is
-//! up. If fewer than required answered, the others are asked one by one. A refusal that every replica would repeat
+//! up. If fewer than required answered, or in fewer zones, the others are asked one by one. A refusal that every replica would repeat
 //! ends the read at once. An answer that comes after the time was up still counts; in the original it is dropped.
 
 use super::error::KvOpError;
@@ -58,7 +58,7 @@ impl<V> Read<V> {
     }
 
     fn proceed(&mut self, now_ns: u64) {
-        let enough = self.answers.len() >= self.required;
+        let enough = self.contacts.suffice(self.required);
         if self.contacts.outstanding() > 0 && !(self.one_by_one && enough) {
             return;
         }
@@ -69,7 +69,7 @@ impl<V> Read<V> {
         self.one_by_one = true;
         match self.contacts.ask_next(1) {
             Some(_) => self.until_ns = now_ns + self.node_timeout_ns,
-            None => self.end(Err(self.contacts.insufficient(self.required))),
+            None => self.end(Err(self.contacts.shortfall(self.required))),
         }
     }
 

@@ -33,9 +33,17 @@ pub(super) struct Hint {
 }
 
 impl Hint {
-    pub(super) fn new(now_ns: u64, contacts: Contacts, limits: Limits, key: &[u8], missed: Missed) -> Self {
+    /// Starts: the first candidate is due. `wall_ms` becomes the time of arrival.
+    pub(super) fn new(
+        (now_ns, wall_ms): (u64, i64),
+        contacts: Contacts,
+        limits: Limits,
+        (store, key): (&str, &[u8]),
+        missed: Missed,
+    ) -> Self {
         let Missed { node, operation, clock, value } = missed;
-        let key = Slop { operation, node, key }.encode();
+        let slop = Slop { operation, store, node, key };
+        let (key, value) = (slop.encode_key(), slop.encode_value(&value, wall_ms));
         let mut hint =
             Self { contacts, key, clock, value, until_ns: 0, node_timeout_ns: limits.node_ns, kept: None };
         hint.ask_next(now_ns);

@@ -8,10 +8,13 @@
 //! * An operation has one outcome, and always one: each round ends by its timeouts at the latest.
 //! * Whoever isn't asked, fails or is late is told to the failure detector once.
 
+mod bootstrap;
+mod candidates;
 mod config;
 mod delete;
 mod error;
 mod get;
+mod get_all;
 mod hint;
 mod operation;
 mod outcome;
@@ -19,31 +22,37 @@ mod put;
 mod quorum;
 mod read_repair;
 mod round;
+mod update;
 
 #[cfg(test)]
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use engine_env::{Arrival, Peer};
 
-use crate::handoff::SLOP_HEADER_LEN;
+use crate::handoff::Slop;
 use crate::membership::{FailureDetector, NodeFailure};
 use crate::message::{Request, RequestId, Response};
-use crate::ring::{NodeId, Ring, Routing};
+use crate::ring::{NodeId, Ring, Routing, RoutingStrategy};
 use crate::storage::KEY_BYTES_MAX;
 use crate::version::{ENTRIES_LIMIT, VectorClock};
 
 #[cfg(feature = "planted-bugs")]
 pub use config::ClusterBug;
-pub use config::{ClientConfig, HandoffStrategy, Replication, ReplicationError, Resolve};
+pub use config::{ClientConfig, HandoffStrategy, OperationTimeouts, Replication, ReplicationError, Resolve};
 pub use error::KvOpError;
-use hint::Missed;
-use operation::{Ask, Context, Operation, Step};
 pub use outcome::{KvAnswer, KvOutcome};
+pub use update::Update;
+
+use bootstrap::Bootstrap;
+use candidates::{Choice, candidates};
+use hint::Missed;
+use operation::{Ask, Context, Operation, Parked, Step};
 use quorum::Contacts;
+use update::Action;
 
 /// The time, as an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -88,6 +97,8 @@ pub struct CoordinatorStats {
     pub hints_kept: u64,
     /// Hints that no node has taken.
     pub hints_lost: u64,
+    /// Times that the ring was asked for because a node refused a key.
+    pub ring_reads: u64,
 }
 
 /// Many operations in flight, without a thread, a clock or a socket.
@@ -102,8 +113,13 @@ pub struct Coordinator {
     in_flight: usize,
     /// Deadlines with slot and turn; those of rounds that have ended are skipped.
     deadlines: BinaryHeap<Reverse<(u64, u32, u32)>>,
-    /// Where the next hint begins to ask.
-    next_candidate: usize,
+    /// How many hints were left: where the next one begins to ask.
+    hints: usize,
+    ring_version: u64,
+    /// Asks for the ring.
+    bootstrap: Bootstrap,
+    /// Operations that wait for the ring.
+    parked: Vec<Parked>,
     outputs: VecDeque<(Peer, Vec<u8>)>,
     outcomes: VecDeque<KvOutcome>,
     stats: CoordinatorStats,
@@ -115,13 +131,16 @@ impl Coordinator {
     pub fn new(ring: Arc<Ring>, config: ClientConfig) -> Self {
         Self {
             detector: FailureDetector::new(config.detector, ring.nodes()),
-            routing: Routing::new(ring, config.replication.n()),
+            routing: Routing::new(ring, config.routing.clone(), config.replication.n()),
             config,
             slots: Vec::new(),
             free: Vec::new(),
             in_flight: 0,
             deadlines: BinaryHeap::new(),
-            next_candidate: 0,
+            hints: 0,
+            ring_version: 0,
+            bootstrap: Bootstrap::default(),
+            parked: Vec::new(),
             outputs: VecDeque::new(),
             outcomes: VecDeque::new(),
             stats: CoordinatorStats::default(),
@@ -133,6 +152,13 @@ impl Coordinator {
         self.start(now, token, key, Ask::Get);
     }
 
+    /// Reads the values of several keys, each from R replicas, resolved. Keys given twice are read once.
+    pub fn get_all(&mut self, now: Now, token: u64, keys: &[&[u8]]) {
+        let mut distinct = BTreeSet::new();
+        let keys = keys.iter().filter(|key| distinct.insert(**key)).map(|key| key.to_vec()).collect();
+        self.start(now, token, &[], Ask::GetAll { keys });
+    }
+
     /// Reads the clocks of a key's versions from R replicas.
     pub fn get_versions(&mut self, now: Now, token: u64, key: &[u8]) {
         self.start(now, token, key, Ask::GetVersions);
@@ -141,13 +167,19 @@ impl Coordinator {
     /// Puts a version that descends from `clock`: first to a master, whose count goes up by one, then to the other
     /// replicas.
     pub fn put(&mut self, now: Now, token: u64, key: &[u8], clock: VectorClock, value: &[u8]) {
-        self.start(now, token, key, Ask::Put { base: clock, value: value.to_vec() });
+        self.start_with_value(now, token, key, value, |value| Ask::Put { base: clock, value });
     }
 
     /// Reads the clocks from R replicas and puts a version that descends from all of them; starts again if it was
     /// obsolete by then.
     pub fn write(&mut self, now: Now, token: u64, key: &[u8], value: &[u8]) {
-        self.start(now, token, key, Ask::Write { value: value.to_vec() });
+        self.start_with_value(now, token, key, value, |value| Ask::Write { value });
+    }
+
+    /// Reads the versions from R replicas, has `update` make a value of what the resolver leaves, and puts it; starts
+    /// again if it was obsolete by then, three times in all unless configured otherwise, and then rolls back.
+    pub fn apply_update(&mut self, now: Now, token: u64, key: &[u8], update: Box<dyn Update>) {
+        self.start(now, token, key, Ask::Update(Action(update)));
     }
 
     /// Reads the clocks from R replicas and deletes these versions.
@@ -155,9 +187,29 @@ impl Coordinator {
         self.start(now, token, key, Ask::Delete);
     }
 
-    /// Deletes the versions before or equal to `clock`.
+    /// Deletes the versions before or equal to `clock`. With replica tombstones this is the put of one: it fails as
+    /// obsolete where a newer version stands.
     pub fn delete_version(&mut self, now: Now, token: u64, key: &[u8], clock: VectorClock) {
         self.start(now, token, key, Ask::DeleteVersion { clock });
+    }
+
+    /// From now on it goes by this ring, unless it knows a newer one. Operations under way stay with the nodes that they
+    /// have asked.
+    pub fn set_ring(&mut self, version: u64, ring: Arc<Ring>) {
+        if version < self.ring_version {
+            return;
+        }
+        self.ring_version = version;
+        if **self.routing.ring() != *ring {
+            self.detector.set_nodes(ring.nodes());
+            self.routing = self.routing.on(ring);
+        }
+    }
+
+    /// The version of the ring that it goes by.
+    #[must_use]
+    pub fn ring_version(&self) -> u64 {
+        self.ring_version
     }
 
     /// A message came, or a node can't be reached.
@@ -199,12 +251,15 @@ impl Coordinator {
             self.deadlines.pop();
         }
         let deadline = self.deadlines.peek().map(|Reverse((due_ns, ..))| *due_ns);
-        [deadline, self.detector.next_probe()].into_iter().flatten().min()
+        [deadline, self.detector.next_probe(), self.bootstrap.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Gives up on what is late by now, and probes nodes that are down.
     pub fn handle_timeout(&mut self, now: Now) {
         while self.poll_timeout().is_some_and(|due_ns| due_ns <= now.ns) {
+            if self.bootstrap.poll_timeout().is_some_and(|due_ns| due_ns <= now.ns) {
+                self.ask_next_for_ring(now);
+            }
             for node in self.detector.due_probes(now.ns) {
                 self.outputs.push_back((peer(node), Request::Ping.encode(NO_ANSWER)));
             }
@@ -247,17 +302,51 @@ impl Coordinator {
         self.routing.ring().nodes().binary_search(&node).ok().map(|_| node)
     }
 
+    fn start_with_value(
+        &mut self,
+        now: Now,
+        token: u64,
+        key: &[u8],
+        value: &[u8],
+        ask: impl FnOnce(Vec<u8>) -> Ask,
+    ) {
+        if let Err(error) = check_value(value) {
+            self.outcomes.push_back(KvOutcome { token, result: Err(error), copies: 0, retries: 0 });
+            return;
+        }
+        let ask = ask(self.context(now).stored(value.to_vec()));
+        self.start(now, token, key, ask);
+    }
+
     fn start(&mut self, now: Now, token: u64, key: &[u8], ask: Ask) {
         self.in_flight += 1;
-        let context = Context { now, config: &self.config, routing: &self.routing, detector: &self.detector };
-        let started = check(key, &ask).and_then(|()| Operation::new(token, key.to_vec(), ask, context));
-        match started {
-            Ok(operation) => self.seat(now, operation, false),
+        match check(key, &ask) {
+            Ok(()) => {
+                self.start_again(now, Parked { token, key: key.to_vec(), ask, retries: 0, restarts: 0 });
+            }
             Err(error) => {
+                if let Ask::Update(mut action) = ask {
+                    action.0.roll_back();
+                }
                 self.in_flight -= 1;
                 self.outcomes.push_back(KvOutcome { token, result: Err(error), copies: 0, retries: 0 });
             }
         }
+    }
+
+    fn start_again(&mut self, now: Now, parked: Parked) {
+        let (token, retries) = (parked.token, parked.retries);
+        match Operation::new(parked, self.context(now)) {
+            Ok(operation) => self.seat(now, operation, false),
+            Err(error) => {
+                self.in_flight -= 1;
+                self.outcomes.push_back(KvOutcome { token, result: Err(error), copies: 0, retries });
+            }
+        }
+    }
+
+    fn context(&self, now: Now) -> Context<'_> {
+        Context { now, config: &self.config, routing: &self.routing, detector: &self.detector }
     }
 
     fn seat(&mut self, now: Now, operation: Operation, answered: bool) {
@@ -277,39 +366,66 @@ impl Coordinator {
     fn leave_hint(&mut self, now: Now, key: &[u8], failed: &[NodeId], missed: Missed) {
         let Some(strategy) = self.config.hinted_handoff else { return };
         // The hint's key has some bytes more than the write's.
-        if key.len() > KEY_BYTES_MAX - SLOP_HEADER_LEN {
+        if key.len() > KEY_BYTES_MAX.saturating_sub(Slop::header_len(&self.config.store)) {
             self.stats.hints_lost += 1;
             return;
         }
-        self.next_candidate = self.next_candidate.wrapping_add(1);
-        let candidates = self.candidates(strategy, missed.node, failed);
+        self.hints = self.hints.wrapping_add(1);
+        let ring = self.routing.ring();
+        let n = usize::from(self.config.replication.n());
+        let by_default = if n == ring.nodes().len() { n - 1 } else { n };
+        let choice = Choice {
+            strategy,
+            preflist_size: self.config.hint_preflist_size.map_or(by_default, usize::from),
+            zone: self.context(now).zone(),
+            by_zones: matches!(self.routing.strategy(), RoutingStrategy::Zone(_)),
+            turn: self.hints,
+        };
+        let mut candidates = candidates(ring, missed.node, choice);
+        candidates.retain(|node| !failed.contains(node));
         let contacts = Contacts::new(&candidates, 0, &self.detector).expect("none is needed");
-        let context = Context { now, config: &self.config, routing: &self.routing, detector: &self.detector };
-        self.seat(now, Operation::hint(key, missed, contacts, context), true);
+        self.seat(now, Operation::hint(key, missed, contacts, self.context(now)), true);
     }
 
-    /// Who may keep a hint for a node, in the order of asking. The original shuffles them; here each hint begins one
-    /// further, which spreads them as well.
-    fn candidates(&self, strategy: HandoffStrategy, missed: NodeId, failed: &[NodeId]) -> Vec<NodeId> {
-        let nodes = self.routing.ring().nodes();
-        let at = nodes.binary_search(&missed).map_or(0, |at| at + 1);
-        let others = nodes.len().saturating_sub(1);
-        let many = match strategy {
-            HandoffStrategy::Any => others,
-            HandoffStrategy::Consistent => others.min(self.config.replication.n().into()),
-        };
-        let mut candidates: Vec<_> = nodes.iter().cycle().skip(at).take(many).copied().collect();
-        if !candidates.is_empty() {
-            let by = self.next_candidate % candidates.len();
-            candidates.rotate_left(by);
+    /// Has the next node asked for the ring; if none is left, whoever waits for it goes on with the one there is.
+    fn ask_next_for_ring(&mut self, now: Now) {
+        let patience_ns = self.config.node_timeout_ms.saturating_mul(1_000_000);
+        match self.bootstrap.ask_next(now.ns.saturating_add(patience_ns)) {
+            Some((node, id)) => self.outputs.push_back((peer(node), Request::GetRing.encode(id))),
+            None => {
+                for parked in std::mem::take(&mut self.parked) {
+                    self.start_again(now, parked);
+                }
+            }
         }
-        candidates.retain(|node| !failed.contains(node));
-        candidates
+    }
+
+    /// An operation waits for the ring: `refused` by a node, which probably knows a newer one.
+    fn park(&mut self, now: Now, parked: Parked, refused: NodeId) {
+        self.parked.push(parked);
+        if self.bootstrap.poll_timeout().is_none() {
+            self.stats.ring_reads += 1;
+            self.bootstrap.start(self.routing.ring().nodes(), refused);
+            self.ask_next_for_ring(now);
+        }
     }
 
     fn answered(&mut self, now: Now, node: NodeId, id: RequestId, response: Response) {
         if response == Response::Pong {
             self.detector.probe_answered(now.ns, node);
+            return;
+        }
+        if self.bootstrap.is_waiting_for(node, id) {
+            match response {
+                // An older ring than ours: this node is behind.
+                Response::Ring { version, .. } if version < self.ring_version => {}
+                Response::Ring { version, ring } => {
+                    self.set_ring(version, ring);
+                    self.bootstrap.finish();
+                }
+                _ => {}
+            }
+            self.ask_next_for_ring(now);
             return;
         }
         let (slot, turn) = split(id);
@@ -330,6 +446,9 @@ impl Coordinator {
             operation.failed(now.ns, node, NodeFailure::Unreachable);
             self.drive(now, u32::try_from(slot).expect("slots are numbered by u32"));
         }
+        if self.bootstrap.asks(node) {
+            self.ask_next_for_ring(now);
+        }
     }
 
     /// Sends what is due, takes what is known, and notes the next deadline.
@@ -348,7 +467,18 @@ impl Coordinator {
                     place.turn = place.turn.wrapping_add(1).max(1);
                     place.due_ns = None;
                 }
+                Step::Answer(KvOutcome { result: Err(KvOpError::InvalidMetadata { node }), .. })
+                    if operation.restarts() + 1 < self.config.ring_tries =>
+                {
+                    let parked = place.operation.take().expect("it was there").park();
+                    self.free.push(slot);
+                    self.park(now, parked, node);
+                    return;
+                }
                 Step::Answer(outcome) => {
+                    if outcome.result.is_err() {
+                        operation.roll_back();
+                    }
                     debug_assert!(!place.answered, "an operation has one outcome");
                     place.answered = true;
                     self.in_flight -= 1;
@@ -404,16 +534,20 @@ fn split(id: RequestId) -> (u32, u32) {
 
 /// What no replica could do isn't sent.
 fn check(key: &[u8], ask: &Ask) -> Result<(), KvOpError> {
-    if key.len() > KEY_BYTES_MAX {
-        return Err(KvOpError::KeyTooLong { len: key.len() });
-    }
+    let too_long =
+        |key: &[u8]| (key.len() > KEY_BYTES_MAX).then_some(KvOpError::KeyTooLong { len: key.len() });
     match ask {
-        Ask::Put { value, .. } | Ask::Write { value } if value.len() > CLIENT_VALUE_BYTES_MAX => {
-            Err(KvOpError::ValueTooLong { len: value.len() })
-        }
+        Ask::GetAll { keys } => keys.iter().find_map(|key| too_long(key)).map_or(Ok(()), Err),
         Ask::DeleteVersion { clock } if clock.entries().len() > ENTRIES_LIMIT => {
             Err(KvOpError::ClockTooLong { entries: clock.entries().len() })
         }
-        _ => Ok(()),
+        _ => too_long(key).map_or(Ok(()), Err),
+    }
+}
+
+fn check_value(value: &[u8]) -> Result<(), KvOpError> {
+    match value.len() > CLIENT_VALUE_BYTES_MAX {
+        true => Err(KvOpError::ValueTooLong { len: value.len() }),
+        false => Ok(()),
     }
 }

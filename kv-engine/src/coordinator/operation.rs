@@ -1,31 +1,36 @@
 //! [`Operation`]: what a client asked for, from the first round to the answer.
 //!
-//! A get, a getVersions, a put with a clock and a delete with a clock are one round. A write reads the clocks first,
-//! puts under the merge of them, and starts again when that was obsolete. A delete without a clock reads the clocks
-//! first too.
+//! A get, a getVersions, a put with a clock and a delete with a clock are one round; a getAll is one or more. A write
+//! reads the clocks first, puts under the merge of them, and starts again when that was obsolete; an update reads the
+//! versions instead. A delete without a clock reads the clocks first too. With replica tombstones a delete is the put of
+//! one.
 
 use super::delete::Delete;
 use super::error::KvOpError;
 use super::get::{Answers, Read};
+use super::get_all::{Advance, GetAll, KeyRead};
 use super::hint::{Hint, Missed};
 use super::outcome::{KvAnswer, KvOutcome};
 use super::put::Put;
 use super::quorum::Contacts;
 use super::read_repair::lacking;
 use super::round::{Limits, Quorum, Round};
+use super::update::Action;
 use super::{ClientConfig, Now, Resolve};
 use crate::membership::{FailureDetector, NodeFailure};
 use crate::message::{Request, Response};
-use crate::ring::{NodeId, Routing};
-use crate::version::{Occurred, VectorClock, Versioned, resolve_by_clock, resolve_by_time};
+use crate::ring::{NodeId, Routing, RoutingStrategy, ZoneId, contact_order};
+use crate::version::{Occurred, VectorClock, Versioned, resolve_by_clock, resolve_by_time, tombstone};
 
-/// What was asked for.
+/// What was asked for. Values are as they are stored.
 #[derive(Debug)]
 pub(super) enum Ask {
     Get,
+    GetAll { keys: Vec<Vec<u8>> },
     GetVersions,
     Put { base: VectorClock, value: Vec<u8> },
     Write { value: Vec<u8> },
+    Update(Action),
     Delete,
     DeleteVersion { clock: VectorClock },
 }
@@ -34,16 +39,38 @@ pub(super) enum Ask {
 #[derive(Debug)]
 enum Work {
     Get(Read<Versioned>),
+    GetAll(GetAll),
     GetVersions(Read<VectorClock>),
     /// The clocks for a write, which carries its value.
     ReadToWrite(Read<VectorClock>, Vec<u8>),
+    /// The versions for a write whose resolver has to choose among them.
+    ResolveToWrite(Read<Versioned>, Vec<u8>),
+    /// The versions for an update.
+    ReadToUpdate(Read<Versioned>),
     ReadToDelete(Read<VectorClock>),
     Put(Put),
     /// The put of a write.
     Write(Put),
+    /// The put of an update.
+    Update(Put),
     Delete(Delete),
+    /// The put of a tombstone. `reads_again`: if it is obsolete the clocks are read again.
+    Bury {
+        put: Put,
+        reads_again: bool,
+    },
     /// A hint, which nobody has asked for: it has no outcome.
     Hint(Hint),
+}
+
+/// What a round is for: how long it may take, and which zones it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Get,
+    GetAll,
+    GetVersions,
+    Put,
+    Delete,
 }
 
 /// What a round is started from.
@@ -56,16 +83,55 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn limits(&self) -> Limits {
+    fn limits(&self, purpose: Purpose) -> Limits {
         const NS_PER_MS: u64 = 1_000_000;
+        let timeouts = &self.config.timeouts;
+        let own_ms = match purpose {
+            Purpose::Get => timeouts.get_ms,
+            Purpose::GetAll => timeouts.get_all_ms,
+            Purpose::GetVersions => timeouts.get_versions_ms,
+            Purpose::Put => timeouts.put_ms,
+            Purpose::Delete => timeouts.delete_ms,
+        };
         Limits {
-            round_ns: self.config.timeout_ms.saturating_mul(NS_PER_MS),
+            round_ns: own_ms.unwrap_or(self.config.timeout_ms).saturating_mul(NS_PER_MS),
             node_ns: self.config.node_timeout_ms.saturating_mul(NS_PER_MS),
         }
     }
 
-    fn contacts(&self, key: &[u8], quorum: Quorum) -> Result<Contacts, KvOpError> {
-        Contacts::new(self.routing.replicas(key), quorum.required, self.detector)
+    /// The client's zone.
+    pub(super) fn zone(&self) -> ZoneId {
+        self.config.zone.unwrap_or_else(|| self.routing.ring().zones()[0].id())
+    }
+
+    fn contacts(&self, key: &[u8], quorum: Quorum, purpose: Purpose) -> Result<Contacts, KvOpError> {
+        let replicas = self.routing.replicas(key);
+        if !matches!(self.routing.strategy(), RoutingStrategy::Zone(_)) {
+            return Contacts::new(replicas, quorum.required, self.detector);
+        }
+        let (reads, writes) = (self.config.zone_count_reads, self.config.zone_count_writes);
+        let (needed, first) = match purpose {
+            Purpose::Get | Purpose::GetAll | Purpose::GetVersions => (reads, reads),
+            Purpose::Delete => (writes, writes),
+            Purpose::Put => (writes, 0),
+        };
+        let (ring, zone) = (self.routing.ring(), self.zone());
+        let listed = ring.zones().iter().find(|listed| listed.id() == zone);
+        let near = listed.map_or(0, |listed| listed.proximity().len());
+        if usize::from(needed) > near.min(quorum.required) {
+            let small = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+            let (near, required) = (small(near), small(quorum.required));
+            return Err(KvOpError::TooManyZones { zones: needed, near, required });
+        }
+        // The order is that of those that can be asked.
+        let (down, up): (Vec<_>, Vec<_>) = replicas.iter().partition(|node| self.detector.is_down(**node));
+        let mut order = contact_order(ring, &up, zone, first.into());
+        order.extend(down);
+        let contacts = Contacts::new(&order, quorum.required, self.detector)?;
+        Ok(match needed {
+            0 => contacts,
+            others => contacts.in_zones(ring, usize::from(others) + 1),
+        })
     }
 
     fn reads(&self) -> Quorum {
@@ -84,20 +150,105 @@ impl Context<'_> {
         quorum
     }
 
-    fn read<V>(&self, key: &[u8]) -> Result<Read<V>, KvOpError> {
-        let contacts = self.contacts(key, self.reads())?;
-        Ok(Read::new(self.now.ns, contacts, self.reads(), self.limits()))
+    fn read<V>(&self, key: &[u8], purpose: Purpose) -> Result<Read<V>, KvOpError> {
+        let contacts = self.contacts(key, self.reads(), purpose)?;
+        Ok(Read::new(self.now.ns, contacts, self.reads(), self.limits(purpose)))
+    }
+
+    fn get_all(&self, keys: Vec<Vec<u8>>) -> Result<GetAll, KvOpError> {
+        let partial = self.config.partial_get_all;
+        let mut reads = Vec::with_capacity(keys.len());
+        for key in keys {
+            match self.contacts(&key, self.reads(), Purpose::GetAll) {
+                Ok(contacts) => reads.push(KeyRead::new(key, contacts)),
+                Err(KvOpError::InsufficientOperationalNodes { .. }) if partial => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(GetAll::new(self.now.ns, reads, self.reads(), self.limits(Purpose::GetAll), partial))
     }
 
     fn put(&self, key: &[u8], base: VectorClock, value: Vec<u8>) -> Result<Put, KvOpError> {
-        let contacts = self.contacts(key, self.writes())?;
+        let contacts = self.contacts(key, self.writes(), Purpose::Put)?;
         let now = (self.now.ns, self.now.wall_ms);
-        Ok(Put::new(now, contacts, self.writes(), self.limits(), base, value))
+        Ok(Put::new(now, contacts, self.writes(), self.limits(Purpose::Put), base, value))
     }
 
-    fn delete(&self, key: &[u8], clock: VectorClock) -> Result<Delete, KvOpError> {
-        let contacts = self.contacts(key, self.writes())?;
-        Ok(Delete::new(self.now.ns, contacts, self.writes(), self.limits(), clock))
+    /// A client's value as it is stored.
+    pub(super) fn stored(&self, value: Vec<u8>) -> Vec<u8> {
+        if self.config.replica_tombstones { tombstone::stored(value) } else { value }
+    }
+
+    /// The round of a delete of the versions before or equal to a clock.
+    fn delete(&self, key: &[u8], clock: VectorClock, reads_again: bool) -> Result<Work, KvOpError> {
+        let buries = self.config.replica_tombstones;
+        #[cfg(feature = "planted-bugs")]
+        let buries = buries && self.config.planted_bug != Some(super::ClusterBug::TombstoneNotKept);
+        if buries {
+            return Ok(Work::Bury { put: self.put(key, clock, tombstone::tombstone())?, reads_again });
+        }
+        let contacts = self.contacts(key, self.writes(), Purpose::Delete)?;
+        let limits = self.limits(Purpose::Delete);
+        Ok(Work::Delete(Delete::new(self.now.ns, contacts, self.writes(), limits, clock)))
+    }
+
+    /// What a get makes of the versions of all that answered.
+    fn resolved(&self, versions: Vec<Versioned>) -> Result<Vec<Versioned>, KvOpError> {
+        let newest = resolve_by_clock(versions);
+        let (live, buried) = match self.config.replica_tombstones {
+            true => self.without_tombstones(newest),
+            false => (newest, None),
+        };
+        if live.is_empty() {
+            return Ok(live);
+        }
+        // Whoever writes next descends from what was deleted beside it too.
+        let under = |mut version: Versioned| {
+            if let Some(buried) = &buried {
+                version.clock = version.clock.merge(buried, version.clock.timestamp_ms());
+            }
+            version
+        };
+        let left = match &self.config.resolve {
+            Resolve::ByClock => live,
+            Resolve::ByTime => resolve_by_time(live, self.now.wall_ms).into_iter().map(under).collect(),
+            Resolve::By(resolver) => {
+                let left = if live.len() > 1 { resolver.resolve(live, self.now.wall_ms) } else { live };
+                if left.len() > 1 {
+                    let clocks = left.into_iter().map(|version| version.clock).collect();
+                    return Err(KvOpError::InconsistentData { clocks });
+                }
+                left.into_iter().map(under).collect()
+            }
+        };
+        Ok(left)
+    }
+
+    /// The versions that are no tombstones, with their values as they were written, and the clock of those that are.
+    fn without_tombstones(&self, versions: Vec<Versioned>) -> (Vec<Versioned>, Option<VectorClock>) {
+        let (mut live, mut buried) = (Vec::with_capacity(versions.len()), None::<VectorClock>);
+        for version in versions {
+            let clock = version.clock.clone();
+            match tombstone::live(version) {
+                Some(version) => live.push(version),
+                None => {
+                    buried =
+                        Some(buried.map_or(clock.clone(), |other| other.merge(&clock, self.now.wall_ms)));
+                }
+            }
+        }
+        (live, buried)
+    }
+
+    fn lacking(&self, answers: &Answers<Versioned>) -> Vec<(NodeId, Versioned)> {
+        if !self.config.read_repair || self.config.replication.preferred_reads() < 2 {
+            return Vec::new();
+        }
+        #[cfg(feature = "planted-bugs")]
+        if self.config.planted_bug == Some(super::ClusterBug::RepairLosesSibling) {
+            return super::read_repair::losing_siblings(answers, self.now.wall_ms);
+        }
+        lacking(answers)
     }
 }
 
@@ -114,13 +265,28 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Operation {
     token: u64,
+    /// Of a getAll: empty.
     key: Vec<u8>,
     work: Work,
+    /// Of an update.
+    action: Option<Action>,
     /// When the round began.
     began_ns: u64,
     retries: u16,
-    /// What a get found missing, and where.
-    lacking: Vec<(NodeId, Versioned)>,
+    /// How often it was started anew with another ring.
+    restarts: u16,
+    /// What a get found missing: of which key, and where.
+    lacking: Vec<(NodeId, Vec<u8>, Versioned)>,
+}
+
+/// An operation that a node has refused because it doesn't hold the key: it starts again when the ring is known.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) token: u64,
+    pub(super) key: Vec<u8>,
+    pub(super) ask: Ask,
+    pub(super) retries: u16,
+    pub(super) restarts: u16,
 }
 
 impl Operation {
@@ -128,40 +294,89 @@ impl Operation {
     ///
     /// # Errors
     /// It can't be done: nothing is sent.
-    pub(super) fn new(token: u64, key: Vec<u8>, ask: Ask, context: Context<'_>) -> Result<Self, KvOpError> {
+    pub(super) fn new(parked: Parked, context: Context<'_>) -> Result<Self, KvOpError> {
+        let Parked { token, key, ask, retries, restarts } = parked;
+        let mut updates = None;
         let work = match ask {
-            Ask::Get => Work::Get(context.read(&key)?),
-            Ask::GetVersions => Work::GetVersions(context.read(&key)?),
+            Ask::Get => Work::Get(context.read(&key, Purpose::Get)?),
+            Ask::GetAll { keys } => Work::GetAll(context.get_all(keys)?),
+            Ask::GetVersions => Work::GetVersions(context.read(&key, Purpose::GetVersions)?),
             Ask::Put { base, value } => Work::Put(context.put(&key, base, value)?),
-            Ask::Write { value } => Work::ReadToWrite(context.read(&key)?, value),
-            Ask::Delete => Work::ReadToDelete(context.read(&key)?),
-            Ask::DeleteVersion { clock } => Work::Delete(context.delete(&key, clock)?),
+            Ask::Write { value } => Work::ReadToWrite(context.read(&key, Purpose::GetVersions)?, value),
+            Ask::Update(mut action) => match context.read(&key, Purpose::Get) {
+                Ok(read) => {
+                    updates = Some(action);
+                    Work::ReadToUpdate(read)
+                }
+                Err(error) => {
+                    action.0.roll_back();
+                    return Err(error);
+                }
+            },
+            Ask::Delete => Work::ReadToDelete(context.read(&key, Purpose::GetVersions)?),
+            Ask::DeleteVersion { clock } => context.delete(&key, clock, false)?,
         };
-        Ok(Self { token, key, work, began_ns: context.now.ns, retries: 0, lacking: Vec::new() })
+        let began_ns = context.now.ns;
+        Ok(Self { token, key, work, action: updates, began_ns, retries, restarts, lacking: Vec::new() })
+    }
+
+    /// What it was started from, to be started again.
+    pub(super) fn park(self) -> Parked {
+        let Self { token, key, work, action, retries, restarts, .. } = self;
+        let ask = match work {
+            Work::Get(_) => Ask::Get,
+            Work::GetAll(all) => Ask::GetAll { keys: all.into_keys() },
+            Work::GetVersions(_) => Ask::GetVersions,
+            Work::ReadToWrite(_, value) | Work::ResolveToWrite(_, value) => Ask::Write { value },
+            Work::ReadToUpdate(_) | Work::Update(_) => Ask::Update(action.expect("an update has its action")),
+            Work::ReadToDelete(_) | Work::Bury { reads_again: true, .. } => Ask::Delete,
+            Work::Put(put) => {
+                let (base, value) = put.into_base();
+                Ask::Put { base, value }
+            }
+            Work::Write(put) => Ask::Write { value: put.into_base().1 },
+            Work::Delete(delete) => Ask::DeleteVersion { clock: delete.into_clock() },
+            Work::Bury { put, .. } => Ask::DeleteVersion { clock: put.into_base().0 },
+            Work::Hint(_) => unreachable!("a hint asks nodes that needn't hold the key"),
+        };
+        Parked { token, key, ask, retries, restarts: restarts + 1 }
+    }
+
+    /// How often it was started anew with another ring.
+    pub(super) fn restarts(&self) -> u16 {
+        self.restarts
     }
 
     /// A hint for a replica that missed a write.
     pub(super) fn hint(key: &[u8], missed: Missed, contacts: Contacts, context: Context<'_>) -> Self {
-        let hint = Hint::new(context.now.ns, contacts, context.limits(), key, missed);
-        let work = Work::Hint(hint);
-        Self { token: 0, key: Vec::new(), work, began_ns: context.now.ns, retries: 0, lacking: Vec::new() }
+        let now = (context.now.ns, context.now.wall_ms);
+        let limits = context.limits(Purpose::Put);
+        let hint = Hint::new(now, contacts, limits, (&context.config.store, key), missed);
+        Self {
+            token: 0,
+            key: Vec::new(),
+            work: Work::Hint(hint),
+            action: None,
+            began_ns: context.now.ns,
+            retries: 0,
+            restarts: 0,
+            lacking: Vec::new(),
+        }
     }
 
     /// A replica that missed this write, and what it missed.
     pub(super) fn next_missed(&mut self) -> Option<Missed> {
         match &mut self.work {
-            Work::Put(put) | Work::Write(put) => put.next_missed(),
             Work::Delete(delete) => delete.next_missed(),
-            _ => None,
+            work => work.as_put_mut()?.next_missed(),
         }
     }
 
     /// The replicas that failed in it so far.
-    pub(super) fn failed_nodes(&self) -> Vec<NodeId> {
-        match &self.work {
-            Work::Put(put) | Work::Write(put) => put.failed_nodes(),
+    pub(super) fn failed_nodes(&mut self) -> Vec<NodeId> {
+        match &mut self.work {
             Work::Delete(delete) => delete.failed_nodes(),
-            _ => Vec::new(),
+            work => work.as_put_mut().map(|put| put.failed_nodes()).unwrap_or_default(),
         }
     }
 
@@ -179,9 +394,10 @@ impl Operation {
 
     fn round(&self) -> &dyn Round {
         match &self.work {
-            Work::Get(read) => read,
+            Work::Get(read) | Work::ResolveToWrite(read, _) | Work::ReadToUpdate(read) => read,
+            Work::GetAll(all) => all,
             Work::GetVersions(read) | Work::ReadToWrite(read, _) | Work::ReadToDelete(read) => read,
-            Work::Put(put) | Work::Write(put) => put,
+            Work::Put(put) | Work::Write(put) | Work::Update(put) | Work::Bury { put, .. } => put,
             Work::Delete(delete) => delete,
             Work::Hint(hint) => hint,
         }
@@ -189,9 +405,10 @@ impl Operation {
 
     fn round_mut(&mut self) -> &mut dyn Round {
         match &mut self.work {
-            Work::Get(read) => read,
+            Work::Get(read) | Work::ResolveToWrite(read, _) | Work::ReadToUpdate(read) => read,
+            Work::GetAll(all) => all,
             Work::GetVersions(read) | Work::ReadToWrite(read, _) | Work::ReadToDelete(read) => read,
-            Work::Put(put) | Work::Write(put) => put,
+            Work::Put(put) | Work::Write(put) | Work::Update(put) | Work::Bury { put, .. } => put,
             Work::Delete(delete) => delete,
             Work::Hint(hint) => hint,
         }
@@ -226,14 +443,22 @@ impl Operation {
     pub(super) fn handle(&mut self, now_ns: u64, node: NodeId, response: Response) {
         match (&mut self.work, response) {
             (_, Response::Refused(error)) => self.round_mut().refused(now_ns, node, error),
-            (Work::Get(read), Response::Values(versions)) => read.answered(now_ns, node, versions),
+            (
+                Work::Get(read) | Work::ResolveToWrite(read, _) | Work::ReadToUpdate(read),
+                Response::Values(versions),
+            ) => read.answered(now_ns, node, versions),
+            (Work::GetAll(all), Response::AllValues(found)) => all.answered(node, found),
             (
                 Work::GetVersions(read) | Work::ReadToWrite(read, _) | Work::ReadToDelete(read),
                 Response::Versions(clocks),
             ) => read.answered(now_ns, node, clocks),
-            (Work::Put(put) | Work::Write(put), Response::Stored) => put.stored(node),
             (Work::Hint(hint), Response::Stored) => hint.stored(node),
             (Work::Delete(delete), Response::Deleted(removed)) => delete.deleted(node, removed),
+            (work, Response::Stored) => {
+                if let Some(put) = work.as_put_mut() {
+                    put.stored(node);
+                }
+            }
             _ => {}
         }
     }
@@ -242,11 +467,17 @@ impl Operation {
     pub(super) fn poll_send(&mut self) -> Option<(NodeId, Request<'_>)> {
         let key = &self.key;
         Some(match &mut self.work {
-            Work::Get(read) => (read.poll_due()?, Request::Get { key }),
+            Work::Get(read) | Work::ResolveToWrite(read, _) | Work::ReadToUpdate(read) => {
+                (read.poll_due()?, Request::Get { key })
+            }
+            Work::GetAll(all) => {
+                let (node, keys) = all.poll_due()?;
+                (node, Request::GetAll { keys })
+            }
             Work::GetVersions(read) | Work::ReadToWrite(read, _) | Work::ReadToDelete(read) => {
                 (read.poll_due()?, Request::GetVersions { key })
             }
-            Work::Put(put) | Work::Write(put) => {
+            Work::Put(put) | Work::Write(put) | Work::Update(put) | Work::Bury { put, .. } => {
                 let (node, clock, value) = put.poll_due()?;
                 (node, Request::Put { key, clock: clock.clone(), value })
             }
@@ -260,8 +491,8 @@ impl Operation {
 
     /// What goes to replicas that lack it; nobody waits for the answers.
     pub(super) fn repairs(&self) -> impl Iterator<Item = (NodeId, Request<'_>)> {
-        self.lacking.iter().map(|(node, Versioned { clock, value })| {
-            (*node, Request::Put { key: &self.key, clock: clock.clone(), value })
+        self.lacking.iter().map(|(node, key, Versioned { clock, value })| {
+            (*node, Request::Put { key, clock: clock.clone(), value })
         })
     }
 
@@ -270,21 +501,31 @@ impl Operation {
         self.try_step(context).unwrap_or_else(|error| self.answer(0, Err(error)))
     }
 
+    /// An update that has failed for good is rolled back.
+    pub(super) fn roll_back(&mut self) {
+        if let Some(action) = &mut self.action {
+            action.0.roll_back();
+        }
+    }
+
     fn try_step(&mut self, context: Context<'_>) -> Result<Step, KvOpError> {
+        let tries_again = self.retries + 1 < context.config.write_tries;
         match &mut self.work {
             Work::Get(read) => {
                 let Some(answers) = read.poll_done().transpose()? else { return Ok(Step::Wait) };
                 let copies = answers.len();
-                if context.config.read_repair && context.config.replication.preferred_reads() > 1 {
-                    self.lacking = lacking(&answers);
-                    #[cfg(feature = "planted-bugs")]
-                    if context.config.planted_bug == Some(super::ClusterBug::RepairLosesSibling) {
-                        self.lacking = super::read_repair::losing_siblings(&answers, context.now.wall_ms);
-                    }
-                }
-                let values = resolved(flat(answers), context);
+                self.note_lacking(&answers, context);
+                let values = context.resolved(flat(answers))?;
                 Ok(self.answer(copies, Ok(KvAnswer::Values(values))))
             }
+            Work::GetAll(all) => match all.advance(context.now.ns)? {
+                Advance::Wait => Ok(Step::Wait),
+                Advance::NextStep => {
+                    self.began_ns = context.now.ns;
+                    Ok(Step::NextRound)
+                }
+                Advance::Done(reads) => self.all_read(reads, context),
+            },
             Work::GetVersions(read) => {
                 let Some(answers) = read.poll_done().transpose()? else { return Ok(Step::Wait) };
                 let copies = answers.len();
@@ -292,20 +533,50 @@ impl Operation {
             }
             Work::ReadToWrite(read, value) => {
                 let Some(answers) = read.poll_done().transpose()? else { return Ok(Step::Wait) };
-                let base = merged(flat(answers), context.now);
-                let base = base.unwrap_or_else(|| VectorClock::empty(context.now.wall_ms));
                 let value = std::mem::take(value);
+                let clocks = newest(flat(answers));
+                // The merge of the clocks is what the resolver by time gives; another one may refuse.
+                if clocks.len() > 1 && matches!(context.config.resolve, Resolve::By(_)) {
+                    let read = context.read(&self.key, Purpose::Get)?;
+                    return Ok(self.next(Work::ResolveToWrite(read, value), context));
+                }
+                let put = context.put(&self.key, merged(clocks, context.now), value)?;
+                Ok(self.next(Work::Write(put), context))
+            }
+            Work::ResolveToWrite(read, value) => {
+                let Some(answers) = read.poll_done().transpose()? else { return Ok(Step::Wait) };
+                let value = std::mem::take(value);
+                let base = context.resolved(flat(answers))?.pop().map(|version| version.clock);
+                let base = base.unwrap_or_else(|| VectorClock::empty(context.now.wall_ms));
                 let put = context.put(&self.key, base, value)?;
                 Ok(self.next(Work::Write(put), context))
+            }
+            Work::ReadToUpdate(read) => {
+                let Some(answers) = read.poll_done().transpose()? else { return Ok(Step::Wait) };
+                let versions = flat(answers);
+                let buried = merged(versions.iter().map(|v| v.clock.clone()).collect(), context.now);
+                let mut left = context.resolved(versions)?;
+                if left.len() > 1 {
+                    let clocks = left.into_iter().map(|version| version.clock).collect();
+                    return Err(KvOpError::InconsistentData { clocks });
+                }
+                let current = left.pop();
+                let action = self.action.as_mut().expect("an update has its action");
+                let value = action.0.update(current.as_ref());
+                super::check_value(&value)?;
+                let base = current.map_or(buried, |version| version.clock);
+                let put = context.put(&self.key, base, context.stored(value))?;
+                Ok(self.next(Work::Update(put), context))
             }
             Work::ReadToDelete(read) => {
                 let Some(answers) = read.poll_done().transpose()? else { return Ok(Step::Wait) };
                 let copies = answers.len();
-                let Some(clock) = merged(flat(answers), context.now) else {
+                let clocks: Vec<VectorClock> = flat(answers);
+                if clocks.is_empty() {
                     return Ok(self.answer(copies, Ok(KvAnswer::Deleted(false))));
-                };
-                let delete = context.delete(&self.key, clock)?;
-                Ok(self.next(Work::Delete(delete), context))
+                }
+                let delete = context.delete(&self.key, merged(clocks, context.now), true)?;
+                Ok(self.next(delete, context))
             }
             Work::Put(put) => {
                 let Some((clock, copies)) = put.poll_done().transpose()? else { return Ok(Step::Wait) };
@@ -314,13 +585,21 @@ impl Operation {
             Work::Write(put) => match put.poll_done() {
                 None => Ok(Step::Wait),
                 Some(Ok((clock, copies))) => Ok(self.answer(copies, Ok(KvAnswer::Written(clock)))),
-                Some(Err(KvOpError::ObsoleteVersion { .. }))
-                    if self.retries + 1 < context.config.write_tries =>
-                {
+                Some(Err(KvOpError::ObsoleteVersion { .. })) if tries_again => {
                     let value = put.take_value();
                     self.retries += 1;
-                    let read = context.read(&self.key)?;
+                    let read = context.read(&self.key, Purpose::GetVersions)?;
                     Ok(self.next(Work::ReadToWrite(read, value), context))
+                }
+                Some(Err(error)) => Err(error),
+            },
+            Work::Update(put) => match put.poll_done() {
+                None => Ok(Step::Wait),
+                Some(Ok((clock, copies))) => Ok(self.answer(copies, Ok(KvAnswer::Written(clock)))),
+                Some(Err(KvOpError::ObsoleteVersion { .. })) if tries_again => {
+                    self.retries += 1;
+                    let read = context.read(&self.key, Purpose::Get)?;
+                    Ok(self.next(Work::ReadToUpdate(read), context))
                 }
                 Some(Err(error)) => Err(error),
             },
@@ -328,8 +607,40 @@ impl Operation {
                 let Some((removed, copies)) = delete.poll_done().transpose()? else { return Ok(Step::Wait) };
                 Ok(self.answer(copies, Ok(KvAnswer::Deleted(removed))))
             }
+            Work::Bury { put, reads_again } => {
+                let reads_again = *reads_again;
+                match put.poll_done() {
+                    None => Ok(Step::Wait),
+                    Some(Ok((_, copies))) => Ok(self.answer(copies, Ok(KvAnswer::Deleted(true)))),
+                    Some(Err(KvOpError::ObsoleteVersion { .. })) if reads_again && tries_again => {
+                        self.retries += 1;
+                        let read = context.read(&self.key, Purpose::GetVersions)?;
+                        Ok(self.next(Work::ReadToDelete(read), context))
+                    }
+                    Some(Err(error)) => Err(error),
+                }
+            }
             Work::Hint(_) => Ok(Step::Wait),
         }
+    }
+
+    fn note_lacking(&mut self, answers: &Answers<Versioned>, context: Context<'_>) {
+        let lacking = context.lacking(answers);
+        self.lacking = lacking.into_iter().map(|(node, version)| (node, self.key.clone(), version)).collect();
+    }
+
+    fn all_read(&mut self, reads: Vec<KeyRead>, context: Context<'_>) -> Result<Step, KvOpError> {
+        let copies = reads.iter().map(|read| read.answers.len()).min().unwrap_or(0);
+        let mut found = Vec::with_capacity(reads.len());
+        for KeyRead { key, answers, .. } in reads {
+            let lacking = context.lacking(&answers);
+            self.lacking.extend(lacking.into_iter().map(|(node, version)| (node, key.clone(), version)));
+            let values = context.resolved(flat(answers))?;
+            if !values.is_empty() {
+                found.push((key, values));
+            }
+        }
+        Ok(self.answer(copies, Ok(KvAnswer::AllValues(found))))
     }
 
     fn next(&mut self, work: Work, context: Context<'_>) -> Step {
@@ -339,23 +650,23 @@ impl Operation {
     }
 
     fn answer(&self, copies: usize, result: Result<KvAnswer, KvOpError>) -> Step {
-        let copies = u16::try_from(copies).expect("a preference list has at most N nodes");
+        let copies =
+            u16::try_from(copies).expect("a preference list has at most as many nodes as there are ids");
         Step::Answer(KvOutcome { token: self.token, result, copies, retries: self.retries })
+    }
+}
+
+impl Work {
+    fn as_put_mut(&mut self) -> Option<&mut Put> {
+        match self {
+            Self::Put(put) | Self::Write(put) | Self::Update(put) | Self::Bury { put, .. } => Some(put),
+            _ => None,
+        }
     }
 }
 
 fn flat<V>(answers: Answers<V>) -> Vec<V> {
     answers.into_iter().flat_map(|(_, versions)| versions).collect()
-}
-
-fn resolved(versions: Vec<Versioned>, context: Context<'_>) -> Vec<Versioned> {
-    let newest = resolve_by_clock(versions);
-    match context.config.resolve {
-        Resolve::ByTime if newest.len() > 1 => {
-            resolve_by_time(newest, context.now.wall_ms).into_iter().collect()
-        }
-        Resolve::ByTime | Resolve::ByClock => newest,
-    }
 }
 
 /// The clocks that no other descends from, one of each.
@@ -371,7 +682,8 @@ fn newest(clocks: Vec<VectorClock>) -> Vec<VectorClock> {
     kept
 }
 
-/// The clock that descends from all; `None` if there is none. It is the one that a resolved get would come with.
-fn merged(clocks: Vec<VectorClock>, now: Now) -> Option<VectorClock> {
-    newest(clocks).into_iter().reduce(|a, b| a.merge(&b, now.wall_ms))
+/// The clock that descends from all. It is the one that a get resolved by time would come with.
+fn merged(clocks: Vec<VectorClock>, now: Now) -> VectorClock {
+    let merged = newest(clocks).into_iter().reduce(|a, b| a.merge(&b, now.wall_ms));
+    merged.unwrap_or_else(|| VectorClock::empty(now.wall_ms))
 }

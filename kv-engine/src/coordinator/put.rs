@@ -115,12 +115,12 @@ impl Put {
         if self.answered {
             return;
         }
-        let enough = self.contacts.succeeded() >= self.quorum.required;
+        let enough = self.contacts.suffice(self.quorum.required);
         let left = self.contacts.outstanding();
         if enough && (self.answers + 1 >= self.quorum.preferred || left == 0) {
             self.end(Ok(()));
         } else if left == 0 {
-            self.end(Err(self.contacts.insufficient(self.quorum.required)));
+            self.end(Err(self.contacts.shortfall(self.quorum.required)));
         }
     }
 
@@ -157,6 +157,11 @@ impl Put {
     /// The value, for another round.
     pub(super) fn take_value(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.value)
+    }
+
+    /// The caller's clock and the value, for another start.
+    pub(super) fn into_base(self) -> (VectorClock, Vec<u8>) {
+        (self.base, self.value)
     }
 }
 

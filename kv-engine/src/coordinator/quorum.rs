@@ -1,8 +1,10 @@
 //! [`Contacts`]: the replicas of one operation, in the order in which they are asked, and what became of each.
 
+use std::collections::BTreeSet;
+
 use super::error::KvOpError;
 use crate::membership::{FailureDetector, NodeFailure};
-use crate::ring::NodeId;
+use crate::ring::{NodeId, Ring, ZoneId};
 
 /// How far it has come with one replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,15 @@ pub(super) struct Contacts {
     list: Vec<(NodeId, Stage)>,
     /// Those that [`Contacts::next_failed`] has given.
     told: Vec<NodeId>,
+    zones: Option<Zones>,
+}
+
+/// In how many zones somebody must succeed.
+#[derive(Debug, Clone)]
+struct Zones {
+    /// The zone of each replica, as they are listed.
+    of: Vec<Option<ZoneId>>,
+    needed: usize,
 }
 
 impl Contacts {
@@ -38,11 +49,42 @@ impl Contacts {
             false => Stage::Untried,
         };
         let list = preference.iter().map(|node| (*node, stage(*node))).collect();
-        let contacts = Self { list, told: Vec::new() };
+        let contacts = Self { list, told: Vec::new(), zones: None };
         if contacts.count(|stage| *stage == Stage::Untried) < needed {
             return Err(contacts.insufficient(needed));
         }
         Ok(contacts)
+    }
+
+    /// Has successes needed in so many different zones.
+    pub(super) fn in_zones(mut self, ring: &Ring, needed: usize) -> Self {
+        let of = self.list.iter().map(|(node, _)| ring.zone_of(*node)).collect();
+        self.zones = Some(Zones { of, needed });
+        self
+    }
+
+    fn zones_succeeded(&self) -> usize {
+        let Some(zones) = &self.zones else { return 0 };
+        let succeeded = self.list.iter().zip(&zones.of).filter(|((_, stage), _)| *stage == Stage::Succeeded);
+        succeeded.filter_map(|(_, zone)| *zone).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Whether `required` replicas have succeeded, in as many zones as are needed.
+    pub(super) fn suffice(&self, required: usize) -> bool {
+        let zones = self.zones.as_ref().map_or(0, |zones| zones.needed);
+        self.succeeded() >= required && (zones == 0 || self.zones_succeeded() >= zones)
+    }
+
+    /// Why they don't suffice.
+    pub(super) fn shortfall(&self, required: usize) -> KvOpError {
+        match &self.zones {
+            Some(zones) if self.succeeded() >= required => KvOpError::InsufficientZoneResponses {
+                needed: u16::try_from(zones.needed).expect("zone ids are 16 bits"),
+                succeeded: u16::try_from(self.zones_succeeded()).expect("zone ids are 16 bits"),
+                failures: self.failures().map(|(node, failure)| (node, failure.clone())).collect(),
+            },
+            _ => self.insufficient(required),
+        }
     }
 
     fn count(&self, which: impl Fn(&Stage) -> bool) -> usize {

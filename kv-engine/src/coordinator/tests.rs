@@ -1,5 +1,12 @@
 //! The rules of routed operations, one exact case each: a coordinator alone, its replicas played by hand.
 
+mod get_all;
+mod resolve;
+mod ring_change;
+mod tombstones;
+mod update;
+mod zones;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -49,6 +56,10 @@ impl Hand {
         // foobar's hash is 1080231576 without its sign, a multiple of 8: partition 0 is node 0's.
         let ring = Arc::new(Ring::even(3, 8).expect("a ring"));
         assert_eq!(ring.preference_list(KEY, 3), [NodeId(0), NodeId(1), NodeId(2)]);
+        Self::on(ring, config)
+    }
+
+    fn on(ring: Arc<Ring>, config: ClientConfig) -> Self {
         let now = Now { ns: 1, wall_ms: 100 };
         Self { coordinator: Coordinator::new(ring, config), now, asked: BTreeMap::new() }
     }
@@ -68,10 +79,16 @@ impl Hand {
                 Request::Delete { clock, .. } => format!("{node} delete {clock}"),
                 Request::Ping => format!("{node} ping"),
                 Request::Changes { .. } => panic!("a coordinator follows nobody"),
+                Request::GetRing => format!("{node} ring"),
+                Request::GetAll { keys } => {
+                    let keys: Vec<_> = keys.iter().map(|key| String::from_utf8_lossy(key)).collect();
+                    format!("{node} get-all {}", keys.join(" "))
+                }
                 Request::Hint { key, clock, value } => {
-                    let slop = crate::handoff::Slop::decode(key).expect("a slop key");
-                    assert_eq!(slop.key, KEY);
-                    let value = String::from_utf8_lossy(value);
+                    let slop = Slop::decode_key(key).expect("a slop key");
+                    assert_eq!((slop.store, slop.key), ("store", KEY));
+                    let value = slop.decode_value(value).expect("this hint's value");
+                    let value = String::from_utf8_lossy(&value);
                     format!("{node} hint for {}: {:?} {clock} {value}", slop.node.0, slop.operation)
                 }
             });
@@ -246,7 +263,7 @@ mod get {
 
     #[test]
     fn a_refusal_of_the_whole_request_ends_it_at_once() {
-        let mut hand = Hand::new(config(3, 2, 2));
+        let mut hand = Hand::new(ClientConfig { ring_tries: 1, ..config(3, 2, 2) });
         hand.get();
         hand.check_sends(&["0 get", "1 get"]);
         hand.reply(1, &Response::Refused(ReplicaError::InvalidMetadata));
@@ -264,15 +281,16 @@ mod get {
             Response::Values(vec![stamped("0:1", 1, "old"), stamped("1:1", 5, "late")]),
             Response::Values(vec![stamped("0:2", 4, "new")]),
         ];
-        for resolve in [Resolve::ByTime, Resolve::ByClock] {
+        for by_time in [true, false] {
+            let resolve = if by_time { Resolve::ByTime } else { Resolve::ByClock };
             let mut hand = Hand::new(ClientConfig { resolve, ..config(3, 2, 2) });
             hand.get();
             hand.check_sends(&["0 get", "1 get"]);
             hand.reply(0, &answers[0]);
             hand.reply(1, &answers[1]);
-            match resolve {
-                Resolve::ByTime => hand.check_values(&[("0:2,1:1", "late")]),
-                Resolve::ByClock => hand.check_values(&[("1:1", "late"), ("0:2", "new")]),
+            match by_time {
+                true => hand.check_values(&[("0:2,1:1", "late")]),
+                false => hand.check_values(&[("1:1", "late"), ("0:2", "new")]),
             }
         }
     }
@@ -460,7 +478,7 @@ mod put {
 
     #[test]
     fn a_later_replica_that_refuses_the_request_ends_it() {
-        let mut hand = Hand::new(config(3, 3, 3));
+        let mut hand = Hand::new(ClientConfig { ring_tries: 1, ..config(3, 3, 3) });
         hand.put("-", "v");
         hand.check_sends(&["0 put 0:1 v"]);
         hand.reply(0, &Response::Stored);

@@ -9,4 +9,4 @@ mod pusher;
 mod slop;
 
 pub(crate) use pusher::Pusher;
-pub(crate) use slop::{SLOP_HEADER_LEN, Slop, SlopOperation};
+pub(crate) use slop::{Slop, SlopOperation};

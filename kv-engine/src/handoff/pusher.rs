@@ -1,7 +1,9 @@
 //! [`Pusher`]: delivers a node's hints, every so often. It names no thread, clock or store.
 //!
 //! A scan takes all hints that are there; up to a hundred are under way at once. A replica that can't be reached, or
-//! doesn't answer, is left alone until the next scan.
+//! doesn't answer, is left alone until the next scan. Hints for nodes or stores that there aren't are purged. Each hint is
+//! deleted on its own acknowledgement: the original streams batches, has no such answer, and deletes a batch when the
+//! next one was sent.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -28,6 +30,8 @@ struct UnderWay {
 
 #[derive(Debug)]
 pub(crate) struct Pusher {
+    /// The name of the store that nodes have.
+    store: String,
     every_ns: u64,
     scan_at_ns: u64,
     /// Keys of the slop store that this scan hasn't come to yet.
@@ -42,9 +46,10 @@ pub(crate) struct Pusher {
 }
 
 impl Pusher {
-    pub(crate) fn new(now_ns: u64, every_ms: u64) -> Self {
+    pub(crate) fn new(now_ns: u64, every_ms: u64, store: String) -> Self {
         let every_ns = every_ms.saturating_mul(1_000_000);
         Self {
+            store,
             every_ns,
             scan_at_ns: now_ns.saturating_add(every_ns),
             queue: VecDeque::new(),
@@ -82,17 +87,19 @@ impl Pusher {
         while self.under_way.len() < WINDOW {
             let Some(slop_key) = self.queue.pop_front() else { return };
             let versions = read(&slop_key);
-            let Some(slop) = Slop::decode(&slop_key) else { continue };
+            let Some(slop) = Slop::decode_key(&slop_key) else { continue };
             if self.silent.contains(&slop.node) {
                 continue;
             }
             for Versioned { clock, value } in versions {
                 let hint = (slop_key.clone(), clock.clone());
-                if ring.nodes().binary_search(&slop.node).is_err() {
-                    // Its replica has left: nobody will ever take it.
+                if ring.nodes().binary_search(&slop.node).is_err() || slop.store != self.store {
+                    // Its replica has left, or its store: nobody will ever take it.
                     self.delivered.push_back(hint);
                     continue;
                 }
+                // What isn't this hint's value stays where it is, for somebody to look at.
+                let Some(value) = slop.decode_value(&value) else { continue };
                 let request = match slop.operation {
                     SlopOperation::Put => Request::Put { key: slop.key, clock, value: &value },
                     SlopOperation::Delete => Request::Delete { key: slop.key, clock },
@@ -153,13 +160,20 @@ mod tests {
     struct Hints(BTreeMap<Vec<u8>, Vec<Versioned>>);
 
     fn slop(operation: SlopOperation, node: u16, key: &[u8]) -> Vec<u8> {
-        Slop { operation, node: NodeId(node), key }.encode()
+        Slop { operation, store: "s", node: NodeId(node), key }.encode_key()
+    }
+
+    fn pusher() -> Pusher {
+        Pusher::new(0, 10, "s".to_owned())
     }
 
     impl Hints {
         fn new(keys: impl IntoIterator<Item = Vec<u8>>) -> Self {
-            let version = || vec![Versioned::new("0:1".parse().expect("a clock"), b"v")];
-            Self(keys.into_iter().map(|key| (key, version())).collect())
+            let version = |key: &[u8]| {
+                let value = Slop::decode_key(key).expect("a slop key").encode_value(b"v", 7);
+                vec![Versioned::new("0:1".parse().expect("a clock"), value)]
+            };
+            Self(keys.into_iter().map(|key| (key.clone(), version(&key))).collect())
         }
 
         fn tick(&self, pusher: &mut Pusher, now_ns: u64) -> Vec<(Peer, RequestId)> {
@@ -177,7 +191,7 @@ mod tests {
     #[test]
     fn a_hint_goes_only_after_its_replica_has_acknowledged_it() {
         let hints = Hints::new([slop(SlopOperation::Put, 1, b"a"), slop(SlopOperation::Delete, 1, b"b")]);
-        let mut pusher = Pusher::new(0, 10);
+        let mut pusher = pusher();
         assert_eq!(pusher.poll_timeout(), 10 * MS);
         assert_eq!(hints.tick(&mut pusher, 9 * MS), []);
         let sent = hints.tick(&mut pusher, 10 * MS);
@@ -201,7 +215,7 @@ mod tests {
     #[test]
     fn a_replica_that_is_away_is_left_alone_until_the_next_scan() {
         let hints = Hints::new((0..250u8).map(|key| slop(SlopOperation::Put, 1, &[key])));
-        let mut pusher = Pusher::new(0, 10);
+        let mut pusher = pusher();
         assert_eq!(hints.tick(&mut pusher, 10 * MS).len(), WINDOW);
         pusher.unreachable(NodeId(1));
         assert_eq!(hints.tick(&mut pusher, 11 * MS), []);
@@ -215,10 +229,37 @@ mod tests {
     }
 
     #[test]
-    fn hints_for_a_node_that_left_the_ring_are_purged() {
-        let hints = Hints::new([slop(SlopOperation::Put, 9, b"a")]);
-        let mut pusher = Pusher::new(0, 10);
+    fn hints_for_a_node_or_store_that_there_is_not_are_purged() {
+        let node = SlopOperation::Put;
+        let elsewhere = Slop { operation: node, store: "t", node: NodeId(1), key: b"a" }.encode_key();
+        for key in [slop(SlopOperation::Put, 9, b"a"), elsewhere] {
+            let hints = Hints::new([key]);
+            let mut pusher = pusher();
+            assert_eq!(hints.tick(&mut pusher, 10 * MS), []);
+            assert!(pusher.poll_delivered().is_some());
+            assert_eq!(pusher.delivered_count(), 0);
+        }
+    }
+
+    #[test]
+    fn the_writes_value_is_delivered_not_the_hints() {
+        let hints = Hints::new([slop(SlopOperation::Put, 1, b"a")]);
+        let mut pusher = pusher();
+        pusher.handle_timeout(10 * MS);
+        pusher.scan(10 * MS, hints.0.keys().cloned());
+        let ring = Ring::even(3, 3).expect("a ring");
+        pusher.push(10 * MS, &ring, |key| hints.0[key].clone());
+        let (_, bytes) = pusher.poll_output().expect("it is sent");
+        let (_, request) = Request::decode(&bytes).expect("a request");
+        assert_eq!(request, Request::Put { key: b"a", clock: "0:1".parse().expect("a clock"), value: b"v" });
+    }
+
+    #[test]
+    fn a_value_that_is_not_the_hints_own_is_left_where_it_is() {
+        let mut hints = Hints::new([slop(SlopOperation::Put, 1, b"a")]);
+        hints.0.values_mut().for_each(|versions| versions[0].value.truncate(3));
+        let mut pusher = pusher();
         assert_eq!(hints.tick(&mut pusher, 10 * MS), []);
-        assert!(pusher.poll_delivered().is_some());
+        assert_eq!(pusher.poll_delivered(), None);
     }
 }

@@ -1,7 +1,9 @@
-//! [`FailureDetector`]: which nodes a client asks at all. Voldemort's threshold detector, with its numbers.
+//! [`FailureDetector`]: which nodes a client asks at all. Voldemort's detectors, with their numbers.
 //!
-//! A node is down after enough failures at a low rate of success within a window, or after several connection failures
-//! with no success in between. It is up again when a success lifts its rate, or when a probe is answered.
+//! Threshold: a node is down after enough failures at a low rate of success within a window, or after several
+//! connection failures with no success in between. It is up again when a success lifts its rate, or when a probe is
+//! answered. Bannage: one failure to reach it, and it is down for a time. Async recovery: one, and it is down until a
+//! probe is answered. Noop: never.
 
 use std::collections::BTreeMap;
 
@@ -31,9 +33,26 @@ pub enum NodeFailure {
     },
 }
 
+/// What makes a node count as down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DetectorKind {
+    /// Its rate of success, or a run of connection failures: see [`DetectorConfig`]. The default.
+    #[default]
+    Threshold,
+    /// One failure to reach it, or to have an answer in time: down for [`DetectorConfig::bannage_ms`], whatever happens.
+    Bannage,
+    /// One such failure: down until a probe is answered.
+    AsyncRecovery,
+    /// Nothing: every node is always asked.
+    Noop,
+}
+
 /// When a node counts as down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DetectorConfig {
+    /// What makes a node count as down. The settings from `threshold_percent` to `catastrophic_run`, and `slow_ms`, are
+    /// those of [`DetectorKind::Threshold`].
+    pub kind: DetectorKind,
     /// Below this share of successes, in whole percent, a node is down. Default: 95.
     pub threshold_percent: u64,
     /// But not before so many failures in the window. Default: 30.
@@ -46,17 +65,21 @@ pub struct DetectorConfig {
     pub probe_every_ms: u64,
     /// A success slower than this counts as a failure, in milliseconds. Default: 5000.
     pub slow_ms: u64,
+    /// How long [`DetectorKind::Bannage`] bans, in milliseconds. Default: 30,000.
+    pub bannage_ms: u64,
 }
 
 impl Default for DetectorConfig {
     fn default() -> Self {
         Self {
+            kind: DetectorKind::Threshold,
             threshold_percent: 95,
             failures_min: 30,
             window_ms: 300_000,
             catastrophic_run: 10,
             probe_every_ms: 10_000,
             slow_ms: 5000,
+            bannage_ms: 30_000,
         }
     }
 }
@@ -72,8 +95,13 @@ struct Record {
     /// Connection failures since the last success. Other failures between them don't count, and don't reset it.
     catastrophic: u64,
     down: bool,
-    /// When a node that is down is probed next.
+    /// When a node that is down is probed next, or its ban ends.
     probe_at_ns: u64,
+}
+
+/// Whether it says that nobody is there, rather than that somebody has said no.
+fn is_unreachable(failure: &NodeFailure) -> bool {
+    matches!(failure, NodeFailure::Unreachable | NodeFailure::TimedOut)
 }
 
 /// Counts successes and failures per node. Times are nanoseconds of one monotonic clock.
@@ -96,6 +124,9 @@ impl FailureDetector {
 
     /// The node answered, `took_ns` after it was asked.
     pub(crate) fn success(&mut self, now_ns: u64, node: NodeId, took_ns: u64) {
+        if self.config.kind != DetectorKind::Threshold {
+            return;
+        }
         if took_ns > self.config.slow_ms * NS_PER_MS {
             self.failure(now_ns, node, &NodeFailure::TimedOut);
             return;
@@ -108,6 +139,23 @@ impl FailureDetector {
 
     /// The node failed.
     pub(crate) fn failure(&mut self, now_ns: u64, node: NodeId, failure: &NodeFailure) {
+        let down_ms = match self.config.kind {
+            DetectorKind::Threshold => None,
+            DetectorKind::Bannage => Some(self.config.bannage_ms),
+            DetectorKind::AsyncRecovery => Some(self.config.probe_every_ms),
+            DetectorKind::Noop => return,
+        };
+        if let Some(down_ms) = down_ms {
+            if is_unreachable(failure)
+                && let Some(record) = self.nodes.get_mut(&node)
+                && !record.down
+            {
+                record.down = true;
+                record.probe_at_ns = now_ns.saturating_add(down_ms.saturating_mul(NS_PER_MS));
+                self.down += 1;
+            }
+            return;
+        }
         self.record(now_ns, node, |record| {
             record.failures += 1;
             if *failure == NodeFailure::Unreachable {
@@ -163,15 +211,29 @@ impl FailureDetector {
         self.nodes.values().filter(|record| record.down).map(|record| record.probe_at_ns).min()
     }
 
-    /// The nodes that are to be probed now.
+    /// The nodes that are to be probed now. Bans that have ended end here too.
     pub(crate) fn due_probes(&mut self, now_ns: u64) -> Vec<NodeId> {
         let every_ns = self.config.probe_every_ms * NS_PER_MS;
-        let due = self.nodes.iter_mut().filter(|(_, r)| r.down && r.probe_at_ns <= now_ns);
-        due.map(|(node, record)| {
-            record.probe_at_ns = now_ns + every_ns;
-            *node
-        })
-        .collect()
+        let mut due = Vec::new();
+        for (node, record) in self.nodes.iter_mut().filter(|(_, r)| r.down && r.probe_at_ns <= now_ns) {
+            if self.config.kind == DetectorKind::Bannage {
+                record.down = false;
+                self.down -= 1;
+            } else {
+                record.probe_at_ns = now_ns + every_ns;
+                due.push(*node);
+            }
+        }
+        due
+    }
+
+    /// The ring has other nodes now; what is known of those that stay is kept.
+    pub(crate) fn set_nodes(&mut self, nodes: &[NodeId]) {
+        self.nodes.retain(|node, _| nodes.contains(node));
+        for node in nodes {
+            self.nodes.entry(*node).or_default();
+        }
+        self.down = self.nodes.values().filter(|record| record.down).count();
     }
 }
 
@@ -257,5 +319,60 @@ mod tests {
         assert_eq!(detector.next_probe(), None);
         fail(&mut detector, 9, &NodeFailure::Unreachable);
         assert!(!detector.is_down(A), "the counters were reset");
+    }
+
+    fn of_kind(kind: DetectorKind) -> FailureDetector {
+        FailureDetector::new(DetectorConfig { kind, ..DetectorConfig::default() }, &[A, B])
+    }
+
+    #[test]
+    fn bannage_bans_for_thirty_seconds_after_one_failure_whatever_happens() {
+        let mut detector = of_kind(DetectorKind::Bannage);
+        fail(&mut detector, 1, &NodeFailure::Refused);
+        fail(&mut detector, 1, &NodeFailure::Persistence { why: String::new() });
+        assert!(!detector.is_down(A), "it was reached");
+        fail(&mut detector, 1, &NodeFailure::TimedOut);
+        detector.success(1, A, 0);
+        assert!(detector.is_down(A) && !detector.is_down(B));
+        detector.failure(20_000 * NS_PER_MS, A, &NodeFailure::Unreachable);
+        let end = 30_000 * NS_PER_MS;
+        assert_eq!(detector.next_probe(), Some(end), "a failure meanwhile doesn't prolong it");
+        assert_eq!(detector.due_probes(end - 1), []);
+        assert!(detector.is_down(A));
+        assert_eq!(detector.due_probes(end), [], "nobody is probed");
+        assert!(!detector.is_down(A));
+        assert_eq!(detector.next_probe(), None);
+    }
+
+    #[test]
+    fn async_recovery_waits_for_a_probe_after_one_failure() {
+        let mut detector = of_kind(DetectorKind::AsyncRecovery);
+        fail(&mut detector, 1, &NodeFailure::Unreachable);
+        detector.success(1, A, 0);
+        assert!(detector.is_down(A), "a success of another operation doesn't count");
+        let ten_s = 10_000 * NS_PER_MS;
+        assert_eq!(detector.due_probes(ten_s), [A]);
+        assert!(detector.is_down(A));
+        detector.probe_answered(ten_s + 1, A);
+        assert!(!detector.is_down(A));
+    }
+
+    #[test]
+    fn noop_counts_nobody_as_down() {
+        let mut detector = of_kind(DetectorKind::Noop);
+        fail(&mut detector, 1000, &NodeFailure::Unreachable);
+        assert!(!detector.is_down(A));
+        assert_eq!(detector.next_probe(), None);
+    }
+
+    #[test]
+    fn what_is_known_of_nodes_that_stay_in_the_ring_is_kept() {
+        let mut detector = of_kind(DetectorKind::AsyncRecovery);
+        fail(&mut detector, 1, &NodeFailure::Unreachable);
+        detector.set_nodes(&[A, NodeId(7)]);
+        assert!(detector.is_down(A) && !detector.is_down(NodeId(7)));
+        detector.set_nodes(&[NodeId(7)]);
+        assert!(!detector.is_down(A), "it left");
+        assert_eq!(detector.next_probe(), None);
     }
 }

@@ -3,4 +3,4 @@
 mod failure_detector;
 
 pub(crate) use failure_detector::FailureDetector;
-pub use failure_detector::{DetectorConfig, NodeFailure};
+pub use failure_detector::{DetectorConfig, DetectorKind, NodeFailure};

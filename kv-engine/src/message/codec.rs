@@ -1,6 +1,8 @@
 //! The bytes of messages: little-endian but for clocks, which have Voldemort's bytes.
 
+use super::ring::{push_ring, read_ring};
 use super::{NodeChange, ReplicaError, Request, RequestId, Response};
+use crate::ring::RingError;
 use crate::version::{ClockDecodeError, VectorClock, Versioned};
 
 /// The version of the layout that this build writes and reads.
@@ -11,10 +13,12 @@ const HEADER_LEN: usize = 1 + 1 + 8;
 const GET: u8 = 1;
 const PUT: u8 = 2;
 const DELETE: u8 = 3;
+const GET_ALL: u8 = 4;
 const GET_VERSIONS: u8 = 10;
 const PING: u8 = 32;
 const HINT: u8 = 33;
 const CHANGES: u8 = 34;
+const GET_RING: u8 = 35;
 /// An answer's kind is that of its request with this bit.
 const ANSWER: u8 = 0x80;
 const REFUSED: u8 = 0xff;
@@ -34,6 +38,8 @@ const CHANGE_LEN_MIN: usize = 1 + 2;
 /// Room that is made for changes before they are read: they are larger in memory than on the way.
 const CHANGES_AHEAD_MAX: usize = 1024;
 
+/// The fewest bytes a key takes: its length.
+const KEY_LEN_MIN: usize = 2;
 /// The fewest bytes a clock has: the empty one's.
 const CLOCK_LEN_MIN: usize = 11;
 /// Longest text of an error, in bytes.
@@ -98,6 +104,19 @@ pub enum MessageError {
         #[from]
         source: ClockDecodeError,
     },
+    /// A ring that is none.
+    #[error("the message holds no valid ring")]
+    Ring {
+        /// What is wrong with it.
+        #[from]
+        source: RingError,
+    },
+    /// A ring whose partition belongs to a node that it doesn't list.
+    #[error("the ring in the message gives a partition to node {owner}, which it doesn't list")]
+    UnknownOwner {
+        /// The node.
+        owner: u16,
+    },
     /// Bytes behind the end.
     #[error("{extra} bytes follow the end of the message")]
     Trailing {
@@ -115,16 +134,22 @@ impl Request<'_> {
     pub fn encode(&self, id: RequestId) -> Vec<u8> {
         let (kind, body_len) = match self {
             Self::Get { key } => (GET, 2 + key.len()),
+            Self::GetAll { keys } => (GET_ALL, 4 + keys.iter().map(|key| 2 + key.len()).sum::<usize>()),
             Self::GetVersions { key } => (GET_VERSIONS, 2 + key.len()),
             Self::Put { key, clock, value } => (PUT, 2 + key.len() + clock.encoded_len() + 4 + value.len()),
             Self::Hint { key, clock, value } => (HINT, 2 + key.len() + clock.encoded_len() + 4 + value.len()),
             Self::Delete { key, clock } => (DELETE, 2 + key.len() + clock.encoded_len()),
             Self::Changes { .. } => (CHANGES, 8 + 4),
             Self::Ping => (PING, 0),
+            Self::GetRing => (GET_RING, 0),
         };
         let mut bytes = message(kind, id, body_len);
         match self {
             Self::Get { key } | Self::GetVersions { key } => push_key(&mut bytes, key),
+            Self::GetAll { keys } => {
+                push_len(&mut bytes, keys.len());
+                keys.iter().for_each(|key| push_key(&mut bytes, key));
+            }
             Self::Put { key, clock, value } | Self::Hint { key, clock, value } => {
                 push_key(&mut bytes, key);
                 clock.encode(&mut bytes);
@@ -139,7 +164,7 @@ impl Request<'_> {
                 bytes.extend_from_slice(&from.to_le_bytes());
                 bytes.extend_from_slice(&max_bytes.to_le_bytes());
             }
-            Self::Ping => {}
+            Self::Ping | Self::GetRing => {}
         }
         debug_assert_eq!(bytes.len(), HEADER_LEN + body_len, "the length was computed ahead");
         bytes
@@ -156,6 +181,10 @@ impl<'a> Request<'a> {
         let (kind, id) = rest.header()?;
         let request = match kind {
             GET => Self::Get { key: rest.key()? },
+            GET_ALL => {
+                let count = rest.count(KEY_LEN_MIN)?;
+                Self::GetAll { keys: (0..count).map(|_| rest.key()).collect::<Result<_, _>>()? }
+            }
             GET_VERSIONS => Self::GetVersions { key: rest.key()? },
             PUT | HINT => {
                 let (key, clock) = (rest.key()?, rest.clock()?);
@@ -166,6 +195,7 @@ impl<'a> Request<'a> {
             DELETE => Self::Delete { key: rest.key()?, clock: rest.clock()? },
             CHANGES => Self::Changes { from: rest.u64("position")?, max_bytes: rest.u32("most bytes")? },
             PING => Self::Ping,
+            GET_RING => Self::GetRing,
             found => return Err(MessageError::Kind { found }),
         };
         rest.end()?;
@@ -182,14 +212,25 @@ impl Response {
     pub fn encode(&self, id: RequestId) -> Vec<u8> {
         match self {
             Self::Values(versions) => {
-                let size = |v: &Versioned| 4 + v.clock.encoded_len() + v.value.len();
-                let mut bytes = message(GET | ANSWER, id, 4 + versions.iter().map(size).sum::<usize>());
-                push_len(&mut bytes, versions.len());
-                for version in versions {
-                    push_len(&mut bytes, version.clock.encoded_len() + version.value.len());
-                    version.clock.encode(&mut bytes);
-                    bytes.extend_from_slice(&version.value);
+                let mut bytes = message(GET | ANSWER, id, versions_len(versions));
+                push_versions(&mut bytes, versions);
+                bytes
+            }
+            Self::AllValues(keys) => {
+                let size =
+                    |(key, versions): &(Vec<u8>, Vec<Versioned>)| 2 + key.len() + versions_len(versions);
+                let mut bytes = message(GET_ALL | ANSWER, id, 4 + keys.iter().map(size).sum::<usize>());
+                push_len(&mut bytes, keys.len());
+                for (key, versions) in keys {
+                    push_key(&mut bytes, key);
+                    push_versions(&mut bytes, versions);
                 }
+                bytes
+            }
+            Self::Ring { version, ring } => {
+                let mut bytes = message(GET_RING | ANSWER, id, 8 + 4 * ring.partitions() as usize);
+                bytes.extend_from_slice(&version.to_le_bytes());
+                push_ring(&mut bytes, ring);
                 bytes
             }
             Self::Versions(clocks) => {
@@ -247,20 +288,26 @@ impl Response {
         let mut rest = Rest { bytes, len: bytes.len() };
         let (kind, id) = rest.header()?;
         const VALUES: u8 = GET | ANSWER;
+        const ALL_VALUES: u8 = GET_ALL | ANSWER;
+        const RING: u8 = GET_RING | ANSWER;
         const VERSIONS: u8 = GET_VERSIONS | ANSWER;
         const STORED: u8 = PUT | ANSWER;
         const DELETED: u8 = DELETE | ANSWER;
         const PONG: u8 = PING | ANSWER;
         const CHANGED: u8 = CHANGES | ANSWER;
         let response = match kind {
-            VALUES => {
-                let count = rest.count(4 + CLOCK_LEN_MIN)?;
-                let mut versions = Vec::with_capacity(count);
+            VALUES => Self::Values(rest.versions()?),
+            ALL_VALUES => {
+                let count = rest.count(KEY_LEN_MIN + 4)?;
+                let mut keys = Vec::with_capacity(count);
                 for _ in 0..count {
-                    let len = rest.u32("version length")? as usize;
-                    versions.push(Versioned::decode(rest.take(len, "version")?)?);
+                    keys.push((rest.key()?.to_vec(), rest.versions()?));
                 }
-                Self::Values(versions)
+                Self::AllValues(keys)
+            }
+            RING => {
+                let version = rest.u64("ring version")?;
+                Self::Ring { version, ring: read_ring(&mut rest)? }
             }
             VERSIONS => {
                 let count = rest.count(CLOCK_LEN_MIN)?;
@@ -319,6 +366,19 @@ fn push_key(bytes: &mut Vec<u8>, key: &[u8]) {
     bytes.extend_from_slice(key);
 }
 
+fn versions_len(versions: &[Versioned]) -> usize {
+    4 + versions.iter().map(|v| 4 + v.clock.encoded_len() + v.value.len()).sum::<usize>()
+}
+
+fn push_versions(bytes: &mut Vec<u8>, versions: &[Versioned]) {
+    push_len(bytes, versions.len());
+    for version in versions {
+        push_len(bytes, version.clock.encoded_len() + version.value.len());
+        version.clock.encode(bytes);
+        bytes.extend_from_slice(&version.value);
+    }
+}
+
 fn push_len(bytes: &mut Vec<u8>, len: usize) {
     let len = u32::try_from(len).expect("values end at 1 GiB, and a key has few versions");
     bytes.extend_from_slice(&len.to_le_bytes());
@@ -352,7 +412,7 @@ fn push_text(bytes: &mut Vec<u8>, text: &str) {
 }
 
 /// What is left of a message.
-struct Rest<'a> {
+pub(super) struct Rest<'a> {
     bytes: &'a [u8],
     /// Length of the whole message.
     len: usize,
@@ -370,11 +430,11 @@ impl<'a> Rest<'a> {
         Ok(self.take(LEN, field)?.try_into().expect("as long as asked for"))
     }
 
-    fn u16(&mut self, field: &'static str) -> Result<u16, MessageError> {
+    pub(super) fn u16(&mut self, field: &'static str) -> Result<u16, MessageError> {
         Ok(u16::from_le_bytes(self.array(field)?))
     }
 
-    fn u32(&mut self, field: &'static str) -> Result<u32, MessageError> {
+    pub(super) fn u32(&mut self, field: &'static str) -> Result<u32, MessageError> {
         Ok(u32::from_le_bytes(self.array(field)?))
     }
 
@@ -415,8 +475,18 @@ impl<'a> Rest<'a> {
         Ok(clock)
     }
 
+    fn versions(&mut self) -> Result<Vec<Versioned>, MessageError> {
+        let count = self.count(4 + CLOCK_LEN_MIN)?;
+        let mut versions = Vec::with_capacity(count);
+        for _ in 0..count {
+            let len = self.u32("version length")? as usize;
+            versions.push(Versioned::decode(self.take(len, "version")?)?);
+        }
+        Ok(versions)
+    }
+
     /// A number of items of which each takes at least `item_len_min` bytes.
-    fn count(&mut self, item_len_min: usize) -> Result<usize, MessageError> {
+    pub(super) fn count(&mut self, item_len_min: usize) -> Result<usize, MessageError> {
         let count = self.u32("count")?;
         if count as usize > self.bytes.len() / item_len_min {
             return Err(MessageError::Count { count, left: self.bytes.len() });
@@ -437,7 +507,10 @@ impl<'a> Rest<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::ring::{NodeId, Ring, Zone, ZoneId};
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -462,11 +535,24 @@ mod tests {
         ]
     }
 
+    fn ring() -> impl Strategy<Value = Arc<Ring>> {
+        (1u16..6, 1u32..30, 1u16..4).prop_map(|(nodes, partitions, zones)| {
+            let zone = |id| Zone::new(ZoneId(id), (0..zones).map(ZoneId));
+            let node = |id: u16| {
+                let partitions = (u32::from(id)..partitions).step_by(usize::from(nodes));
+                (NodeId(id * 3), ZoneId(id % zones), partitions.collect())
+            };
+            Arc::new(Ring::zoned((0..zones).map(zone), (0..nodes).map(node)).expect("a ring"))
+        })
+    }
+
     fn response() -> impl Strategy<Value = Response> {
         prop_oneof![
             (any::<u64>(), vec(change(), 0..4))
                 .prop_map(|(next, changes)| Response::Changes { next, changes }),
             vec(version(), 0..4).prop_map(Response::Values),
+            vec((bytes(), vec(version(), 0..3)), 0..4).prop_map(Response::AllValues),
+            (any::<u64>(), ring()).prop_map(|(version, ring)| Response::Ring { version, ring }),
             vec(clock(), 0..4).prop_map(Response::Versions),
             Just(Response::Stored),
             any::<bool>().prop_map(Response::Deleted),
@@ -481,7 +567,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_request_reads_as_it_was_written(
-            id: u64, kind in 0..7, key in bytes(), clock in clock(), value in bytes()
+            id: u64, kind in 0..9, keys in vec(bytes(), 0..4), key in bytes(), clock in clock(), value in bytes()
         ) {
             let request = match kind {
                 0 => Request::Get { key: &key },
@@ -490,6 +576,8 @@ mod tests {
                 3 => Request::Delete { key: &key, clock },
                 4 => Request::Hint { key: &key, clock, value: &value },
                 5 => Request::Changes { from: id, max_bytes: id as u32 },
+                6 => Request::GetAll { keys: keys.iter().map(Vec::as_slice).collect() },
+                7 => Request::GetRing,
                 _ => Request::Ping,
             };
             let bytes = request.encode(RequestId(id));
@@ -510,7 +598,9 @@ mod tests {
 
         #[test]
         fn any_bytes_give_a_message_or_an_error(
-            bytes in vec(any::<u8>(), 0..200), kind in prop_oneof![any::<u8>(), 1u8..4, Just(10), Just(34), 0x81u8..0x84, Just(0x8a), Just(0xa2), Just(0xff)]
+            bytes in vec(any::<u8>(), 0..200), kind in prop_oneof![
+                any::<u8>(), 1u8..5, Just(10), 32u8..36, 0x81u8..0x85, Just(0x8a), 0xa2u8..0xa4, Just(0xff)
+            ]
         ) {
             let _ = Request::decode(&bytes);
             let _ = Response::decode(&bytes);

@@ -6,7 +6,11 @@
 //! that arrived, so that a replica copies neither.
 
 mod codec;
+mod ring;
 
+use std::sync::Arc;
+
+use crate::ring::Ring;
 use crate::version::{VectorClock, Versioned};
 
 pub use codec::MessageError;
@@ -20,6 +24,11 @@ pub enum Request<'a> {
     Get {
         /// The key.
         key: &'a [u8],
+    },
+    /// All versions of several keys.
+    GetAll {
+        /// The keys.
+        keys: Vec<&'a [u8]>,
     },
     /// The clocks of all versions of a key.
     GetVersions {
@@ -61,6 +70,8 @@ pub enum Request<'a> {
     },
     /// Is anybody there?
     Ping,
+    /// The ring that the replica goes by.
+    GetRing,
 }
 
 /// What a replica answers.
@@ -69,6 +80,8 @@ pub enum Request<'a> {
 pub enum Response {
     /// To [`Request::Get`]: the versions, none if the key has none.
     Values(Vec<Versioned>),
+    /// To [`Request::GetAll`]: the versions of the keys that have some.
+    AllValues(Vec<(Vec<u8>, Vec<Versioned>)>),
     /// To [`Request::GetVersions`].
     Versions(Vec<VectorClock>),
     /// To [`Request::Put`] and [`Request::Hint`]: kept, as durably as the replica's store promises.
@@ -84,6 +97,13 @@ pub enum Response {
     },
     /// To [`Request::Ping`].
     Pong,
+    /// To [`Request::GetRing`].
+    Ring {
+        /// Rises with each change of the ring.
+        version: u64,
+        /// The ring.
+        ring: Arc<Ring>,
+    },
     /// To any of them: it wasn't done.
     Refused(ReplicaError),
 }

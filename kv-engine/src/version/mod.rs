@@ -1,11 +1,17 @@
 //! Versions of a value, with Voldemort's semantics: vector clocks, siblings, and the resolvers of the client side.
 
+mod prune;
 mod resolver;
 mod siblings;
+pub(crate) mod tombstone;
 mod vector_clock;
 mod versioned;
 
-pub use resolver::{resolve_by_clock, resolve_by_time};
+pub use prune::prune_versions;
+pub use resolver::{
+    ChainedResolver, ClockResolver, FailingResolver, MergingResolver, Resolver, TimeResolver,
+    resolve_by_clock, resolve_by_time,
+};
 pub use siblings::{Clocked, Siblings};
 pub(crate) use vector_clock::ENTRIES_LIMIT;
 pub use vector_clock::{ClockDecodeError, ClockEntry, ClockError, Occurred, ParseClockError, VectorClock};

@@ -205,6 +205,24 @@ impl VectorClock {
         Ok(())
     }
 
+    /// A clock that wins over counted ones without a read before: an entry of `now_ms` for each of the nodes, and that
+    /// time as timestamp. Such blind writes of one millisecond are equal to each other.
+    ///
+    /// # Errors
+    /// A node or the time is out of range, or a node comes twice.
+    pub fn blind_write(nodes: impl IntoIterator<Item = u16>, now_ms: i64) -> Result<Self, ClockError> {
+        // A time before 1970 is out of range too: version 0 says so.
+        let version = u64::try_from(now_ms).unwrap_or(0);
+        Self::from_entries(nodes.into_iter().map(|node| (node, version)), now_ms)
+    }
+
+    /// The clock without the entries of nodes that aren't kept. The timestamp stays.
+    #[must_use]
+    pub fn pruned(&self, mut keep: impl FnMut(u16) -> bool) -> Self {
+        let entries: Vec<_> = self.entries().iter().copied().filter(|entry| keep(entry.node)).collect();
+        Self { entries: entries.into(), timestamp_ms: self.timestamp_ms }
+    }
+
     /// How this clock stands to `other`. Equal clocks give [`Occurred::Before`].
     #[must_use]
     pub fn compare(&self, other: &Self) -> Occurred {
@@ -443,6 +461,33 @@ mod tests {
     }
 
     #[test]
+    fn versions_are_as_wide_as_the_largest_needs() {
+        for (version, width) in [
+            (1, 1),
+            (255, 1),
+            (256, 2),
+            (65_535, 2),
+            (65_536, 3),
+            ((1 << 24) - 1, 3),
+            (1 << 24, 4),
+            (1 << 32, 5),
+            (1 << 40, 6),
+            ((1 << 48) - 1, 6),
+            (1 << 48, 7),
+            (VERSION_MAX, 7),
+        ] {
+            let c = VectorClock::from_entries([(1, 1), (2, version)], 5).expect("in range");
+            let encoded = bytes(&c);
+            assert_eq!((encoded[2], encoded.len()), (width, 11 + 2 * (2 + usize::from(width))), "{version}");
+            assert_eq!(VectorClock::decode(&encoded), Ok((c, encoded.len())));
+        }
+        // A width that is larger than needed is read too.
+        let wide = [0, 1, 3, 0, 9, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0xaa];
+        let (c, used) = VectorClock::decode(&wide).expect("a clock, and a byte that isn't its business");
+        assert_eq!((c.to_string().as_str(), c.timestamp_ms(), used), ("9:5", 1, 16));
+    }
+
+    #[test]
     fn comparison_is_voldemorts() {
         let check = |a: &str, b: &str, expected| assert_eq!(clock(a).compare(&clock(b)), expected, "{a} {b}");
         check("-", "-", Occurred::Before);
@@ -471,6 +516,28 @@ mod tests {
         full.increment(7, 1).expect("a node that is in already");
         let mut worn = VectorClock::from_entries([(0, VERSION_MAX)], 0).expect("valid");
         assert!(worn.increment(0, 1).is_err());
+    }
+
+    #[test]
+    fn a_blind_write_wins_over_counted_versions_without_a_read() {
+        let now = 1_700_000_000_000;
+        let blind = VectorClock::blind_write([0, 2], now).expect("in range");
+        assert_eq!(blind.to_string(), "0:1700000000000,2:1700000000000");
+        assert_eq!(blind.timestamp_ms(), now);
+        assert_eq!(blind.compare(&clock("0:99,2:1")), Occurred::After);
+        let later = VectorClock::blind_write([0, 2], now + 1).expect("in range");
+        assert_eq!(later.compare(&blind), Occurred::After);
+        // A node that isn't among those given makes it concurrent: hence the pruning after replicas have moved.
+        assert_eq!(blind.compare(&clock("1:1")), Occurred::Concurrently);
+        assert!(VectorClock::blind_write([0], -1).is_err());
+    }
+
+    #[test]
+    fn pruning_drops_entries_and_keeps_the_timestamp() {
+        let before = VectorClock::from_entries([(0, 1), (1, 7), (4, 2)], 9).expect("valid");
+        let after = before.pruned(|node| node != 1);
+        assert_eq!((after.to_string().as_str(), after.timestamp_ms()), ("0:1,4:2", 9));
+        assert_eq!(before.pruned(|_| false), VectorClock::empty(0));
     }
 
     #[test]
