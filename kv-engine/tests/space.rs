@@ -48,6 +48,6 @@ fn after_everything_was_overwritten_ten_times_the_files_are_at_most_twice_what_l
             let clock = VectorClock::from_entries([(0, 99)], 0).expect("valid");
             assert!(store.delete(&key.to_le_bytes(), &clock).expect("it works"));
         }
-        wait_until(&store, |stats| stats.disk_bytes < 2 * stats.live_bytes + (3 * 128 << 10) + (1 << 20));
+        wait_until(&store, |stats| stats.disk_bytes < 2 * stats.live_bytes + ((3 * 128) << 10) + (1 << 20));
     }
 }

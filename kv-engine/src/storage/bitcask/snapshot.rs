@@ -66,7 +66,7 @@ impl<F: File> Snapshot<'_, F> {
                 self.frozen = None;
                 self.told_last = std::mem::take(&mut self.left).into_iter();
             }
-            while let Some((key, versions)) = self.told_last.next() {
+            for (key, versions) in self.told_last.by_ref() {
                 if !versions.is_empty() && (self.wanted)(&key) {
                     return Some((key.into_vec(), versions));
                 }
