@@ -21,6 +21,7 @@ const PEER: &str = include_str!("peer.py");
 const MODULES: &str = "import kafka, lz4.frame, zstandard, snappy";
 
 /// A Python that has kafka-python.
+#[expect(clippy::print_stderr, reason = "a test that skips says so")]
 fn python() -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a folder of the target folder");
     let candidates = [target.join("kafka-python/bin/python"), PathBuf::from("python3")];
