@@ -20,6 +20,21 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
+fn embedded_tells_each_thing_in_a_row_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let small = ["embedded", "--keys", "2000", "--value-bytes", "64", "--threads", "1,2", "--rounds", "2"];
+    let output = workbench(&[&small[..], &["--turn-ms", "20", "--dir", "data"]].concat(), dir.path());
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let table = String::from_utf8_lossy(&output.stdout);
+    let rows = |what: &str| table.lines().filter(|line| line.starts_with(&format!("| {what}"))).count();
+    // A load, gets and updates with one and two threads, synced ones too, two sorts of reopening.
+    assert_eq!([rows("load"), rows("get"), rows("update"), rows("reopen")], [1, 2, 4, 2], "{table}");
+    assert_eq!([rows("memory/key"), rows("space"), table.lines().count()], [1, 1, 13], "{table}");
+    let left = std::fs::read_dir(dir.path().join("data")).expect("made").count();
+    assert_eq!(left, 0, "gigabytes don't stay behind");
+}
+
+#[test]
 fn bad_input_ends_with_exit_code_2_and_the_way_out() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("spec.toml"), "name = \"x\"\nmemberz = 5\n").expect("written");
@@ -45,6 +60,7 @@ fn bad_input_ends_with_exit_code_2_and_the_way_out() {
         (vec!["compare", "--engines", "memory,memory"], vec!["twice"]),
         (vec!["compare", "--engines", "memory", "--out", here], vec!["thesis.txt"]),
         (vec!["report", here], vec!["run.json"]),
+        (vec!["embedded", "--engines", "nosuch"], vec!["nosuch", "kv-store", "--features peers"]),
         (vec!["nosuch"], vec!["nosuch"]),
     ] {
         let output = workbench(&args, dir.path());

@@ -2,7 +2,7 @@
 //!
 //! A hint is never needed and never trusted blindly: it is taken only if its checksum fits, if it was made of this very
 //! segment (id, header, length), if its records lie end to end from the segment's first byte to its last, and if the
-//! segment's last record is the one that it names. Anything else, and the segment is read instead. So a hint is written
+//! segment's last record is the one that it ends with. Anything else, and the segment is read instead. So a hint is written
 //! without a sync, and a crash may leave any part of it.
 //! Documented in docs/formats/kv-hint.md.
 
@@ -25,8 +25,8 @@ const VERSION: u32 = 1;
 const VERSION_AT: usize = MAGIC.len();
 const SEGMENT_AT: usize = VERSION_AT + 4;
 const HEADER_CRC_AT: usize = SEGMENT_AT + 4;
-const RESERVED_AT: usize = HEADER_CRC_AT + 4;
-const SEGMENT_LEN_AT: usize = RESERVED_AT + 4;
+const LAST_CRC_AT: usize = HEADER_CRC_AT + 4;
+const SEGMENT_LEN_AT: usize = LAST_CRC_AT + 4;
 const RECORDS_AT: usize = SEGMENT_LEN_AT + 8;
 const CRC_AT: usize = RECORDS_AT + 8;
 const RECORDS_FROM: usize = CRC_AT + 4;
@@ -136,7 +136,7 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
 /// opening finds and reports.
 pub(super) fn make<S: Source>(source: &mut S, subject: Subject) -> Result<Option<Vec<u8>>, DiskError> {
     let mut bytes = vec![0; RECORDS_FROM];
-    let (mut at, mut last_sequence, mut records) = (HEADER_LEN as u64, 0, 0u64);
+    let (mut at, mut last_sequence, mut last_crc, mut records) = (HEADER_LEN as u64, 0, 0, 0u64);
     while at < subject.len {
         let place = At { segment: subject.id, position: at };
         let ParsedHead::Head(head, _) = parse_head_at(source, place)? else { return Ok(None) };
@@ -155,7 +155,7 @@ pub(super) fn make<S: Source>(source: &mut S, subject: Subject) -> Result<Option
         put_varint(head.record_len() - head.covered_len() as u64, &mut bytes);
         bytes.extend_from_slice(key);
         bytes.extend_from_slice(clock);
-        last_sequence = head.sequence;
+        (last_sequence, last_crc) = (head.sequence, head.stored_crc);
         at += head.record_len();
         records += 1;
     }
@@ -165,7 +165,8 @@ pub(super) fn make<S: Source>(source: &mut S, subject: Subject) -> Result<Option
     bytes[..VERSION_AT].copy_from_slice(&MAGIC);
     bytes[VERSION_AT..SEGMENT_AT].copy_from_slice(&VERSION.to_le_bytes());
     bytes[SEGMENT_AT..HEADER_CRC_AT].copy_from_slice(&subject.id.to_le_bytes());
-    bytes[HEADER_CRC_AT..RESERVED_AT].copy_from_slice(&subject.header_crc.to_le_bytes());
+    bytes[HEADER_CRC_AT..LAST_CRC_AT].copy_from_slice(&subject.header_crc.to_le_bytes());
+    bytes[LAST_CRC_AT..SEGMENT_LEN_AT].copy_from_slice(&last_crc.to_le_bytes());
     bytes[SEGMENT_LEN_AT..RECORDS_AT].copy_from_slice(&subject.len.to_le_bytes());
     bytes[RECORDS_AT..CRC_AT].copy_from_slice(&records.to_le_bytes());
     let crc = crc(&bytes);
@@ -181,6 +182,8 @@ pub(super) struct HintedRecords<'a> {
     sequence: u64,
     left: u64,
     len: u64,
+    /// Checksum of the last record's head.
+    last_crc: u32,
 }
 
 /// Takes a hint file of `subject`, whose records are checked one by one as they are read: until the last one is, none
@@ -212,10 +215,16 @@ pub(super) fn read(bytes: &[u8], subject: Subject, believed: bool) -> Result<Hin
         sequence: 0,
         left: u64_at(RECORDS_AT),
         len: found.len,
+        last_crc: u32_at(LAST_CRC_AT),
     })
 }
 
 impl<'a> HintedRecords<'a> {
+    /// The checksum in the head of the segment's last record.
+    pub(super) fn last_crc(&self) -> u32 {
+        self.last_crc
+    }
+
     fn take(&mut self) -> Option<HintedRecord<'a>> {
         let (&kind, mut rest) = self.bytes.split_first()?;
         let kind = match kind {
@@ -406,7 +415,7 @@ mod tests {
             bytes[..VERSION_AT].copy_from_slice(&MAGIC);
             bytes[VERSION_AT..SEGMENT_AT].copy_from_slice(&VERSION.to_le_bytes());
             bytes[SEGMENT_AT..HEADER_CRC_AT].copy_from_slice(&SEGMENT.to_le_bytes());
-            bytes[HEADER_CRC_AT..RESERVED_AT].copy_from_slice(&99u32.to_le_bytes());
+            bytes[HEADER_CRC_AT..LAST_CRC_AT].copy_from_slice(&99u32.to_le_bytes());
             bytes[SEGMENT_LEN_AT..RECORDS_AT].copy_from_slice(&len.to_le_bytes());
             bytes[RECORDS_AT..CRC_AT].copy_from_slice(&records.to_le_bytes());
             bytes.extend(&tail);

@@ -157,7 +157,7 @@ pub enum DamageKind {
 /// The fixed part of a record, lengths checked for sense but nothing verified.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
-    stored_crc: u32,
+    pub(super) stored_crc: u32,
     value_crc: u32,
     pub(super) sequence: u64,
     value_len: u32,

@@ -319,6 +319,7 @@ impl<F: File> Read<F> {
             Err(why) => return Ok(Err(why)),
         };
         self.bytes += read as u64;
+        let last_crc = records.last_crc();
         let mut last = None;
         for record in records {
             match record {
@@ -338,7 +339,9 @@ impl<F: File> Read<F> {
         let at = At { segment: segment.id, position: last.position };
         match parse_head_at(&mut source, at)? {
             _ if rules.believe_hints => {}
-            ParsedHead::Head(head, _) if (head.sequence, head.record_len()) == (last.sequence, last.len) => {}
+            ParsedHead::Head(head, _)
+                if (head.stored_crc, head.sequence, head.record_len())
+                    == (last_crc, last.sequence, last.len) => {}
             _ => return Ok(Err(HintError::OtherEnd)),
         }
         self.bytes += source.bytes_read();
