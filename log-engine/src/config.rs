@@ -27,6 +27,19 @@ pub struct LogConfig {
     pub retention_bytes: Option<u64>,
     /// How often the two limits are looked at, in milliseconds. Default 5 minutes, as Kafka's; at least 1.
     pub retention_check_ms: u64,
+    /// Topics that are compacted: of each key the latest record is kept, however old, and the limits on age and size
+    /// don't count. Default: none.
+    pub compacted_topics: Vec<String>,
+    /// How long compaction keeps a tombstone so that readers hear of it, in milliseconds from the pass that first meets
+    /// it. Default one day, Kafka's `delete.retention.ms`.
+    pub tombstone_retention_ms: u64,
+    /// A partition is compacted once this share of its sealed bytes came since the last pass, in percent. Default 50,
+    /// Kafka's `min.cleanable.dirty.ratio`. Less keeps it smaller and copies more.
+    pub compaction_dirty_percent: u8,
+    /// Compaction reads and writes no more than this many bytes a second, taken together. Default 64 MiB, at least 4 KiB.
+    pub compaction_bytes_per_s: u64,
+    /// Memory for the keys of one pass. Default 64 MiB: a million keys. With more keys a pass takes less of the log.
+    pub compaction_map_bytes: usize,
     /// A bug to plant, for tests that show that such a bug is found.
     #[cfg(feature = "planted-bugs")]
     pub planted_bug: Option<PlantedBug>,
@@ -44,6 +57,11 @@ impl Default for LogConfig {
             retention_ms: None,
             retention_bytes: None,
             retention_check_ms: 300_000,
+            compacted_topics: Vec::new(),
+            tombstone_retention_ms: 24 * 3_600_000,
+            compaction_dirty_percent: 50,
+            compaction_bytes_per_s: 64 << 20,
+            compaction_map_bytes: 64 << 20,
             #[cfg(feature = "planted-bugs")]
             planted_bug: None,
         }
@@ -81,6 +99,12 @@ pub enum PlantedBug {
     DamageCutAway,
     /// Segments are removed before the new start of the log is on the disk.
     StartUnsynced,
+    /// Compaction leaves out the latest record of a key that has several.
+    LatestLost,
+    /// Compaction leaves out tombstones at once.
+    TombstoneDroppedEarly,
+    /// Compaction's copies take their places without being synced.
+    SwapUnsynced,
     /// The high watermark is the leader's end, whatever the followers hold.
     HighWatermarkAhead,
     /// A batch is appended and acknowledged however few brokers are in sync.
@@ -119,7 +143,18 @@ impl LogConfig {
         if self.retention_check_ms == 0 {
             return wrong("retention_check_ms", 0, "at least 1");
         }
+        if self.compaction_dirty_percent > 100 {
+            return wrong("compaction_dirty_percent", self.compaction_dirty_percent.into(), "from 0 to 100");
+        }
+        if self.compaction_bytes_per_s < 4096 {
+            return wrong("compaction_bytes_per_s", self.compaction_bytes_per_s, "at least 4096");
+        }
         Ok(())
+    }
+
+    /// Whether a topic is compacted.
+    pub(crate) fn compacts(&self, topic: &str) -> bool {
+        self.compacted_topics.iter().any(|t| t == topic)
     }
 
     /// Whether anything is ever removed by age or size.

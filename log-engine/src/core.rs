@@ -9,6 +9,7 @@ use std::time::Duration;
 use engine_env::{Disk, DiskError, Done, File, Machine, Op, OpId, Wait, Waker};
 
 use crate::log::append::{AppendError, Appended, Refused};
+use crate::log::cleaner::{CleanError, Cleaner, Stepped};
 use crate::log::fetch::{self, FetchError, Fetched, Reader};
 use crate::log::partition_log::{Effects, PartitionLog, Tell};
 use crate::log::recent::RecentRoom;
@@ -100,7 +101,12 @@ struct Table<F> {
 pub(crate) struct Bells {
     pub(crate) commit: Waker,
     pub(crate) upkeep: Waker,
+    /// Rung after upkeep, if topics are compacted.
+    pub(crate) compaction: Option<Waker>,
 }
+
+/// A pass of compaction that the disk or damage ended is tried again after so long.
+const GIVEN_UP_MS: i64 = 60_000;
 
 /// The log without threads.
 #[derive(Debug)]
@@ -116,6 +122,15 @@ pub(crate) struct Core<F> {
     /// The broker over this log, if there is one: rung when a commit or upkeep has moved a partition.
     pub(crate) broker: OnceLock<Waker>,
     moved: Mutex<Vec<u32>>,
+    cleaning: Mutex<Cleaning<F>>,
+}
+
+/// The compaction that is under way: one partition at a time.
+#[derive(Debug)]
+struct Cleaning<F> {
+    pass: Option<(Arc<Partition<F>>, Cleaner<F>)>,
+    /// Whose turn it is to be looked at first.
+    turn: usize,
 }
 
 impl<F: File> Core<F> {
@@ -131,6 +146,7 @@ impl<F: File> Core<F> {
             closing: AtomicBool::new(false),
             broker: OnceLock::new(),
             moved: Mutex::default(),
+            cleaning: Mutex::new(Cleaning { pass: None, turn: 0 }),
         }
     }
 
@@ -282,6 +298,9 @@ impl<F: File> Core<F> {
         let only_takes_space = task.only_takes_space();
         let result = upkeep::run(disk, &dir, upkeep::names_synced(&self.config), task);
         partition.lock().finish_task(result, only_takes_space);
+        if let Some(compaction) = self.bells.get().and_then(|b| b.compaction.as_ref()) {
+            compaction.wake();
+        }
         // Whoever waits for room, or for nothing any more because it failed.
         partition.changed.notify_all();
         self.tell_broker(partition);
@@ -294,6 +313,9 @@ impl<F: File> Core<F> {
             return;
         }
         for partition in self.all() {
+            if self.config.compacts(&partition.name.topic) {
+                continue;
+            }
             let mut log = partition.lock();
             if log.failed.is_some() {
                 continue;
@@ -314,6 +336,46 @@ impl<F: File> Core<F> {
             drop(log);
             if has_task {
                 self.want_upkeep(&partition);
+            }
+        }
+    }
+
+    /// Compacts for a step.
+    pub(crate) fn compact<D: Disk<File = F>>(&self, disk: &mut D, now_ms: i64) -> Stepped {
+        let mut cleaning = self.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
+        if cleaning.pass.is_none() {
+            let mut topics = self.all();
+            topics.retain(|p| self.config.compacts(&p.name.topic));
+            let turn = cleaning.turn % topics.len().max(1);
+            topics.rotate_left(turn);
+            cleaning.pass = topics.into_iter().zip(1..).find_map(|(partition, looked_at)| {
+                let below = Offset(partition.removable_below.load(Ordering::Acquire));
+                let cleaner = partition.lock().cleaner(below, now_ms)?;
+                cleaning.turn = turn + looked_at;
+                Some((partition, cleaner))
+            });
+        }
+        let Some((partition, cleaner)) = &mut cleaning.pass else { return Stepped::Done };
+        let partition = Arc::clone(partition);
+        match cleaner.step(disk, now_ms, || partition.lock()) {
+            Ok(Stepped::Done) => {
+                cleaning.pass = None;
+                // The next look may find another partition.
+                Stepped::Worked(0)
+            }
+            Ok(stepped) => {
+                if partition.lock().next_task().is_some() {
+                    self.want_upkeep(&partition);
+                }
+                stepped
+            }
+            Err(why) => {
+                cleaning.pass = None;
+                // The log itself is as it was. Readers of a damaged place are told by their own errors.
+                if !matches!(why, CleanError::Overtaken) {
+                    partition.lock().clean_later(now_ms.saturating_add(GIVEN_UP_MS));
+                }
+                Stepped::Worked(0)
             }
         }
     }

@@ -9,6 +9,7 @@ use engine_env::{CompletionQueue, Disk, DiskError, EntryKind, FileOf, Home, Mach
 
 use crate::core::Core;
 use crate::log::append::{AppendError, Refused};
+use crate::log::cleaner::Stepped;
 use crate::log::fetch::{FetchError, Fetched};
 use crate::log::mark::Mark;
 use crate::log::partition_log::{Effects, LogDone, Tell};
@@ -113,8 +114,12 @@ pub struct LogStats {
     pub segments: u64,
     /// Rolls to a new segment.
     pub rolls: u64,
-    /// Records, damaged places included.
+    /// Records, damaged places included; of a compacted topic, offsets.
     pub records: u64,
+    /// Segments that compaction has replaced by their copies, several by one.
+    pub compactions: u64,
+    /// Passes of compaction that damage or the disk ended; each is tried again after a minute.
+    pub compactions_given_up: u64,
 }
 
 /// What came of [`SteppedLog::append`].
@@ -288,6 +293,12 @@ impl<H: Home> SteppedLog<H> {
         self.core.enforce_retention(now_ms);
     }
 
+    /// Compacts for a step: reads a few hundred kilobytes at most. What was copied is put into its place by
+    /// [`SteppedLog::upkeep`]. `false`: there is nothing to do, or upkeep has to go first.
+    pub fn compact(&self, disk: &mut H::Disk, now_ms: i64) -> bool {
+        matches!(self.core.compact(disk, now_ms), Stepped::Worked(_))
+    }
+
     /// Asks [`SteppedLog::upkeep`] to delete the records below `offset`, as far as they are durable.
     ///
     /// # Errors
@@ -342,6 +353,8 @@ impl<H: Home> SteppedLog<H> {
             sum.syncs += log.counters.syncs;
             sum.segments += log.segments.len() as u64 + 1;
             sum.rolls += log.counters.rolls;
+            sum.compactions += log.compaction.exchanges;
+            sum.compactions_given_up += log.compaction.given_up;
             sum.records += log.end.0 - log.start.0;
         }
         sum

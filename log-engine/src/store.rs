@@ -13,6 +13,7 @@ use engine_env::{Committer, CompletionQueue, Disk, DiskError, File, FileOf, Home
 
 use crate::core::{Bells, Core};
 use crate::log::append::AppendError;
+use crate::log::cleaner::Stepped;
 use crate::log::fetch::{FetchError, Fetched};
 use crate::log::partition_log::{Effects, LogDone, Tell};
 use crate::log::recovery::RecoveryReport;
@@ -44,7 +45,8 @@ use crate::{Durability, LogConfig, Offset, TopicPartition};
 pub struct Log<H: Home> {
     // Dropped first: the committer finishes what is staged before the rest goes.
     committer: Committer,
-    upkeep: UpkeepThread,
+    compaction: Option<Worker>,
+    upkeep: Worker,
     stepped: SteppedLog<H>,
 }
 
@@ -56,10 +58,18 @@ impl<H: Home> Log<H> {
     pub fn open(home: H, config: LogConfig) -> Result<(Self, RecoveryReport), OpenError> {
         let (stepped, report) = SteppedLog::open(home.clone(), config)?;
         let committer = Committer::spawn("log-commit", home.clone(), stepped.machine())?;
-        let upkeep = UpkeepThread::spawn(home, Arc::clone(&stepped.core))?;
-        let bells = Bells { commit: committer.waker(), upkeep: upkeep.waker() };
+        let upkeep = Worker::spawn("log-upkeep", home.clone(), &stepped.core, keep_up)?;
+        let compaction = match stepped.core.config.compacted_topics.is_empty() {
+            true => None,
+            false => Some(Worker::spawn("log-compact", home, &stepped.core, compact)?),
+        };
+        let bells = Bells {
+            commit: committer.waker(),
+            upkeep: upkeep.waker(),
+            compaction: compaction.as_ref().map(Worker::waker),
+        };
         stepped.core.bells.set(bells).expect("the bells are set once, here");
-        Ok((Self { committer, upkeep, stepped }, report))
+        Ok((Self { committer, compaction, upkeep, stepped }, report))
     }
 
     /// Creates a topic, durably. Fine if it is there with that many partitions.
@@ -252,22 +262,23 @@ impl<H: Home> Log<H> {
     /// # Errors
     /// The disk's failure, now or before.
     pub fn close(self) -> Result<(), DiskError> {
-        let Self { committer, upkeep, stepped } = self;
+        let Self { committer, compaction, upkeep, stepped } = self;
         stepped.core.closing.store(true, Ordering::Release);
         drop(committer);
+        drop(compaction);
         drop(upkeep);
         stepped.close()
     }
 }
 
-/// The thread that does upkeep for all partitions.
+/// A thread with a disk of its own that works for all partitions.
 #[derive(Debug)]
-struct UpkeepThread {
+struct Worker {
     bell: Arc<Bell>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Rung when a partition needs upkeep.
+/// Rung when there is work.
 #[derive(Debug, Default)]
 struct Bell {
     rung: Mutex<bool>,
@@ -296,19 +307,25 @@ impl Bell {
     }
 }
 
-impl UpkeepThread {
+impl Worker {
     #[expect(clippy::disallowed_methods, reason = "this is the edge where the log gets its threads")]
-    fn spawn<H: Home>(home: H, core: Arc<Core<FileOf<H>>>) -> Result<Self, DiskError> {
+    fn spawn<H: Home>(
+        name: &str,
+        home: H,
+        core: &Arc<Core<FileOf<H>>>,
+        work: impl FnOnce(H::Disk, &Core<FileOf<H>>, &Bell) + Send + 'static,
+    ) -> Result<Self, DiskError> {
+        let core = Arc::clone(core);
         let bell = Arc::new(Bell::default());
         let (ready, built) = mpsc::channel();
         let ringing = Arc::clone(&bell);
         let thread = std::thread::Builder::new()
-            .name("log-upkeep".to_owned())
+            .name(name.to_owned())
             .spawn(move || match home.disk() {
                 Err(error) => drop(ready.send(Err(error))),
                 Ok(disk) => {
                     let _ = ready.send(Ok(()));
-                    keep_up(disk, &core, &ringing);
+                    work(disk, &core, &ringing);
                 }
             })
             .expect("the operating system refused a thread");
@@ -322,7 +339,7 @@ impl UpkeepThread {
     }
 }
 
-impl Drop for UpkeepThread {
+impl Drop for Worker {
     fn drop(&mut self) {
         self.bell.stop.store(true, Ordering::Release);
         self.bell.ring();
@@ -364,6 +381,31 @@ fn keep_up<D: Disk>(mut disk: D, core: &Core<D::File>, bell: &Bell) {
             let now = Duration::from_nanos(clock.now_ns());
             let next = [interval.map(|_| next_sync), next_look].into_iter().flatten().min();
             bell.wait(next.map(|at| at.saturating_sub(now)));
+        }
+    }
+}
+
+/// How often partitions are looked at for compaction, beside after each upkeep.
+const COMPACTION_LOOK: Duration = Duration::from_secs(1);
+
+/// Compacts, no faster than the limit says.
+fn compact<D: Disk>(mut disk: D, core: &Core<D::File>, bell: &Bell) {
+    let bytes_per_s = core.config.compaction_bytes_per_s as f64;
+    let clock = Monotonic::start();
+    while !bell.stop.load(Ordering::Acquire) {
+        match core.compact(&mut disk, wall_ms()) {
+            Stepped::Worked(bytes) => {
+                let now = Duration::from_nanos(clock.now_ns());
+                let next = now + Duration::from_secs_f64(bytes as f64 / bytes_per_s);
+                // A ring is no reason to go on earlier.
+                while !bell.stop.load(Ordering::Acquire)
+                    && let left = next.saturating_sub(Duration::from_nanos(clock.now_ns()))
+                    && !left.is_zero()
+                {
+                    bell.wait(Some(left));
+                }
+            }
+            Stepped::Waits | Stepped::Done => bell.wait(Some(COMPACTION_LOOK)),
         }
     }
 }

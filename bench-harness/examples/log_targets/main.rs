@@ -14,6 +14,7 @@
 #![allow(clippy::disallowed_methods, reason = "it makes threads and files of its own")]
 
 mod append;
+mod compaction;
 mod partitions;
 mod read;
 mod reopen;
@@ -120,6 +121,9 @@ fn main() {
         }
         if plan.wants("cold reader") {
             read::beside_a_cold_reader(&plan, &mut table);
+        }
+        if plan.wants("compaction") {
+            compaction::beside_compaction(&plan, &mut table);
         }
         if plan.wants("partitions") {
             partitions::partitions(&plan, &mut table);

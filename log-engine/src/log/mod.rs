@@ -1,8 +1,10 @@
 //! The log of one partition: plain structs over `Disk` and `File`. No thread, no clock.
 
 pub(crate) mod append;
+pub(crate) mod cleaner;
 pub(crate) mod fetch;
 pub(crate) mod format;
+mod latest_offsets;
 pub(crate) mod leader_epochs;
 pub(crate) mod mark;
 pub(crate) mod offset_for_time;

@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use engine_env::{CommitQueue, CompletionQueue, DiskError, File};
 
+use super::cleaner::Compaction;
 use super::leader_epochs::LeaderEpochs;
 use super::mark::{Mark, MarkFile};
 use super::recent::Recent;
+use crate::record::batch::Batch;
 use crate::segment::index::Index;
-use crate::segment::index_builder::IndexBuilder;
+use crate::segment::index_builder::{IndexBuilder, Indexed};
 use crate::segment::name;
 use crate::segment::segment::Segment;
 use crate::{AppendError, LogConfig, NO_TIMESTAMP, Offset, TopicPartition};
@@ -114,6 +116,29 @@ impl<F> Active<F> {
     }
 }
 
+impl<F: File> Active<F> {
+    /// Takes note of a batch at `position`.
+    #[inline]
+    pub(crate) fn note(&mut self, batch: &Batch<'_>, position: u64) {
+        self.index.add(Indexed {
+            last_relative_offset: batch.last_offset().0 - self.base.0,
+            position,
+            len: batch.len() as u64,
+            max_timestamp_ms: batch.max_timestamp_ms(),
+        });
+        self.newest_ms = self.newest_ms.max(batch.max_timestamp_ms());
+    }
+
+    /// It takes no more batches.
+    pub(crate) fn into_rolled(self, end: Offset, path: String, len: u64) -> Segment<F> {
+        let (offsets, times) = self.index.finish();
+        let indexes = (Index::Memory(offsets), Index::Memory(times));
+        let rolled = Segment::new((self.base, end), path, self.file, len, indexes, false);
+        rolled.knows_newest_ms(self.newest_ms);
+        rolled
+    }
+}
+
 /// What upkeep has been asked for by an append that had to be put off.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
@@ -179,6 +204,8 @@ pub(crate) struct PartitionLog<F> {
     pub(crate) start_to: Option<Offset>,
     /// Segments below the start whose files are still there.
     pub(crate) removed: Vec<Arc<Segment<F>>>,
+    /// How far it is compacted.
+    pub(crate) compaction: Compaction<F>,
 }
 
 impl<F: File> PartitionLog<F> {
@@ -194,7 +221,10 @@ impl<F: File> PartitionLog<F> {
     /// Whether every segment before the active one is sealed and the active one has its name.
     pub(crate) fn is_settled(&self) -> bool {
         self.failed.is_some()
-            || (!self.active.unnamed && self.removed.is_empty() && self.segments.iter().all(|s| s.sealed))
+            || (!self.active.unnamed
+                && self.removed.is_empty()
+                && self.compaction.ready.is_none()
+                && self.segments.iter().all(|s| s.sealed))
     }
 
     /// Notes a failure: the first one stays.
@@ -209,11 +239,8 @@ impl<F: File> PartitionLog<F> {
         let path = self.active_path();
         let old = std::mem::replace(&mut self.active, new);
         assert!(self.end > old.base, "a segment without a batch is never rolled");
-        let (offsets, times) = old.index.finish();
-        let indexes = (Index::Memory(offsets), Index::Memory(times));
-        let rolled = Segment::new((old.base, self.end), path, old.file, old.position, indexes, false);
-        rolled.knows_newest_ms(old.newest_ms);
-        self.segments.push(Arc::new(rolled));
+        let len = old.position;
+        self.segments.push(Arc::new(old.into_rolled(self.end, path, len)));
         self.counters.rolls += 1;
     }
 }

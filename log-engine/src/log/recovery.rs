@@ -15,6 +15,7 @@ use std::sync::Arc;
 use engine_env::marks::reached;
 use engine_env::{CommitQueue, Disk, DiskError, DiskErrorKind, EntryKind, Op, OpenHow, WriteSync};
 
+use super::cleaner::{Compaction, finish_exchanges};
 use super::leader_epochs::LeaderEpochs;
 use super::mark::{MARK_FILE_LEN, Mark, MarkFile};
 use super::partition_log::{Active, Counters, PartitionLog, Wanted};
@@ -172,8 +173,10 @@ pub(crate) fn recover<D: Disk>(
 impl<D: Disk> Recovery<'_, D> {
     fn run(mut self, recent: Recent) -> Result<(PartitionLog<D::File>, PartitionReport), DiskError> {
         let mut mark = MarkFile::open(self.disk, self.dir, name::MARK)?;
+        finish_exchanges(self.disk, self.dir)?;
         let mut bases = self.bases()?;
-        let start_mark = self.start_mark()?;
+        let start_mark = self.mark_if_there(name::START)?;
+        let clean_mark = self.mark_if_there(name::CLEAN)?;
         let start = start_mark.as_ref().map_or(Offset(0), |m| m.mark.offset);
         self.remove_below(&mut bases, start, mark.mark.segment)?;
         if bases.is_empty() {
@@ -230,6 +233,7 @@ impl<D: Disk> Recovery<'_, D> {
             start_mark,
             start_to: None,
             removed: Vec::new(),
+            compaction: Compaction::new(start, clean_mark),
         };
         Ok((log, self.report))
     }
@@ -263,10 +267,10 @@ impl<D: Disk> Recovery<'_, D> {
         Ok(epochs)
     }
 
-    /// Where the log starts, if that was ever moved.
-    fn start_mark(&mut self) -> Result<Option<MarkFile<D::File>>, DiskError> {
-        let is_there = self.disk.list(self.dir)?.iter().any(|e| e.name == name::START);
-        if is_there { MarkFile::open(self.disk, self.dir, name::START).map(Some) } else { Ok(None) }
+    /// A mark that only some logs have.
+    fn mark_if_there(&mut self, name: &str) -> Result<Option<MarkFile<D::File>>, DiskError> {
+        let is_there = self.disk.list(self.dir)?.iter().any(|e| e.name == name);
+        if is_there { MarkFile::open(self.disk, self.dir, name).map(Some) } else { Ok(None) }
     }
 
     /// Removes segments that lie wholly below the log's start: a crash came between the moving of the start and their
@@ -565,7 +569,10 @@ impl<D: Disk> Recovery<'_, D> {
             let stray_index = name::base_of(&entry.name, ".index")
                 .or_else(|| name::base_of(&entry.name, ".timeindex"))
                 .is_some_and(|base| base == active || !self.segments.iter().any(|s| s.base == base));
-            if stray_index || [name::NEXT, name::CUT, name::EPOCHS_UNFINISHED].contains(&entry.name.as_str())
+            let copy = entry.name.ends_with(name::CLEANED_SUFFIX);
+            if stray_index
+                || copy
+                || [name::NEXT, name::CUT, name::EPOCHS_UNFINISHED].contains(&entry.name.as_str())
             {
                 reached("log leftover removed");
                 self.disk.run(Op::Remove { path: format!("{}/{}", self.dir, entry.name) })?;

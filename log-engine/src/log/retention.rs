@@ -144,6 +144,8 @@ impl<F: File> PartitionLog<F> {
         self.start_to = None;
         self.recent.clear();
         self.epochs.forget();
+        // Its mark lies below the start, and counts no more.
+        self.compaction.clean_from(start);
         Ok(())
     }
 }

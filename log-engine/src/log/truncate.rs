@@ -74,6 +74,7 @@ impl<F: File> PartitionLog<F> {
             Err(ReadError::Damaged(damage)) => (damage.position, damage.offset),
         };
         let cut = Mark { segment: base, position, offset: end };
+        self.compaction.truncate(end)?;
         if self.durable > end {
             self.mark.set(cut)?;
             (self.durable, self.durable_place) = (end, cut);

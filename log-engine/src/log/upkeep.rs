@@ -7,10 +7,11 @@ use std::sync::Arc;
 use engine_env::marks::reached;
 use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, WriteSync};
 
+use super::cleaner::Exchange;
 use super::leader_epochs::LeaderEpochs;
 use super::mark::{Mark, MarkFile};
 use super::partition_log::PartitionLog;
-use super::{retention, seal};
+use super::{cleaner, retention, seal};
 use crate::Offset;
 use crate::config::planted;
 use crate::segment::name;
@@ -43,12 +44,16 @@ pub(crate) enum Task<F> {
     MoveStart { mark: Option<MarkFile<F>>, to: Offset, sync: WriteSync },
     /// Remove the files of segments below the start.
     Remove { bases: Vec<Offset> },
+    /// Put a compacted copy into its place.
+    Exchange(Exchange<F>),
+    /// Throw a compacted copy away: what it was to replace has changed.
+    DropCopy { path: String },
 }
 
 impl<F> Task<F> {
     /// Whether it only takes space, and may be tried again once there is some.
     pub(crate) fn only_takes_space(&self) -> bool {
-        matches!(self, Self::Fill { .. } | Self::Prepare { .. } | Self::Seal { .. })
+        matches!(self, Self::Fill { .. } | Self::Prepare { .. } | Self::Seal { .. } | Self::Exchange(_))
     }
 }
 
@@ -64,6 +69,8 @@ pub(crate) enum TaskDone<F> {
     EpochsWritten { text: String },
     StartMoved { mark: MarkFile<F> },
     Removed { segments: usize },
+    Exchanged { new: Arc<Segment<F>> },
+    CopyDropped,
 }
 
 impl<F: File> PartitionLog<F> {
@@ -106,6 +113,12 @@ impl<F: File> PartitionLog<F> {
         }
         if !self.removed.is_empty() {
             return Some(Task::Remove { bases: self.removed.iter().map(|s| s.base).collect() });
+        }
+        if let Some(exchange) = self.compaction.ready.as_ref().filter(|_| may_take_space) {
+            return Some(match self.place_of(exchange) {
+                Some(_) => Task::Exchange(exchange.clone()),
+                None => Task::DropCopy { path: name::cleaned(&self.dir, exchange.base()) },
+            });
         }
         if self.next.is_none()
             && may_take_space
@@ -177,6 +190,11 @@ impl<F: File> PartitionLog<F> {
                 self.counters.syncs += 1;
                 self.start_moved(mark);
             }
+            Ok(TaskDone::Exchanged { new }) => {
+                self.counters.syncs += 7;
+                self.exchanged(new);
+            }
+            Ok(TaskDone::CopyDropped) => self.compaction.ready = None,
             Ok(TaskDone::Removed { segments }) => drop(self.removed.drain(..segments)),
             Err(error) => {
                 self.fail(error);
@@ -244,6 +262,11 @@ pub(crate) fn run<D: Disk>(
         Task::MoveStart { mark, to, sync } => {
             let mark = retention::write_start(disk, dir, mark, to, sync)?;
             Ok(TaskDone::StartMoved { mark })
+        }
+        Task::Exchange(exchange) => Ok(TaskDone::Exchanged { new: cleaner::exchange(disk, dir, &exchange)? }),
+        Task::DropCopy { path } => {
+            disk.run(Op::Remove { path })?;
+            Ok(TaskDone::CopyDropped)
         }
         Task::Remove { bases } => {
             let segments = bases.len();

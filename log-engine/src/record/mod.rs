@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod builder;
+pub(crate) mod compacted;
 pub(crate) mod compression;
 #[expect(clippy::module_inception, reason = "a record is what this folder is named for")]
 pub(crate) mod record;

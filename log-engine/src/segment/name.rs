@@ -14,6 +14,10 @@ pub(crate) const EPOCHS_UNFINISHED: &str = "leader-epoch-checkpoint.new";
 pub(crate) const HIGH_WATERMARK: &str = "high-watermark.mark";
 /// Where the log starts, once something was removed.
 pub(crate) const START: &str = "log-start-offset.mark";
+/// Up to where a partition is compacted.
+pub(crate) const CLEAN: &str = "compacted-end.mark";
+/// What the name of a compacted copy ends with, while it is made.
+pub(crate) const CLEANED_SUFFIX: &str = ".cleaned";
 /// A segment that is cut, while it is copied.
 pub(crate) const CUT: &str = "cut.prepared";
 
@@ -37,6 +41,22 @@ pub(crate) fn all(dir: &str, base: Offset) -> [String; 3] {
     [index(dir, base), time_index(dir, base), log(dir, base)]
 }
 
+/// The compacted copy of the segment that starts at `base`, while it is made.
+pub(crate) fn cleaned(dir: &str, base: Offset) -> String {
+    format!("{dir}/{:020}{CLEANED_SUFFIX}", base.0)
+}
+
+/// A finished copy, which replaces the segments from `base` up to `end`.
+pub(crate) fn swap(dir: &str, base: Offset, end: Offset) -> String {
+    format!("{dir}/{:020}-{:020}.swap", base.0, end.0)
+}
+
+/// The offsets in a finished copy's name.
+pub(crate) fn swapped(name: &str) -> Option<(Offset, Offset)> {
+    let (base, end) = name.strip_suffix(".swap")?.split_once('-')?;
+    Some((base_of(base, "")?, base_of(end, "")?)).filter(|(base, end)| base < end)
+}
+
 /// The first offset that a file's name says, with that suffix.
 pub(crate) fn base_of(name: &str, suffix: &str) -> Option<Offset> {
     let digits = name.strip_suffix(suffix)?;
@@ -57,6 +77,12 @@ mod tests {
             ["42.log", "0000000000000000004x.log", "99999999999999999999.log", "00000000000000000042.index"]
         {
             assert_eq!(base_of(wrong, ".log"), None, "{wrong}");
+        }
+        let copy = swap("t-0", Offset(5), Offset(42));
+        assert_eq!(copy, "t-0/00000000000000000005-00000000000000000042.swap");
+        assert_eq!(swapped(&copy["t-0/".len()..]), Some((Offset(5), Offset(42))));
+        for wrong in ["5-42.swap", "00000000000000000042-00000000000000000005.swap", "-.swap"] {
+            assert_eq!(swapped(wrong), None, "{wrong}");
         }
     }
 }

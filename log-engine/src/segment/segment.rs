@@ -75,7 +75,7 @@ impl<F: File> Segment<F> {
     }
 
     /// Where to read from. Maps a sealed segment at its first read.
-    fn source(&self) -> Result<Source<F>, DiskError> {
+    pub(crate) fn source(&self) -> Result<Source<F>, DiskError> {
         if !self.sealed {
             return Ok(Source::File(self.file.clone()));
         }
