@@ -134,7 +134,7 @@ fn below_a_limit() {
             };
             let error = result.expect_err("it doesn't fit");
             assert_eq!(
-                (error.kind.clone(), error.at),
+                (error.kind, error.at),
                 (DiskErrorKind::Os(EFBIG), Some(LIMIT)),
                 "{name} {path}: {error}"
             );

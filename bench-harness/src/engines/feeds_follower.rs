@@ -127,7 +127,10 @@ fn add(seen: &mut VectorClock, clock: VectorClock) {
 mod tests {
     use super::*;
 
-    fn clock(entries: &[(u16, u64)]) -> VectorClock {
+    /// A clock's entries: node and version.
+    type Entries = &'static [(u16, u64)];
+
+    fn clock(entries: Entries) -> VectorClock {
         VectorClock::from_entries(entries.iter().copied(), 7).expect("in order")
     }
 
@@ -136,9 +139,9 @@ mod tests {
     }
 
     /// Feeds the shows `(node, clock, write)` of one key; the writes that became visible with each.
-    fn visible(needed: u16, shows: &[(u16, &[(u16, u64)], u8)]) -> Vec<Vec<Fingerprint>> {
+    fn visible(needed: u16, shows: &[(u16, Entries, u8)]) -> Vec<Vec<Fingerprint>> {
         let mut quorum = FeedQuorum::new(needed);
-        let shown = |&(node, entries, n): &(u16, &[(u16, u64)], u8)| {
+        let shown = |&(node, entries, n): &(u16, Entries, u8)| {
             quorum.put(NodeId(node), b"k".to_vec(), clock(entries), write(n)).collect()
         };
         shows.iter().map(shown).collect()
@@ -146,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_write_is_visible_once_with_the_feed_that_completes_the_quorum() {
-        let a: &[(u16, u64)] = &[(0, 1)];
+        let a: Entries = &[(0, 1)];
         let shows = [(0, a, 1), (1, a, 1), (2, a, 1)];
         assert_eq!(visible(1, &shows), [vec![write(1)], vec![], vec![]]);
         assert_eq!(visible(2, &shows), [vec![], vec![write(1)], vec![]]);
@@ -155,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_node_that_went_on_without_a_version_has_shown_it_too_and_the_order_stays() {
-        let (a, b): (&[(u16, u64)], &[(u16, u64)]) = (&[(0, 1)], &[(0, 2)]);
+        let (a, b): (Entries, Entries) = (&[(0, 1)], &[(0, 2)]);
         // Node 2 missed the first version: with its second one both are on two nodes.
         assert_eq!(
             visible(2, &[(0, a, 1), (0, b, 2), (2, b, 2)]),
@@ -168,7 +171,7 @@ mod tests {
 
     #[test]
     fn siblings_are_counted_apart() {
-        let (a, b): (&[(u16, u64)], &[(u16, u64)]) = (&[(0, 1)], &[(1, 1)]);
+        let (a, b): (Entries, Entries) = (&[(0, 1)], &[(1, 1)]);
         let shows = [(0, a, 1), (1, b, 2), (0, b, 2), (1, a, 1)];
         assert_eq!(visible(2, &shows), [vec![], vec![], vec![write(2)], vec![write(1)]]);
     }
