@@ -40,6 +40,9 @@ pub struct LogConfig {
     pub compaction_bytes_per_s: u64,
     /// Memory for the keys of one pass. Default 64 MiB: a million keys. With more keys a pass takes less of the log.
     pub compaction_map_bytes: usize,
+    /// How many idempotent producers a partition remembers: those that appended last. Default 10,000, at least 1; each
+    /// takes some 300 bytes. A forgotten producer is taken for a new one, so what it sends again may be stored again.
+    pub producers_max: usize,
     /// A bug to plant, for tests that show that such a bug is found.
     #[cfg(feature = "planted-bugs")]
     pub planted_bug: Option<PlantedBug>,
@@ -54,6 +57,7 @@ impl Default for LogConfig {
             zero_fill_step_bytes: 4 << 20,
             recent_bytes: 4 << 20,
             recent_bytes_total: 64 << 20,
+            producers_max: 10_000,
             retention_ms: None,
             retention_bytes: None,
             retention_check_ms: 300_000,
@@ -111,6 +115,12 @@ pub enum PlantedBug {
     MinIsrIgnored,
     /// A follower says that it holds what it has not synced.
     ReportUnsynced,
+    /// Recovery forgets the producers.
+    ProducersForgotten,
+    /// A batch that is sent again is stored again.
+    DuplicateStored,
+    /// A producer snapshot outlives the batches that it tells of.
+    SnapshotKept,
     /// A follower keeps what its leader doesn't have.
     TruncationSkipped,
 }
@@ -136,6 +146,9 @@ impl LogConfig {
         }
         if !(1..1 << 31).contains(&self.zero_fill_step_bytes) {
             return wrong("zero_fill_step_bytes", self.zero_fill_step_bytes, "from 1 to 2147483647");
+        }
+        if self.producers_max == 0 {
+            return wrong("producers_max", 0, "at least 1");
         }
         if self.durability == Durability::IntervalMs(0) {
             return wrong("durability interval", 0, "at least 1 ms");

@@ -134,6 +134,14 @@ pub(crate) enum ProduceAnswer {
     LeaderLostLog,
     /// The leader's file system is full. Nothing was appended.
     DiskFull,
+    /// It isn't its producer's next batch. Nothing was appended.
+    OutOfOrder {
+        expected: i32,
+    },
+    /// Its producer has a later incarnation. Nothing was appended.
+    Fenced {
+        current: i16,
+    },
 }
 
 /// A consumer's wish: records from these places on. Kept until there are some, or the time is over.
@@ -556,6 +564,8 @@ impl Produced {
             ProduceAnswer::Closing => (9, 0, 0, 0),
             ProduceAnswer::LeaderLostLog => (10, 0, 0, 0),
             ProduceAnswer::DiskFull => (11, 0, 0, 0),
+            ProduceAnswer::OutOfOrder { expected } => (12, 0, 0, u64::from(expected.cast_unsigned())),
+            ProduceAnswer::Fenced { current } => (13, current.cast_unsigned(), 0, 0),
         };
         out.u64(self.id);
         out.u8(code);
@@ -580,6 +590,8 @@ impl Produced {
             9 => ProduceAnswer::Closing,
             10 => ProduceAnswer::LeaderLostLog,
             11 => ProduceAnswer::DiskFull,
+            12 => ProduceAnswer::OutOfOrder { expected: (large.0 as u32).cast_signed() },
+            13 => ProduceAnswer::Fenced { current: a.cast_signed() },
             _ => return Err(input.malformed("an answer has a code that nobody knows")),
         };
         Ok(Self { id, answer })

@@ -14,7 +14,7 @@ use crate::log::fetch::{FetchError, Fetched};
 use crate::log::mark::Mark;
 use crate::log::partition_log::{Effects, LogDone, Tell};
 use crate::log::recovery::{self, RecoveryReport};
-use crate::log::{format, seal};
+use crate::log::{format, producer_recovery, seal};
 use crate::record::builder::{EncodeError, EncodedBatch};
 use crate::record::record::Record;
 use crate::segment::name;
@@ -249,9 +249,24 @@ impl<H: Home> SteppedLog<H> {
         token: u64,
         to: &Arc<CompletionQueue<LogDone>>,
     ) -> Result<Appending, AppendError> {
+        let buffer = self.partition(partition)?.lock().take_spare();
+        self.append_batch(partition, encode(partition, records, now_ms, buffer)?, token, to)
+    }
+
+    /// As [`SteppedLog::append`], of a batch that is encoded already: one of an idempotent producer, for example, which is
+    /// stored once, however often it is sent. Sent again it is accepted at its old offsets.
+    ///
+    /// # Errors
+    /// As of [`SteppedLog::append`]; or it isn't its producer's next one.
+    pub fn append_batch(
+        &self,
+        partition: &TopicPartition,
+        batch: EncodedBatch,
+        token: u64,
+        to: &Arc<CompletionQueue<LogDone>>,
+    ) -> Result<Appending, AppendError> {
         let partition = self.partition(partition)?;
         let mut log = partition.lock();
-        let batch = encode(&partition.name, records, now_ms, log.take_spare())?;
         let mut effects = Effects::default();
         let tell = Tell::Batch(token, Arc::clone(to));
         let appended = self.core.try_append(&partition, &mut log, batch, tell, &mut effects);
@@ -395,6 +410,7 @@ impl<H: Home> SteppedLog<H> {
         seal::cut(disk, &log.active.file, log.active.position)?;
         let place = Mark { segment: log.active.base, position: log.active.position, offset: log.end };
         log.mark.advance(place, WriteSync::Data)?;
+        producer_recovery::save(disk, &log.dir, log.end, &log.producers)?;
         if log.next.take().is_some() {
             disk.run(Op::Remove { path: format!("{}/{}", log.dir, name::NEXT) })?;
             disk.run(Op::SyncDir { dir: log.dir.clone() })?;

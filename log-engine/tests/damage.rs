@@ -7,8 +7,8 @@ use engine_env::rng::Seed;
 use engine_env::sim::{Crash, Fault, SimHome};
 use engine_env::{CompletionQueue, Home, Wait, drive_until_idle};
 use log_engine::{
-    Appending, Durability, FetchError, Interval, LogConfig, LogDone, Offset, Record, RecoveryReport,
-    SteppedLog, TopicPartition,
+    AppendError, Appending, BatchBuilder, Compression, Durability, FetchError, Interval, LogConfig, LogDone,
+    Offset, Record, RecoveryReport, Sequence, SteppedLog, TopicPartition,
 };
 
 fn config() -> LogConfig {
@@ -243,6 +243,82 @@ fn a_stale_time_index_changes_no_answer() {
             .collect();
         home.corrupt(&path, 0, &stale).expect("it is there");
         times_are_found(&open(&home).0);
+    }
+}
+
+/// Two producers over several segments; whatever becomes of the snapshots, the last five batches of each are known after
+/// a restart, and so is what comes next.
+#[test]
+fn a_producer_snapshot_that_is_missing_or_damaged_forgets_nobody() {
+    let home = SimHome::new(Seed(5));
+    let (log, _) = open(&home);
+    log.create_topic("t", 1).expect("new");
+    let done = Arc::new(CompletionQueue::new());
+    let batch = |producer_id: i64, first: i32| {
+        let mut builder = BatchBuilder::new();
+        builder.push(&Record::of_value(&[first as u8; 300]), 1).expect("small");
+        let sequence = Sequence { producer_id, epoch: 3, first };
+        builder.finish_as(Compression::None, Some(sequence)).expect("not empty")
+    };
+    let send = |home: &SimHome, log: &SteppedLog<SimHome>, producer, first| {
+        let mut disk = home.disk().expect("powered");
+        loop {
+            match log.append_batch(&partition(), batch(producer, first), 0, &done) {
+                Ok(Appending::Accepted(offset)) => break Ok(offset),
+                Ok(Appending::NeedsUpkeep) => {
+                    drive_until_idle(&mut disk, &*log.machine(), std::time::Duration::from_secs(9));
+                    assert!(log.upkeep(&mut disk, Interval::Running));
+                }
+                Err(error) => break Err(error),
+            }
+        }
+    };
+    // The second one falls silent early.
+    let mut offsets = [Vec::new(), Vec::new()];
+    for i in 0..100 {
+        offsets[0].push(send(&home, &log, 0, i).expect("in order"));
+        if i < 12 {
+            offsets[1].push(send(&home, &log, 1, i).expect("in order"));
+        }
+    }
+    let mut disk = home.disk().expect("powered");
+    drive_until_idle(&mut disk, &*log.machine(), std::time::Duration::from_secs(9));
+    while log.upkeep(&mut disk, Interval::Running) {}
+    drop(disk);
+    log.close().expect("no faults");
+    let snapshots: Vec<_> = home.files().into_iter().filter(|f| f.ends_with(".snapshot")).collect();
+    assert!(snapshots.len() >= 4, "{snapshots:?}");
+    let all_are_known = |home: &SimHome, what: &str| {
+        let (log, _) = open(home);
+        for (producer, offsets) in offsets.iter().enumerate() {
+            let next = offsets.len() as i32;
+            for first in next - 5..next {
+                let found = send(home, &log, producer as i64, first).expect("legal");
+                assert_eq!(found, offsets[first as usize], "{what}, producer {producer}, {first}");
+            }
+            for wrong in [next - 6, next + 1] {
+                let error = send(home, &log, producer as i64, wrong).expect_err("out of order");
+                assert!(matches!(error, AppendError::Sequence { .. }), "{error}");
+            }
+        }
+        let end = log.ends(&partition()).expect("it is there").end;
+        assert_eq!(send(home, &log, 1, 12).expect("the next one"), end, "{what}");
+    };
+    let fork = |home: &SimHome| {
+        let fork = home.fork();
+        fork.reboot(Crash::KeepUnsynced);
+        fork
+    };
+    all_are_known(&fork(&home), "all snapshots");
+    let mut disk = home.disk().expect("powered");
+    for path in snapshots.iter().rev() {
+        for at in [0, 3, 7, 30] {
+            let home = fork(&home);
+            home.flip_bit(path, 8 * at + 1).expect("it is there");
+            all_are_known(&home, &format!("{path}, byte {at}"));
+        }
+        engine_env::Disk::run(&mut disk, engine_env::Op::Remove { path: path.clone() }).expect("it is there");
+        all_are_known(&fork(&home), &format!("without {path} and those behind it"));
     }
 }
 

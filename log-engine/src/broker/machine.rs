@@ -16,9 +16,10 @@ use super::stats::{BrokerStats, PartitionStats};
 use crate::cluster::ClusterLayout;
 use crate::config::planted;
 use crate::core::{Core, Partition};
-use crate::log::append::{AppendError, Refused, ReplicateError};
+use crate::log::append::{AppendError, Appended, Refused, ReplicateError};
 use crate::log::leader_epochs::{Epoch, LeaderEpochs, NO_EPOCH};
 use crate::log::partition_log::{Effects, Tell};
+use crate::log::producer_state::SequenceError;
 use crate::message::{
     Acks, Fetch, Follow, FollowAnswer, FollowPlace, Followed, Message, Produce, ProduceAnswer, Produced,
     Progress,
@@ -336,8 +337,12 @@ impl<F: File> Machine<F> {
             self.core.want_commit(&hosted.partition);
         }
         match appended {
-            Ok(appended) => {
-                let waiting = Waiting { client, id, base: appended.base, end: appended.end, deadline_ms };
+            Ok(Appended { base, end, is_repeated }) => {
+                let waiting = Waiting { client, id, base, end, deadline_ms };
+                if is_repeated {
+                    leading.leader.repeated(acks, waiting);
+                    return None;
+                }
                 leading.leader.appended(self.now_ms, acks, waiting);
                 leading.leader.hold(held);
                 self.counters.batches_appended += 1;
@@ -352,6 +357,11 @@ impl<F: File> Machine<F> {
             })) => Some(ProduceAnswer::TooLarge { limit }),
             Err(Refused::Error(AppendError::DiskFull { .. })) => Some(ProduceAnswer::DiskFull),
             Err(Refused::Error(AppendError::Closed { .. })) => Some(ProduceAnswer::Closing),
+            Err(Refused::Error(AppendError::Sequence { cause, .. })) => Some(match cause {
+                SequenceError::OutOfOrder { expected, .. } => ProduceAnswer::OutOfOrder { expected },
+                SequenceError::Fenced { current, .. } => ProduceAnswer::Fenced { current },
+                SequenceError::Unnumbered { .. } => ProduceAnswer::BadBatch,
+            }),
             Err(Refused::Error(_)) => Some(ProduceAnswer::StorageFailed),
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! `PROPTEST_CASES` scales the number of runs (default 256).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use engine_env::rng::Seed;
@@ -13,6 +13,7 @@ use engine_env::{Arrival, Disk, Home, OpId, Peer, Wait};
 use super::config::BrokerConfig;
 use super::stepped::SteppedBroker;
 use crate::client::log_client::{Fetching, LogClientConfig};
+use crate::client::numbering::ProducerIdentity;
 use crate::client::session::Session;
 use crate::{Acks, BrokerId, ClusterLayout, Durability, Interval, LogConfig, Offset, Record, TopicPartition};
 
@@ -105,6 +106,8 @@ impl World {
             fetching: Fetching::LongPoll { wait_ms: 20 },
             fetch_bytes: 3000,
             retry_ms: 5,
+            // Half of the runs send again what may be lost.
+            identity: (seed.0 % 2 == 1).then_some(ProducerIdentity { id: 7, epoch: 0 }),
             ..LogClientConfig::default()
         };
         let mut consumer = Session::new(layout.clone(), client.clone());
@@ -424,6 +427,13 @@ impl World {
             if self.outage == Outage::PowerCut {
                 continue;
             }
+            let distinct: BTreeSet<_> = values.iter().collect();
+            if distinct.len() < values.len() {
+                return Err(format!(
+                    "{} records of partition {partition} are there twice",
+                    values.len() - distinct.len()
+                ));
+            }
             for (&offset, value) in &self.acked[partition as usize] {
                 if values.get(offset as usize) != Some(value) {
                     return Err(format!(
@@ -450,6 +460,7 @@ impl World {
 struct Did {
     acked: usize,
     truncations: u64,
+    sent_again: u64,
 }
 
 fn random_run(seed: Seed, config: &BrokerConfig, outage: Outage) -> Verdict<Did> {
@@ -462,7 +473,7 @@ fn random_run(seed: Seed, config: &BrokerConfig, outage: Outage) -> Verdict<Did>
     world.judge().map_err(told)?;
     let up: u64 = world.nodes.iter().flatten().map(|n| n.broker.stats().truncations).sum();
     let acked = world.acked.iter().map(BTreeMap::len).sum();
-    Ok(Did { acked, truncations: world.truncations + up })
+    Ok(Did { acked, truncations: world.truncations + up, sent_again: world.producer.sent_again })
 }
 
 fn many_runs(durability: Durability, outage: Outage) -> Did {
@@ -472,6 +483,7 @@ fn many_runs(durability: Durability, outage: Outage) -> Did {
             .unwrap_or_else(|why| panic!("{durability}, {outage:?}: {why}"));
         sum.acked += did.acked;
         sum.truncations += did.truncations;
+        sum.sent_again += did.sent_again;
     }
     sum
 }
@@ -481,6 +493,7 @@ fn nothing_acknowledged_is_lost_to_power_cuts_with_synced() {
     let did = many_runs(Durability::Synced, Outage::AsPromised);
     assert!(did.acked as u64 > cases() * 10, "{did:?}");
     assert!(did.truncations > cases() / 64, "followers have to be ahead of a leader now and then: {did:?}");
+    assert!(did.sent_again > cases(), "{did:?}");
 }
 
 #[test]
@@ -626,6 +639,16 @@ mod teeth {
     #[test]
     fn a_mark_that_does_not_wait_for_followers_is_found() {
         is_found(PlantedBug::HighWatermarkAhead);
+    }
+
+    #[test]
+    fn a_batch_that_is_stored_as_often_as_it_is_sent_is_found() {
+        is_found(PlantedBug::DuplicateStored);
+    }
+
+    #[test]
+    fn a_broker_that_forgets_its_producers_when_it_restarts_is_found() {
+        is_found(PlantedBug::ProducersForgotten);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! [`Accumulator`]: the records of one partition on their way into a batch, with their tokens.
 
-use crate::record::builder::{BatchBuilder, EncodeError, EncodedBatch};
+use crate::record::builder::{BatchBuilder, EncodeError, EncodedBatch, Sequence};
 use crate::record::compression::Compression;
 use crate::record::record::Record;
 
@@ -33,9 +33,13 @@ impl Accumulator {
     }
 
     /// The finished batch and its tokens; the accumulator is empty afterwards.
-    pub(super) fn take(&mut self, compression: Compression) -> Result<(EncodedBatch, Vec<u64>), EncodeError> {
+    pub(super) fn take(
+        &mut self,
+        compression: Compression,
+        sequence: Option<Sequence>,
+    ) -> Result<(EncodedBatch, Vec<u64>), EncodeError> {
         let builder = std::mem::take(&mut self.builder);
-        Ok((builder.finish_as(compression, None)?, std::mem::take(&mut self.tokens)))
+        Ok((builder.finish_as(compression, sequence)?, std::mem::take(&mut self.tokens)))
     }
 
     /// Gives an empty accumulator a buffer.

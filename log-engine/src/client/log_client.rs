@@ -6,6 +6,7 @@ use std::time::Duration;
 use engine_env::clock::{Monotonic, wall_ms};
 use engine_env::{Port, PortStats, Wait, Waker};
 
+use super::numbering::ProducerIdentity;
 use super::outcome::{Fetches, ProduceOutcome};
 use super::session::Session;
 use crate::message::Acks;
@@ -41,6 +42,10 @@ pub struct LogClientConfig {
     pub batching: bool,
     /// How a batch's records are packed. Default not at all. `batch_bytes` counts them unpacked.
     pub compression: Compression,
+    /// Makes the client's producing idempotent: a batch whose acknowledgement is lost, or that too few replicas took, is
+    /// sent again until `timeout_ms` is over, and is stored once all the same. One batch of a partition is under way at a
+    /// time. Default none: such a batch is given up at once, its records may be there or not.
+    pub identity: Option<ProducerIdentity>,
     /// How long a record may wait for its acknowledgement, in milliseconds. Default 30,000, as Kafka's
     /// `request.timeout.ms`.
     pub timeout_ms: u32,
@@ -59,6 +64,7 @@ impl Default for LogClientConfig {
             batch_bytes: 1 << 20,
             batching: true,
             compression: Compression::None,
+            identity: None,
             timeout_ms: 30_000,
             fetching: Fetching::LongPoll { wait_ms: 500 },
             fetch_bytes: 1 << 20,

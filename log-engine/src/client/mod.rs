@@ -3,6 +3,7 @@
 mod accumulator;
 pub(crate) mod consumer;
 pub(crate) mod log_client;
+pub(crate) mod numbering;
 pub(crate) mod outcome;
 pub(crate) mod partitioner;
 pub(crate) mod producer;

@@ -125,6 +125,22 @@ pub enum ProduceError {
         /// Who leads it.
         broker: BrokerId,
     },
+    /// The leader misses a batch in front of it. Nothing was appended.
+    #[error("{partition}: sequence {expected} is next; a batch in front is missing, nothing was appended")]
+    OutOfOrder {
+        /// The partition.
+        partition: TopicPartition,
+        /// What would have to come.
+        expected: i32,
+    },
+    /// A later incarnation of this producer has taken its place. Nothing was appended.
+    #[error("{partition}: epoch {current} of this producer has taken its place; nothing was appended")]
+    Fenced {
+        /// The partition.
+        partition: TopicPartition,
+        /// The latest epoch.
+        current: i16,
+    },
     /// The leader is going down. Nothing was appended.
     #[error("{partition}: {broker} is going down; nothing was appended")]
     Closing {
@@ -144,6 +160,21 @@ pub enum ProduceError {
         /// Who leads it.
         broker: BrokerId,
     },
+}
+
+impl ProduceError {
+    /// Whether the same batch may be taken a moment later.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::NotEnoughReplicas { .. }
+                | Self::NotEnoughReplicasAfterAppend { .. }
+                | Self::TimedOut { .. }
+                | Self::Disconnected { .. }
+                | Self::StorageFailed { .. }
+                | Self::Closing { .. }
+        )
+    }
 }
 
 /// Why a subscription ended. Subscribe again to go on, from another offset if need be.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use engine_env::{CompletionQueue, Home};
 
 use super::accumulator::Accumulator;
+use super::numbering::{Numbering, ProducerIdentity};
 use super::partitioner::partition_for_key;
 use crate::TopicPartition;
 use crate::log::append::AppendError;
@@ -23,11 +24,14 @@ pub struct ProducerConfig {
     /// How a batch's records are packed. Default not at all, as Kafka's `compression.type`. `batch_bytes` counts them
     /// unpacked.
     pub compression: Compression,
+    /// Makes it idempotent: its batches are numbered, so that one is stored once, whoever sends it again, and none is
+    /// stored out of order. Default none.
+    pub identity: Option<ProducerIdentity>,
 }
 
 impl Default for ProducerConfig {
     fn default() -> Self {
-        Self { batch_bytes: 16 << 10, compression: Compression::None }
+        Self { batch_bytes: 16 << 10, compression: Compression::None, identity: None }
     }
 }
 
@@ -52,8 +56,15 @@ pub struct Producer<H: Home> {
     log: Arc<Log<H>>,
     config: ProducerConfig,
     done: Arc<CompletionQueue<LogDone>>,
-    gathering: BTreeMap<TopicPartition, Accumulator>,
+    gathering: BTreeMap<TopicPartition, Gathering>,
     topics: BTreeMap<String, Topic>,
+}
+
+/// What a partition gets.
+#[derive(Debug)]
+struct Gathering {
+    batch: Accumulator,
+    numbering: Numbering,
 }
 
 #[derive(Debug)]
@@ -86,17 +97,19 @@ impl<H: Home> Producer<H> {
             if self.log.ends(partition).is_none() {
                 return Err(AppendError::UnknownPartition { partition: partition.clone() }.into());
             }
-            self.gathering.insert(partition.clone(), Accumulator::default());
+            let numbering = Numbering::new(self.config.identity);
+            self.gathering.insert(partition.clone(), Gathering { batch: Accumulator::default(), numbering });
         }
-        let batch = self.gathering.get_mut(partition).expect("it was put there if it was missing");
+        let gathering = self.gathering.get_mut(partition).expect("it was put there if it was missing");
+        let batch = &gathering.batch;
         if !batch.is_empty() && batch.len() + record.payload_len() > self.config.batch_bytes {
-            hand_over(&self.log, partition, batch, self.config.compression, &self.done);
+            hand_over(&self.log, partition, gathering, self.config.compression, &self.done);
         }
-        batch.push(record, now_ms, token).map_err(|cause| {
+        gathering.batch.push(record, now_ms, token).map_err(|cause| {
             SendError::Append(AppendError::Encode { partition: partition.clone(), cause })
         })?;
-        if batch.len() >= self.config.batch_bytes {
-            hand_over(&self.log, partition, batch, self.config.compression, &self.done);
+        if gathering.batch.len() >= self.config.batch_bytes {
+            hand_over(&self.log, partition, gathering, self.config.compression, &self.done);
         }
         Ok(())
     }
@@ -139,8 +152,8 @@ impl<H: Home> Producer<H> {
 
     /// Hands over everything that has gathered.
     pub fn flush(&mut self) {
-        for (partition, batch) in &mut self.gathering {
-            hand_over(&self.log, partition, batch, self.config.compression, &self.done);
+        for (partition, gathering) in &mut self.gathering {
+            hand_over(&self.log, partition, gathering, self.config.compression, &self.done);
         }
     }
 
@@ -155,13 +168,18 @@ impl<H: Home> Producer<H> {
 fn hand_over<H: Home>(
     log: &Log<H>,
     partition: &TopicPartition,
-    gathered: &mut Accumulator,
+    gathered: &mut Gathering,
     compression: Compression,
     done: &Arc<CompletionQueue<LogDone>>,
 ) {
-    let Ok((batch, tokens)) = gathered.take(compression) else { return };
+    let Ok((batch, tokens)) = gathered.batch.take(compression, gathered.numbering.next()) else { return };
+    let records = batch.records();
     match log.append_batch(partition, batch, tokens, done) {
-        Ok(buffer) => gathered.reuse(buffer),
+        Ok(buffer) => {
+            gathered.numbering.advance(records);
+            gathered.batch.reuse(buffer);
+        }
+        // Nothing was appended: the next batch has the same numbers.
         Err((error, tokens)) => {
             done.push_all(tokens.into_iter().map(|token| LogDone { token, result: Err(error.clone()) }));
         }

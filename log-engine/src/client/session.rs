@@ -13,6 +13,7 @@ use engine_env::{Arrival, Peer};
 
 use super::accumulator::Accumulator;
 use super::log_client::{Fetching, LogClientConfig};
+use super::numbering::{Numbering, ProducerIdentity};
 use super::outcome::{Fetches, ProduceError, ProduceOutcome, SubscriptionError};
 use crate::log::fetch::Fetched;
 use crate::message::{
@@ -25,7 +26,7 @@ use crate::record::record::Record;
 use crate::{BrokerId, ClusterLayout, Offset, TopicPartition};
 
 /// What a partition's producer side has.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Producing {
     gathering: Accumulator,
     /// When the first record of `gathering` came.
@@ -33,6 +34,9 @@ struct Producing {
     full: VecDeque<Batched>,
     under_way: usize,
     is_listed: bool,
+    numbering: Numbering,
+    /// A batch is to be sent again, and not before this.
+    again_at_ms: Option<u64>,
 }
 
 /// A finished batch.
@@ -47,7 +51,10 @@ struct Batched {
 #[derive(Debug)]
 struct Sent {
     partition: u32,
+    /// Kept by an idempotent producer, to send it again.
+    batch: Option<EncodedBatch>,
     tokens: Vec<u64>,
+    since_ms: u64,
     deadline_ms: u64,
 }
 
@@ -82,6 +89,8 @@ pub(crate) struct Session {
     pub(crate) fetches: Fetches,
     outputs: VecDeque<(Peer, Vec<u8>)>,
     now_ms: u64,
+    /// Batches that had to be sent again.
+    pub(crate) sent_again: u64,
 }
 
 impl Session {
@@ -100,6 +109,7 @@ impl Session {
             fetches: Fetches::default(),
             outputs: VecDeque::new(),
             now_ms: 0,
+            sent_again: 0,
         }
     }
 
@@ -128,7 +138,8 @@ impl Session {
             self.done.push(ProduceOutcome { token, result, copies: 0 });
             return;
         };
-        let producing = self.producing.entry(index).or_default();
+        let identity = self.config.identity;
+        let producing = self.producing.entry(index).or_insert_with(|| Producing::new(identity));
         let len = producing.gathering.len() + record.payload_len();
         if !producing.gathering.is_empty() && (len > self.config.batch_bytes || !self.config.batching) {
             producing.close(self.config.compression);
@@ -156,35 +167,43 @@ impl Session {
     /// Makes messages of what has gathered, where nothing is under way.
     pub(crate) fn flush(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
+        let is_idempotent = self.config.identity.is_some();
         let at_once = match (self.config.acks, self.config.batching) {
-            (Acks::None, _) | (_, false) => usize::MAX,
+            (Acks::None, _) => usize::MAX,
+            // With one under way, nothing behind it is stored before it.
             (Acks::Leader | Acks::All, true) => 1,
+            (Acks::Leader | Acks::All, false) if is_idempotent => 1,
+            (Acks::Leader | Acks::All, false) => usize::MAX,
         };
+        let now_ms = self.now_ms;
         let deadline_ms = self.now_ms + u64::from(self.config.timeout_ms);
         let mut by_leader: BTreeMap<BrokerId, Vec<(u64, u32, EncodedBatch)>> = BTreeMap::new();
         for index in std::mem::take(&mut self.listed) {
             let leader = self.layout.leader_of(index);
             let producing = self.producing.get_mut(&index).expect("listed partitions have an entry");
-            if self.away.contains_key(&leader) {
+            if self.away.contains_key(&leader) || producing.again_at_ms.is_some_and(|at| at > now_ms) {
                 self.listed.push(index);
                 continue;
             }
+            producing.again_at_ms = None;
             producing.is_listed = false;
             while producing.under_way < at_once {
                 if producing.full.is_empty() {
                     producing.close(self.config.compression);
                 }
-                let Some(Batched { batch, tokens, .. }) = producing.full.pop_front() else { break };
+                let Some(Batched { batch, tokens, since_ms }) = producing.full.pop_front() else { break };
                 let id = self.next_id;
                 self.next_id += 1;
-                by_leader.entry(leader).or_default().push((id, index, batch));
                 if self.config.acks == Acks::None {
                     let outcome = |token| ProduceOutcome { token, result: Ok(None), copies: 0 };
                     self.done.extend(tokens.into_iter().map(outcome));
                 } else {
                     producing.under_way += 1;
-                    self.sent.insert(id, Sent { partition: index, tokens, deadline_ms });
+                    let kept = is_idempotent.then(|| batch.clone());
+                    let sent = Sent { partition: index, batch: kept, tokens, since_ms, deadline_ms };
+                    self.sent.insert(id, sent);
                 }
+                by_leader.entry(leader).or_default().push((id, index, batch));
             }
         }
         for (leader, batches) in by_leader {
@@ -243,6 +262,10 @@ impl Session {
                 ProduceAnswer::StorageFailed => Err(ProduceError::StorageFailed { partition, broker: from }),
                 ProduceAnswer::Closing => Err(ProduceError::Closing { partition, broker: from }),
                 ProduceAnswer::DiskFull => Err(ProduceError::DiskFull { partition, broker: from }),
+                ProduceAnswer::OutOfOrder { expected } => {
+                    Err(ProduceError::OutOfOrder { partition, expected })
+                }
+                ProduceAnswer::Fenced { current } => Err(ProduceError::Fenced { partition, current }),
                 ProduceAnswer::LeaderLostLog => Err(ProduceError::LeaderLostLog { partition, broker: from }),
             };
             self.finish(sent, &result);
@@ -253,6 +276,19 @@ impl Session {
     fn finish(&mut self, sent: Sent, result: &Result<(Offset, u16), ProduceError>) {
         let producing = self.producing.get_mut(&sent.partition).expect("it was sent from there");
         producing.under_way -= 1;
+        if let Err(error) = result {
+            let is_late = sent.since_ms + u64::from(self.config.timeout_ms) <= self.now_ms;
+            if let Some(batch) = sent.batch.filter(|_| error.may_pass() && !is_late) {
+                // The same bytes: the leader knows them by their numbers, should it have them.
+                let (tokens, since_ms) = (sent.tokens, sent.since_ms);
+                producing.full.push_front(Batched { batch, tokens, since_ms });
+                self.sent_again += 1;
+                producing.again_at_ms = Some(self.now_ms + self.config.retry_ms);
+                self.list(sent.partition);
+                return;
+            }
+            producing.give_up_numbers();
+        }
         for (token, i) in sent.tokens.into_iter().zip(0..) {
             let (result, copies) = match result {
                 Ok((base, copies)) => (Ok(Some(base.plus(i))), *copies),
@@ -439,6 +475,7 @@ impl Session {
         let sent = self.sent.values().map(|s| s.deadline_ms);
         let unsent = self.producing.values().filter_map(|p| p.oldest_ms()).map(|since| since + timeout_ms);
         let away = self.away.values().copied();
+        let away = away.chain(self.producing.values().filter_map(|p| p.again_at_ms));
         let patience = self.patience_ms();
         let questions = self.following.values().filter(|f| !f.places.is_empty());
         let questions = questions.map(|f| f.open.map_or(f.ask_at_ms, |asked| asked + patience));
@@ -459,6 +496,9 @@ impl Session {
                     producing.close(self.config.compression);
                 }
                 late.extend(producing.full.pop_front().expect("there is an oldest one").tokens);
+            }
+            if !late.is_empty() {
+                producing.give_up_numbers();
             }
             for token in late {
                 let result = Err(why(self.name(index)));
@@ -486,9 +526,34 @@ impl Session {
 }
 
 impl Producing {
+    fn new(identity: Option<ProducerIdentity>) -> Self {
+        Self {
+            gathering: Accumulator::default(),
+            since_ms: 0,
+            full: VecDeque::new(),
+            under_way: 0,
+            is_listed: false,
+            numbering: Numbering::new(identity),
+            again_at_ms: None,
+        }
+    }
+
+    /// A batch of an idempotent producer comes to nothing: those that wait behind it are numbered anew, in a new epoch.
+    fn give_up_numbers(&mut self) {
+        self.numbering.begin_epoch();
+        self.again_at_ms = None;
+        for waiting in &mut self.full {
+            if let Some(sequence) = self.numbering.next() {
+                waiting.batch.set_sequence(sequence);
+                self.numbering.advance(waiting.batch.records());
+            }
+        }
+    }
+
     /// Finishes the gathering batch.
     fn close(&mut self, compression: Compression) {
-        if let Ok((batch, tokens)) = self.gathering.take(compression) {
+        if let Ok((batch, tokens)) = self.gathering.take(compression, self.numbering.next()) {
+            self.numbering.advance(batch.records());
             self.full.push_back(Batched { batch, tokens, since_ms: self.since_ms });
         }
     }

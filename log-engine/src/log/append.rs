@@ -9,6 +9,7 @@ use engine_env::{DiskError, DiskErrorKind, File, WriteSync};
 use super::leader_epochs::{Epoch, Follows};
 use super::mark::Mark;
 use super::partition_log::{Effects, PartitionLog, Tell, Ticket};
+use super::producer_state::{Admission, SequenceError, Stamp};
 use crate::config::planted;
 use crate::record::batch::{Batch, BatchError};
 use crate::record::builder::{EncodeError, EncodedBatch};
@@ -33,6 +34,15 @@ pub enum AppendError {
         /// Why.
         #[source]
         cause: EncodeError,
+    },
+    /// The batch isn't its producer's next one. Nothing was appended.
+    #[error("can't append to {partition}: {cause}")]
+    Sequence {
+        /// The partition.
+        partition: TopicPartition,
+        /// Why.
+        #[source]
+        cause: SequenceError,
     },
     /// The file system is full. Nothing was appended, reads go on, and appends succeed again once there is space.
     #[error("{partition} takes no appends: the file system is full ({cause}); free some space and try again")]
@@ -93,10 +103,13 @@ pub(crate) enum Refused {
 pub(crate) struct Appended {
     pub(crate) base: Offset,
     pub(crate) end: Offset,
+    /// It was there already: its producer sent it again.
+    pub(crate) is_repeated: bool,
 }
 
 impl<F: File> PartitionLog<F> {
-    /// Gives the batch the next offsets, and writes or stages it.
+    /// Gives the batch the next offsets, and writes or stages it. A batch that an idempotent producer sends again has
+    /// its offsets already; whoever sends it hears of it when it is as durable as the first time.
     pub(crate) fn append(
         &mut self,
         mut batch: EncodedBatch,
@@ -107,6 +120,23 @@ impl<F: File> PartitionLog<F> {
         let len = batch.bytes().len() as u64;
         if let Err(error) = self.check_len(len) {
             return Err(Refused::Error(error));
+        }
+        let stamp = Stamp::of(&batch.view());
+        if let Some(stamp) = &stamp {
+            let cause = match self.producers.admit(stamp) {
+                Ok(Admission::Stored { .. }) if planted!(self.config, DuplicateStored) => None,
+                Ok(Admission::Stored { base, end }) => {
+                    reached("log batch sent again");
+                    self.tell_repeated(base, end, tell, effects);
+                    return Ok(Appended { base, end, is_repeated: true });
+                }
+                Ok(Admission::New) => None,
+                Err(cause) => Some(cause),
+            };
+            if let Some(cause) = cause {
+                let partition = self.name.clone();
+                return Err(Refused::Error(AppendError::Sequence { partition, cause }));
+            }
         }
         let end = self.end.plus(u64::from(batch.records()));
         if !self.make_room(len, end) {
@@ -119,6 +149,9 @@ impl<F: File> PartitionLog<F> {
             batch.set_leader_epoch(epoch);
         }
         self.put(batch.bytes(), end, tell, effects).map_err(Refused::Error)?;
+        if let Some(stamp) = &stamp {
+            self.producers.appended(stamp, base);
+        }
         self.active.index.add(Indexed {
             last_relative_offset: end.0 - 1 - self.active.base.0,
             position,
@@ -134,7 +167,16 @@ impl<F: File> PartitionLog<F> {
         } else {
             self.spare = batch.into_bytes();
         }
-        Ok(Appended { base, end })
+        Ok(Appended { base, end, is_repeated: false })
+    }
+
+    /// Tells of a batch that was appended before, once it is durable.
+    fn tell_repeated(&mut self, base: Offset, end: Offset, tell: Tell, effects: &mut Effects) {
+        if self.readable_end() >= end {
+            effects.tell(tell, &Ok(base));
+        } else {
+            self.repeated.push(Ticket { segment: self.active.base, base, end, tell });
+        }
     }
 
     /// Appends batches as a leader gave them: same offsets, same bytes. Gives how many bytes were taken; the rest needs
@@ -176,6 +218,8 @@ impl<F: File> PartitionLog<F> {
                 max_timestamp_ms: batch.max_timestamp_ms(),
             };
             let mut batches = vec![indexed(&first, start)];
+            let stamped = |batch: &Batch<'_>| Stamp::of(batch).map(|stamp| (stamp, batch.base_offset()));
+            let mut stamps: Vec<_> = stamped(&first).into_iter().collect();
             let mut newest_ms = first.max_timestamp_ms();
             while len < rest.len() {
                 let bad =
@@ -188,6 +232,7 @@ impl<F: File> PartitionLog<F> {
                     break;
                 }
                 batches.push(indexed(&batch, start + len as u64));
+                stamps.extend(stamped(&batch));
                 newest_ms = newest_ms.max(batch.max_timestamp_ms());
                 len += batch.len();
                 end = batch.next_offset();
@@ -195,6 +240,8 @@ impl<F: File> PartitionLog<F> {
             self.put(&rest[..len], end, Tell::Nobody, effects)?;
             self.active.newest_ms = self.active.newest_ms.max(newest_ms);
             batches.into_iter().for_each(|batch| self.active.index.add(batch));
+            // The leader has looked at their order.
+            stamps.iter().for_each(|(stamp, base)| self.producers.appended(stamp, *base));
             taken += len;
         }
         Ok(taken)
@@ -336,7 +383,8 @@ impl<F: File> PartitionLog<F> {
                 self.durable_place = Mark { segment: last.segment, position, offset: end };
                 // A failed mark is only an old mark.
                 let _ = self.mark.advance(self.durable_place, WriteSync::None);
-                for ticket in chunk.tags {
+                let repeated = self.repeated.extract_if(.., |ticket| ticket.end <= end);
+                for ticket in chunk.tags.into_iter().chain(repeated) {
                     effects.tell(ticket.tell, &Ok(ticket.base));
                 }
                 let spare = if self.replicated {
@@ -351,7 +399,7 @@ impl<F: File> PartitionLog<F> {
             Err((error, tickets)) => {
                 reached("log commit failed");
                 let error = Err(self.fail(error));
-                for ticket in tickets {
+                for ticket in tickets.into_iter().chain(self.repeated.drain(..)) {
                     effects.tell(ticket.tell, &error);
                 }
             }

@@ -560,7 +560,7 @@ pub(super) fn exchange<D: Disk>(
     }
     remove_replaced(disk, dir, base, exchange.old.iter().map(|s| s.base))?;
     sync_names(disk)?;
-    let new = seal::seal(disk, dir, &exchange.new)?;
+    let new = seal::seal(disk, dir, &exchange.new, None)?;
     disk.run(Op::Rename { from: swap, to: name::log(dir, base) })?;
     sync_names(disk)?;
     Ok(new)

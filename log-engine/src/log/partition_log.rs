@@ -6,6 +6,7 @@
 //! * With `synced`, only space that was filled with zeros and synced is written.
 //! * After a failure nothing is appended or acknowledged any more; reads go on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engine_env::{CommitQueue, CompletionQueue, DiskError, File};
@@ -13,6 +14,8 @@ use engine_env::{CommitQueue, CompletionQueue, DiskError, File};
 use super::cleaner::Compaction;
 use super::leader_epochs::LeaderEpochs;
 use super::mark::{Mark, MarkFile};
+use super::producer_snapshot;
+use super::producer_state::ProducerState;
 use super::recent::Recent;
 use crate::record::batch::Batch;
 use crate::segment::index::Index;
@@ -192,6 +195,12 @@ pub(crate) struct PartitionLog<F> {
     pub(crate) replicated: bool,
     /// Whose term each offset was appended in, if somebody leads.
     pub(crate) epochs: LeaderEpochs,
+    /// What is remembered of idempotent producers.
+    pub(crate) producers: ProducerState,
+    /// Producer snapshots of rolled segments' ends, until sealing writes them.
+    pub(crate) snapshots: BTreeMap<Offset, Vec<u8>>,
+    /// Who sent a batch again that is still on its way to the disk.
+    pub(crate) repeated: Vec<Ticket>,
     /// Everything from here on has to go.
     pub(crate) truncate_to: Option<Offset>,
     /// Everything has to go, and the log goes on from here.
@@ -241,6 +250,7 @@ impl<F: File> PartitionLog<F> {
         assert!(self.end > old.base, "a segment without a batch is never rolled");
         let len = old.position;
         self.segments.push(Arc::new(old.into_rolled(self.end, path, len)));
+        self.snapshots.insert(self.end, producer_snapshot::encode(&self.producers));
         self.counters.rolls += 1;
     }
 }

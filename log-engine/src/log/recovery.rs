@@ -8,7 +8,7 @@
 //!
 //! Every step may be cut off by another crash: the next recovery starts from what is there.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ use super::cleaner::{Compaction, finish_exchanges};
 use super::leader_epochs::LeaderEpochs;
 use super::mark::{MARK_FILE_LEN, Mark, MarkFile};
 use super::partition_log::{Active, Counters, PartitionLog, Wanted};
+use super::producer_recovery::{self, Replayed};
+use super::producer_state::ProducerState;
 use super::recent::{Recent, RecentRoom};
 use super::retention::{remove_segments, restart_at};
 use super::seal;
@@ -196,6 +198,7 @@ impl<D: Disk> Recovery<'_, D> {
         }
         self.remove_leftovers(active.base)?;
         let mut epochs = self.epochs(&active, durable_place.offset)?;
+        let producers = self.producers(&active, durable_place.offset)?;
         if start > Offset(0) && durable_place.offset == start {
             epochs.forget();
         }
@@ -227,6 +230,9 @@ impl<D: Disk> Recovery<'_, D> {
             spare: Vec::new(),
             replicated: false,
             epochs,
+            producers,
+            snapshots: BTreeMap::new(),
+            repeated: Vec::new(),
             truncate_to: None,
             restart_at: None,
             start,
@@ -236,6 +242,22 @@ impl<D: Disk> Recovery<'_, D> {
             compaction: Compaction::new(start, clean_mark),
         };
         Ok((log, self.report))
+    }
+
+    /// What was known of the producers.
+    fn producers(&mut self, active: &Active<D::File>, end: Offset) -> Result<ProducerState, DiskError> {
+        let bases: BTreeSet<_> = self.segments.iter().map(|s| s.base).chain([active.base]).collect();
+        if !planted!(self.config, SnapshotKept) {
+            let is_stray = |at| at > end || (at < active.base && !bases.contains(&at));
+            producer_recovery::remove(self.disk, self.dir, is_stray)?;
+        }
+        if planted!(self.config, ProducersForgotten) {
+            return Ok(ProducerState::new(self.config.producers_max));
+        }
+        let (file, base, len) = (active.file.clone(), active.base, active.position);
+        let mut segments: Vec<_> = self.segments.iter().map(Replayed::of).collect();
+        segments.push(Replayed { file, base, end, len });
+        producer_recovery::load(self.disk, self.dir, &segments, self.config.producers_max)
     }
 
     /// Where each leader's term begins. If the file can't be read, the batches tell.
@@ -338,7 +360,7 @@ impl<D: Disk> Recovery<'_, D> {
                 let indexes = (Index::Memory(offsets), Index::Memory(times));
                 let rolled = Segment::new((base, scan.end), path, file, scan.position, indexes, false);
                 rolled.knows_newest_ms(scan.newest_ms);
-                let sealed = seal::seal(self.disk, self.dir, &rolled)?;
+                let sealed = seal::seal(self.disk, self.dir, &rolled, None)?;
                 self.segments.push(sealed);
                 continue;
             }
@@ -377,7 +399,7 @@ impl<D: Disk> Recovery<'_, D> {
         let indexes = (Index::Memory(offsets), Index::Memory(times));
         let rolled = Segment::new((base, next), path, file, scan.position, indexes, false);
         rolled.knows_newest_ms(scan.newest_ms);
-        let sealed = seal::seal(self.disk, self.dir, &rolled)?;
+        let sealed = seal::seal(self.disk, self.dir, &rolled, None)?;
         self.segments.push(sealed);
         Ok(())
     }

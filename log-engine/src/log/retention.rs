@@ -17,6 +17,7 @@ use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, WriteSync};
 
 use super::mark::{Mark, MarkFile};
 use super::partition_log::{Active, PartitionLog};
+use super::producer_state::ProducerState;
 use crate::segment::name;
 use crate::segment::segment::Segment;
 use crate::{LogConfig, Offset};
@@ -146,6 +147,9 @@ impl<F: File> PartitionLog<F> {
         self.epochs.forget();
         // Its mark lies below the start, and counts no more.
         self.compaction.clean_from(start);
+        // What is left of them lies below the start, and is removed when the log is opened.
+        self.producers = ProducerState::new(self.config.producers_max);
+        self.snapshots.clear();
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, Outcome, SealedBytes, WriteSync};
 
+use super::producer_recovery;
 use crate::Offset;
 use crate::segment::index::{Entry, Index, encode};
 use crate::segment::name;
@@ -43,13 +44,18 @@ fn write_index<D: Disk, E: Entry>(
     Ok(Index::Sealed(file.map_sealed()?))
 }
 
-/// Seals a rolled segment whose bytes have all been written.
+/// Seals a rolled segment whose bytes have all been written. `snapshot` is what is known of the producers at its end.
 pub(crate) fn seal<D: Disk>(
     disk: &mut D,
     dir: &str,
     segment: &Segment<D::File>,
+    snapshot: Option<Vec<u8>>,
 ) -> Result<Arc<Segment<D::File>>, DiskError> {
     cut(disk, &segment.file, segment.len)?;
+    if let Some(snapshot) = snapshot {
+        // Not before: of batches that are not durable nothing is told.
+        producer_recovery::write(disk, dir, segment.end, snapshot)?;
+    }
     let (Index::Memory(offsets), Index::Memory(times)) = (&segment.index, &segment.times) else {
         unreachable!("a segment that is not sealed has its indexes in memory")
     };

@@ -6,7 +6,9 @@ use engine_env::rng::Seed;
 use engine_env::sim::{Crash, SimHome};
 use engine_env::{CompletionQueue, Disk, Home, OpId, Wait};
 
-use crate::{Appending, Durability, Interval, LogConfig, Record, SteppedLog, TopicPartition};
+use crate::{
+    Appending, Durability, EncodedBatch, Interval, LogConfig, Offset, Record, SteppedLog, TopicPartition,
+};
 
 /// Records of [`filled`].
 pub(crate) const RECORDS: u64 = 12;
@@ -45,14 +47,24 @@ pub(crate) fn value(record: u64, life: u8) -> Vec<u8> {
 
 /// Appends one record, durably. Its time is ten times its number.
 pub(crate) fn append(home: &SimHome, log: &SteppedLog<SimHome>, record: u64, life: u8) {
+    let value = value(record, life);
+    let records = [Record::of_value(&value)];
+    let batch = EncodedBatch::of(&records, 10 * record as i64, Vec::new()).expect("one record");
+    append_batch(home, log, &batch);
+}
+
+/// Appends a batch, durably.
+pub(crate) fn append_batch(home: &SimHome, log: &SteppedLog<SimHome>, batch: &EncodedBatch) -> Offset {
     let done = Arc::new(CompletionQueue::new());
     let mut disk = home.disk().expect("powered");
-    let value = value(record, life);
-    while log.append(&tp(), &[Record::of_value(&value)], 10 * record as i64, 0, &done).expect("healthy")
-        == Appending::NeedsUpkeep
-    {
-        assert!(log.upkeep(&mut disk, Interval::Running), "nothing makes room");
-    }
+    let offset = loop {
+        match log.append_batch(&tp(), batch.clone(), 0, &done).expect("healthy") {
+            Appending::Accepted(offset) => break offset,
+            Appending::NeedsUpkeep => {
+                assert!(log.upkeep(&mut disk, Interval::Running), "nothing makes room");
+            }
+        }
+    };
     let (machine, mut started) = (log.machine(), 0);
     machine.start(&mut |id: OpId, op| {
         started += 1;
@@ -63,6 +75,7 @@ pub(crate) fn append(home: &SimHome, log: &SteppedLog<SimHome>, record: u64, lif
         disk.reap(Wait::Forever, &mut finished);
     }
     finished.into_iter().for_each(|one| machine.on_done(one));
+    offset
 }
 
 /// All upkeep that there is to do, unless the power fails.

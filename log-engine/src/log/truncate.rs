@@ -3,6 +3,7 @@
 //! It runs in upkeep's place, under the partition's lock, with no commit in flight. The order makes every crash leave
 //! one valid log that ends at the old end, at the new one, or at the end of a segment between them:
 //!
+//! 0. Producer snapshots behind the cut go.
 //! 1. The durable-end mark is lowered and synced: what is cut would be damage below the old one.
 //! 2. Segments behind go, the last one first, each name synced before the next goes: else a gap could remain.
 //! 3. The file is cut and synced. Where readers may hold a map of it, a shortened copy takes its name instead.
@@ -15,8 +16,10 @@ use engine_env::{Disk, DiskError, File, Op, OpenHow, WriteSync};
 
 use super::mark::Mark;
 use super::partition_log::{Active, PartitionLog};
+use super::producer_recovery::{self, Replayed};
 use super::seal;
 use crate::Offset;
+use crate::config::planted;
 use crate::segment::index::Index;
 use crate::segment::index_builder::{IndexBuilder, Indexed};
 use crate::segment::name;
@@ -73,6 +76,11 @@ impl<F: File> PartitionLog<F> {
             // All of the damaged stretch goes.
             Err(ReadError::Damaged(damage)) => (damage.position, damage.offset),
         };
+        if !planted!(self.config, SnapshotKept) {
+            // First: what is appended behind the cut may carry the end past them again.
+            producer_recovery::remove_behind(disk, &self.dir, end)?;
+        }
+        self.snapshots.retain(|&at, _| at <= end);
         let cut = Mark { segment: base, position, offset: end };
         self.compaction.truncate(end)?;
         if self.durable > end {
@@ -104,6 +112,11 @@ impl<F: File> PartitionLog<F> {
         self.end = end;
         self.recent.clear();
         self.epochs.truncate(end);
+        let active = &self.active;
+        let mut segments: Vec<_> = self.segments.iter().map(Replayed::of).collect();
+        let (file, base, len) = (active.file.clone(), active.base, active.position);
+        segments.push(Replayed { file, base, end, len });
+        self.producers = producer_recovery::load(disk, &self.dir, &segments, self.config.producers_max)?;
         Ok(())
     }
 
@@ -211,8 +224,10 @@ mod tests {
     use engine_env::sim::{Crash, SimHome};
 
     use super::*;
-    use crate::log::testing::{RECORDS, append, copy, filled, first_bytes, keep_up, open, tp};
-    use crate::{Durability, SteppedLog};
+    use crate::log::testing::{
+        RECORDS, append, append_batch, config, copy, filled, first_bytes, keep_up, open, open_with, tp,
+    };
+    use crate::{Durability, LogConfig, Record, Sequence, SteppedLog};
 
     fn truncate(home: &SimHome, log: &SteppedLog<SimHome>, to: u64) {
         log.core.get(&tp()).expect("it is there").lock().truncate_to = Some(Offset(to));
@@ -244,6 +259,56 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// Where a producer's next batch goes after its later ones were cut and others came instead; at once, and after a
+    /// restart.
+    fn next_of_a_cut_producer(config: LogConfig) -> [Offset; 2] {
+        let batch = |producer_id, first, len| {
+            let mut builder = crate::BatchBuilder::new();
+            builder.push(&Record::of_value(&vec![1; len]), 1).expect("small");
+            let sequence = Sequence { producer_id, epoch: 0, first };
+            builder.finish_as(crate::Compression::None, Some(sequence)).expect("not empty")
+        };
+        let home = SimHome::new(Seed(5));
+        let log = open_with(&home, config.clone());
+        log.create_topic("t", 1).expect("new");
+        for first in 0..12 {
+            append_batch(&home, &log, &batch(1, first, 1500));
+        }
+        keep_up(&home, &log);
+        let snapshots = home.files().into_iter().filter(|f| f.ends_with(".snapshot")).count();
+        assert!(snapshots >= 2, "{:?}", home.files());
+        truncate(&home, &log, 4);
+        // Past the end that the first snapshot is of, and into no new segment.
+        for first in 0..3 {
+            append_batch(&home, &log, &batch(2, first, 300));
+        }
+        drop(log);
+        let at_once = copy(&home);
+        let log = open_with(&home, config.clone());
+        let after = append_batch(&home, &log, &batch(1, 4, 300));
+        // The same without a restart in between.
+        let log = open_with(&at_once, config);
+        truncate(&at_once, &log, 6);
+        [append_batch(&at_once, &log, &batch(1, 4, 300)), after]
+    }
+
+    #[test]
+    fn of_a_batch_that_was_cut_its_producer_is_asked_for_again() {
+        for durability in [Durability::Os, Durability::Synced] {
+            assert_eq!(next_of_a_cut_producer(config(durability)), [Offset(6), Offset(7)], "{durability}");
+        }
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    #[test]
+    fn teeth_a_snapshot_that_outlives_a_cut_is_found() {
+        let config =
+            LogConfig { planted_bug: Some(crate::PlantedBug::SnapshotKept), ..config(Durability::Synced) };
+        // A panic is a find too.
+        let found = std::panic::catch_unwind(|| next_of_a_cut_producer(config));
+        assert_ne!(found.ok(), Some([Offset(6), Offset(7)]));
     }
 
     #[test]

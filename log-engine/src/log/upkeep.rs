@@ -33,7 +33,7 @@ pub(crate) enum Task<F> {
     /// Make the file of the next segment, this much of it prepared.
     Prepare { path: String, len: u64 },
     /// Cut, sync and index the oldest rolled segment.
-    Seal { at: usize, segment: Arc<Segment<F>> },
+    Seal { at: usize, segment: Arc<Segment<F>>, snapshot: Option<Vec<u8>> },
     /// Sync the active segment up to this place.
     Sync { file: F, place: Mark },
     /// Cut off what a refused append left behind the end.
@@ -132,7 +132,8 @@ impl<F: File> PartitionLog<F> {
             && may_take_space
             && (!synced || self.durable >= segment.end || planted!(self.config, SealEarly))
         {
-            return Some(Task::Seal { at, segment: Arc::clone(segment) });
+            let snapshot = self.snapshots.get(&segment.end).cloned();
+            return Some(Task::Seal { at, segment: Arc::clone(segment), snapshot });
         }
         if self.sync_due && !synced && self.durable < self.end {
             let place = Mark { segment: active.base, position: active.position, offset: self.end };
@@ -173,6 +174,7 @@ impl<F: File> PartitionLog<F> {
             Ok(TaskDone::Sealed { at, segment }) => {
                 self.counters.syncs += 2;
                 let place = Mark { segment: segment.base, position: segment.len, offset: segment.end };
+                self.snapshots.remove(&segment.end);
                 self.segments[at] = segment;
                 self.durable_at(place);
             }
@@ -246,7 +248,9 @@ pub(crate) fn run<D: Disk>(
             sync_names(disk)?;
             Ok(TaskDone::Prepared { file, prepared: len })
         }
-        Task::Seal { at, segment } => Ok(TaskDone::Sealed { at, segment: seal::seal(disk, dir, &segment)? }),
+        Task::Seal { at, segment, snapshot } => {
+            Ok(TaskDone::Sealed { at, segment: seal::seal(disk, dir, &segment, snapshot)? })
+        }
         Task::CutLeftover { file, len } => {
             disk.run(Op::Truncate { file, len })?;
             Ok(TaskDone::LeftoverCut)

@@ -20,6 +20,8 @@ fn every_kind() -> Vec<Message<'static>> {
         ProduceAnswer::Closing,
         ProduceAnswer::LeaderLostLog,
         ProduceAnswer::DiskFull,
+        ProduceAnswer::OutOfOrder { expected: 70_000 },
+        ProduceAnswer::Fenced { current: 300 },
     ];
     let fetched = [
         FetchAnswer::Batches(b"batches"),

@@ -146,14 +146,10 @@ impl BatchBuilder {
         b[LAST_OFFSET_DELTA..BASE_TIMESTAMP].copy_from_slice(&(self.records - 1).to_be_bytes());
         b[BASE_TIMESTAMP..MAX_TIMESTAMP].copy_from_slice(&self.base_timestamp_ms.to_be_bytes());
         b[MAX_TIMESTAMP..PRODUCER_ID].copy_from_slice(&self.max_timestamp_ms.to_be_bytes());
-        let Sequence { producer_id, epoch, first } = sequence.unwrap_or(Sequence::NONE);
-        b[PRODUCER_ID..PRODUCER_EPOCH].copy_from_slice(&producer_id.to_be_bytes());
-        b[PRODUCER_EPOCH..BASE_SEQUENCE].copy_from_slice(&epoch.to_be_bytes());
-        b[BASE_SEQUENCE..RECORDS_COUNT].copy_from_slice(&first.to_be_bytes());
         b[RECORDS_COUNT..BATCH_HEADER_LEN].copy_from_slice(&self.records.to_be_bytes());
-        let crc = crc_fast::crc32_iscsi(&b[ATTRIBUTES..]);
-        b[CRC..ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
-        Ok(EncodedBatch { bytes: self.bytes, records: self.records.unsigned_abs() })
+        let mut batch = EncodedBatch { bytes: self.bytes, records: self.records.unsigned_abs() };
+        batch.set_sequence(sequence.unwrap_or(Sequence::NONE));
+        Ok(batch)
     }
 }
 
@@ -207,8 +203,23 @@ impl EncodedBatch {
         &self.bytes
     }
 
+    /// The batch, to look at.
+    pub(crate) fn view(&self) -> Batch<'_> {
+        Batch::parse(&self.bytes).expect("it was built here, or looked at when it came")
+    }
+
     pub(crate) fn max_timestamp_ms(&self) -> i64 {
         i64::from_be_bytes(field(&self.bytes, MAX_TIMESTAMP))
+    }
+
+    /// Says whose it is, and computes the checksum.
+    pub(crate) fn set_sequence(&mut self, Sequence { producer_id, epoch, first }: Sequence) {
+        let b = &mut self.bytes;
+        b[PRODUCER_ID..PRODUCER_EPOCH].copy_from_slice(&producer_id.to_be_bytes());
+        b[PRODUCER_EPOCH..BASE_SEQUENCE].copy_from_slice(&epoch.to_be_bytes());
+        b[BASE_SEQUENCE..RECORDS_COUNT].copy_from_slice(&first.to_be_bytes());
+        let crc = crc_fast::crc32_iscsi(&b[ATTRIBUTES..]);
+        b[CRC..ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
     }
 
     /// Gives the batch its place. The checksum doesn't cover this field.

@@ -42,6 +42,8 @@ pub(crate) struct Leader {
     /// Batches for all replicas, and for the leader only, in the order of their offsets.
     for_all: VecDeque<Waiting>,
     for_leader: VecDeque<Waiting>,
+    /// Batches that were sent again: their offsets are earlier ones, in any order.
+    repeated: Vec<(Acks, Waiting)>,
     /// A follower knows of a later term: this log isn't the one that led before.
     pub(crate) lost_log: bool,
 }
@@ -57,6 +59,7 @@ impl Leader {
             held,
             for_all: VecDeque::new(),
             for_leader: VecDeque::new(),
+            repeated: Vec::new(),
             lost_log: false,
         }
     }
@@ -85,6 +88,13 @@ impl Leader {
         }
     }
 
+    /// A batch was sent again that is in the log.
+    pub(crate) fn repeated(&mut self, acks: Acks, waiting: Waiting) {
+        if acks != Acks::None {
+            self.repeated.push((acks, waiting));
+        }
+    }
+
     /// The leader's own log holds everything below `held`.
     pub(crate) fn hold(&mut self, held: Offset) {
         self.held = self.held.max(held);
@@ -104,25 +114,38 @@ impl Leader {
 
     /// Who hears of what, with the high watermark at `mark`.
     pub(crate) fn acknowledge(&mut self, mark: Offset, mut tell: impl FnMut(Peer, Produced)) {
-        let (in_sync, min_isr) = (self.isr.len(), self.min_isr);
         while let Some(one) = self.for_all.pop_front_if(|w| w.end <= mark) {
-            let base = one.base;
-            let answer = if in_sync < min_isr {
-                ProduceAnswer::NotEnoughReplicasAfterAppend { base, in_sync, min_isr }
-            } else {
-                ProduceAnswer::Stored { base, copies: self.copies(one.end) }
-            };
-            tell(one.client, Produced { id: one.id, answer });
+            tell(one.client, Produced { id: one.id, answer: self.answer(Acks::All, &one) });
         }
         while let Some(one) = self.for_leader.pop_front_if(|w| w.end <= self.held) {
-            let answer = ProduceAnswer::Stored { base: one.base, copies: self.copies(one.end) };
-            tell(one.client, Produced { id: one.id, answer });
+            tell(one.client, Produced { id: one.id, answer: self.answer(Acks::Leader, &one) });
+        }
+        // After a new term's begin the mark may be past it before anybody has said what he holds.
+        let Self { isr, held, min_isr, repeated, .. } = self;
+        let is_told = |end| isr.len() < *min_isr || u16::from(*held >= end) + isr.copies(end) >= *min_isr;
+        let is_due = |acks: Acks, end: Offset| match acks {
+            Acks::All => end <= mark && is_told(end),
+            Acks::None | Acks::Leader => end <= *held,
+        };
+        let due: Vec<_> = repeated.extract_if(.., |(acks, one)| is_due(*acks, one.end)).collect();
+        for (acks, one) in due {
+            tell(one.client, Produced { id: one.id, answer: self.answer(acks, &one) });
+        }
+    }
+
+    /// What is said of a batch that is held as was asked.
+    fn answer(&self, acks: Acks, one: &Waiting) -> ProduceAnswer {
+        let (base, in_sync, min_isr) = (one.base, self.isr.len(), self.min_isr);
+        if acks == Acks::All && in_sync < min_isr {
+            ProduceAnswer::NotEnoughReplicasAfterAppend { base, in_sync, min_isr }
+        } else {
+            ProduceAnswer::Stored { base, copies: self.copies(one.end) }
         }
     }
 
     /// Whether a producer waits.
     pub(crate) fn is_waited_for(&self) -> bool {
-        !self.for_all.is_empty() || !self.for_leader.is_empty()
+        !self.for_all.is_empty() || !self.for_leader.is_empty() || !self.repeated.is_empty()
     }
 
     /// How many brokers hold everything below `end`.
@@ -132,16 +155,21 @@ impl Leader {
 
     /// Lets go of batches that waited too long. Clients wait equally long, so the oldest is due first.
     pub(crate) fn expire(&mut self, now_ms: u64, mut tell: impl FnMut(Peer, Produced)) {
+        let mut late = |one: Waiting| {
+            tell(one.client, Produced { id: one.id, answer: ProduceAnswer::TimedOut { base: one.base } })
+        };
         for queue in [&mut self.for_all, &mut self.for_leader] {
             while let Some(one) = queue.pop_front_if(|w| w.deadline_ms <= now_ms) {
-                tell(one.client, Produced { id: one.id, answer: ProduceAnswer::TimedOut { base: one.base } });
+                late(one);
             }
         }
+        self.repeated.extract_if(.., |(_, w)| w.deadline_ms <= now_ms).for_each(|(_, one)| late(one));
     }
 
     /// Lets go of everybody, because the disk failed.
     pub(crate) fn fail(&mut self, mut tell: impl FnMut(Peer, Produced)) {
-        for one in self.for_all.drain(..).chain(self.for_leader.drain(..)) {
+        let repeated = self.repeated.drain(..).map(|(_, one)| one);
+        for one in self.for_all.drain(..).chain(self.for_leader.drain(..)).chain(repeated) {
             tell(one.client, Produced { id: one.id, answer: ProduceAnswer::StorageFailed });
         }
     }
@@ -149,7 +177,8 @@ impl Leader {
     /// When [`Leader::expire`] or the set of those in sync has to be looked at next.
     pub(crate) fn next_look(&self) -> Option<u64> {
         let deadlines = [self.for_all.front(), self.for_leader.front()];
-        let deadlines = deadlines.into_iter().flatten().map(|w| w.deadline_ms);
+        let repeated = self.repeated.iter().map(|(_, w)| w);
+        let deadlines = deadlines.into_iter().flatten().chain(repeated).map(|w| w.deadline_ms);
         deadlines.chain(self.isr.next_look(self.end)).min()
     }
 }

@@ -57,6 +57,11 @@ pub(crate) fn swapped(name: &str) -> Option<(Offset, Offset)> {
     Some((base_of(base, "")?, base_of(end, "")?)).filter(|(base, end)| base < end)
 }
 
+/// The producer snapshot of a log that ends at `end`.
+pub(crate) fn snapshot(dir: &str, end: Offset) -> String {
+    format!("{dir}/{:020}.snapshot", end.0)
+}
+
 /// The first offset that a file's name says, with that suffix.
 pub(crate) fn base_of(name: &str, suffix: &str) -> Option<Offset> {
     let digits = name.strip_suffix(suffix)?;

@@ -46,6 +46,42 @@ fn every_step_of_a_recovery_may_be_the_last() {
     }
 }
 
+/// Two producers through a roll, each batch sent twice, at once or later.
+#[test]
+fn producers_may_send_again_whatever_step_was_the_last() {
+    let mut program = Vec::new();
+    for i in 0..6 {
+        let (producer, back) = (i % 2, i / 2);
+        let (send, again) =
+            (Step::Send { producer, records: 1, bytes: 2500 }, Step::SendAgain { producer, back });
+        program.extend([
+            send,
+            Step::Upkeep,
+            send,
+            again,
+            Step::Start,
+            again,
+            Step::Upkeep,
+            Step::Reap,
+            again,
+        ]);
+    }
+    program.extend([Step::Reopen, Step::SendAgain { producer: 0, back: 2 }]);
+    for durability in ALL {
+        let mut whole = World::new(Seed(1), config(durability));
+        whole.run(&program).expect("nothing fails here");
+        for step in 0..=whole.home.steps() {
+            for kind in 0..6 {
+                let mut world = World::new(Seed(1), config(durability));
+                world.home.crash_at_step(step);
+                let verdict =
+                    world.run(&program).and_then(|()| world.crash_and_judge(crash(kind, Seed(step)), None));
+                verdict.unwrap_or_else(|why| panic!("{durability}, crash {kind} at step {step}: {why}"));
+            }
+        }
+    }
+}
+
 #[test]
 fn random_programs_lose_nothing_that_was_acknowledged() {
     let (mut torn, mut lost) = (0, 0);

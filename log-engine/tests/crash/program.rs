@@ -1,14 +1,14 @@
 //! Programs that run on a simulated machine whose power fails, and the judge of what is there afterwards.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use engine_env::rng::Seed;
 use engine_env::sim::{Crash, Fault, SimDisk, SimHome};
 use engine_env::{CompletionQueue, Disk, Home, OpId, Wait};
 use log_engine::{
-    AppendError, Appending, Durability, Interval, LogConfig, LogDone, Offset, Record, RecoveryReport,
-    SteppedLog, TopicPartition,
+    AppendError, Appending, BatchBuilder, Compression, Durability, EncodedBatch, Interval, LogConfig,
+    LogDone, Offset, Record, RecoveryReport, Sequence, SteppedLog, TopicPartition,
 };
 
 /// Numbers from a seed.
@@ -38,6 +38,10 @@ impl Dice {
 pub(crate) enum Step {
     /// A batch of so many records of that size.
     Append { records: u8, bytes: u16 },
+    /// A batch of an idempotent producer, one of two.
+    Send { producer: u8, records: u8, bytes: u16 },
+    /// The last batch but so many of that producer, once more.
+    SendAgain { producer: u8, back: u8 },
     /// Submit what can be submitted.
     Start,
     /// Take completions, waiting for one if something is in flight.
@@ -58,10 +62,16 @@ const SIZES: [u16; 6] = [20, 300, 300, 300, 1100, 2500];
 pub(crate) fn random_program(dice: &mut Dice, len: u64) -> Vec<Step> {
     (0..len)
         .map(|_| match dice.below(20) {
-            0..=8 => Step::Append {
+            0..=4 => Step::Append {
                 records: 1 + dice.below(3) as u8,
                 bytes: SIZES[dice.below(SIZES.len() as u64) as usize],
             },
+            5..=7 => Step::Send {
+                producer: dice.below(2) as u8,
+                records: 1 + dice.below(3) as u8,
+                bytes: SIZES[dice.below(SIZES.len() as u64) as usize],
+            },
+            8 => Step::SendAgain { producer: dice.below(2) as u8, back: dice.below(5) as u8 },
             9..=11 => Step::Start,
             12..=14 => Step::Reap,
             15..=17 => Step::Upkeep,
@@ -95,6 +105,32 @@ pub(crate) fn crash(kind: u64, seed: Seed) -> Crash {
     }
 }
 
+/// A batch of an idempotent producer.
+#[derive(Debug, Clone)]
+struct Sent {
+    sequence: Sequence,
+    values: Vec<Vec<u8>>,
+    /// Where it was stored, if it was.
+    base: u64,
+}
+
+impl Sent {
+    fn end(&self) -> u64 {
+        self.base + self.values.len() as u64
+    }
+
+    fn encoded(&self) -> EncodedBatch {
+        let mut builder = BatchBuilder::new();
+        for value in &self.values {
+            builder.push(&Record::of_value(value), 1).expect("small");
+        }
+        builder.finish_as(Compression::None, Some(self.sequence)).expect("not empty")
+    }
+}
+
+/// As many as Kafka's producers have under way at most.
+const SENT_AGAIN_MAX: usize = 5;
+
 /// What was promised and what was tried, in one partition.
 #[derive(Debug, Clone, Default)]
 struct Model {
@@ -104,6 +140,8 @@ struct Model {
     acked: u64,
     /// Offsets below this were acknowledged or recovered by `os`: they survive a process kill.
     handed_over: u64,
+    /// Of two idempotent producers, the batches that may be stored.
+    sent: [Vec<Sent>; 2],
 }
 
 /// A machine, its log, and what is known about it.
@@ -117,6 +155,8 @@ pub(crate) struct World {
     done: Arc<CompletionQueue<LogDone>>,
     /// End of the batch, by token.
     tokens: HashMap<u64, u64>,
+    /// Tokens of batches that were sent again.
+    repeated: HashSet<u64>,
     next_token: u64,
     /// Distinguishes the values of different lives.
     life: u64,
@@ -138,6 +178,7 @@ impl World {
             in_flight: 0,
             done: Arc::default(),
             tokens: HashMap::new(),
+            repeated: HashSet::new(),
             next_token: 0,
             life: 0,
             created: false,
@@ -188,6 +229,8 @@ impl World {
     fn step(&mut self, step: Step) -> Verdict {
         match step {
             Step::Append { records, bytes } => self.append(records, bytes)?,
+            Step::Send { producer, records, bytes } => self.send(producer, records, bytes)?,
+            Step::SendAgain { producer, back } => self.send_again(producer, usize::from(back))?,
             Step::Start => self.start(),
             Step::Reap => self.reap(),
             Step::Commit => self.commit(),
@@ -222,12 +265,7 @@ impl World {
             return Ok(());
         }
         let base = self.model.values.len();
-        let values: Vec<Vec<u8>> = (0..u64::from(records))
-            .map(|i| {
-                let text = format!("life {} offset {} ", self.life, base as u64 + i);
-                text.bytes().cycle().take(usize::from(bytes)).collect()
-            })
-            .collect();
+        let values = self.next_values(records, bytes);
         let batch: Vec<_> = values.iter().map(|v| Record::of_value(v)).collect();
         let token = self.next_token;
         let end = (base + values.len()) as u64;
@@ -258,6 +296,100 @@ impl World {
             Err(_) => self.model.values.extend(values),
         }
         Ok(())
+    }
+
+    fn next_values(&self, records: u8, bytes: u16) -> Vec<Vec<u8>> {
+        let base = self.model.values.len() as u64;
+        (0..u64::from(records))
+            .map(|i| {
+                let text = format!("life {} offset {} ", self.life, base + i);
+                text.bytes().cycle().take(usize::from(bytes)).collect()
+            })
+            .collect()
+    }
+
+    fn send(&mut self, producer: u8, records: u8, bytes: u16) -> Verdict {
+        let base = self.model.values.len() as u64;
+        let first = self.model.sent[usize::from(producer)].last();
+        let first = first.map_or(0, |last| last.sequence.first + last.values.len() as i32);
+        let sequence = Sequence { producer_id: i64::from(producer), epoch: 0, first };
+        let sent = Sent { sequence, values: self.next_values(records, bytes), base };
+        self.send_new(producer, sent)
+    }
+
+    /// Sends a batch that isn't stored.
+    fn send_new(&mut self, producer: u8, sent: Sent) -> Verdict {
+        let Some(log) = &self.log else { return Ok(()) };
+        let token = self.next_token;
+        self.tokens.insert(token, sent.end());
+        match log.append_batch(&self.partition, sent.encoded(), token, &self.done) {
+            Ok(Appending::Accepted(offset)) => {
+                if offset.0 != sent.base {
+                    return Err(format!("offset {offset} was given to {sent:?}, and {} is next", sent.base));
+                }
+                self.next_token += 1;
+            }
+            Ok(Appending::NeedsUpkeep) => {
+                self.upkeep(Interval::Running);
+                return Ok(());
+            }
+            Err(AppendError::DiskFull { .. }) => return Ok(()),
+            Err(error @ AppendError::Sequence { .. }) => return Err(format!("a legal batch: {error}")),
+            Err(_) => {}
+        }
+        self.model.values.extend(sent.values.iter().cloned());
+        self.model.sent[usize::from(producer)].push(sent);
+        Ok(())
+    }
+
+    /// Sends a batch that is stored once more: nothing happens but an acknowledgement.
+    fn send_again(&mut self, producer: u8, back: usize) -> Verdict {
+        let list = &self.model.sent[usize::from(producer)];
+        let Some(sent) = list.len().checked_sub(back + 1).map(|i| list[i].clone()) else { return Ok(()) };
+        let Some(log) = &self.log else { return Ok(()) };
+        let token = self.next_token;
+        self.next_token += 1;
+        self.tokens.insert(token, sent.end());
+        self.repeated.insert(token);
+        match log.append_batch(&self.partition, sent.encoded(), token, &self.done) {
+            Ok(Appending::Accepted(offset)) if offset.0 == sent.base => Ok(()),
+            Err(error @ AppendError::Sequence { .. }) => Err(format!("a legal repetition: {error}")),
+            // In a partition that failed.
+            Err(_) => Ok(()),
+            Ok(other) => Err(format!("{other:?} for a batch that is at offset {}", sent.base)),
+        }
+    }
+
+    /// After a crash each producer sends its last batches again, in order: those that are stored stay where they are,
+    /// the others are stored now.
+    fn producers_come_back(&mut self, end: u64) -> Verdict {
+        for producer in 0..2_u8 {
+            let list = &mut self.model.sent[usize::from(producer)];
+            let lost = list.split_off(list.partition_point(|sent| sent.end() <= end));
+            let stored = list.len().min(SENT_AGAIN_MAX.saturating_sub(lost.len()));
+            for back in (0..stored).rev() {
+                self.send_again(producer, back)?;
+            }
+            for mut sent in lost.into_iter().take(SENT_AGAIN_MAX) {
+                for _ in 0..6 {
+                    let before = self.model.values.len() as u64;
+                    sent.base = before;
+                    self.send_new(producer, sent.clone())?;
+                    if self.model.values.len() as u64 > before {
+                        break;
+                    }
+                    // A roll needs the commits done.
+                    self.start();
+                    self.reap();
+                    self.upkeep(Interval::Running);
+                }
+                if self.model.sent[usize::from(producer)].last().is_none_or(|last| last.base != sent.base) {
+                    // There was no room: the next one would be out of order.
+                    break;
+                }
+            }
+        }
+        self.take_acks()
     }
 
     fn start(&mut self) {
@@ -330,7 +462,12 @@ impl World {
         let mut done = Vec::new();
         self.done.drain(Wait::No, &mut done);
         for one in done {
-            if one.result.is_ok() {
+            if one.result.is_ok() && self.repeated.remove(&one.token) {
+                let end = self.tokens[&one.token];
+                if end > self.model.handed_over {
+                    return Err(format!("a repetition up to {end} was acknowledged before the first"));
+                }
+            } else if one.result.is_ok() {
                 let end = self.tokens[&one.token];
                 if end <= self.model.handed_over {
                     return Err(format!("offset {end} was acknowledged after {}", self.model.handed_over));
@@ -387,6 +524,7 @@ impl World {
         self.model.handed_over = end;
         self.life += 1;
         self.log = self.created.then_some(log);
+        self.producers_come_back(end)?;
         if self.created && self.log.as_ref().is_some_and(|l| l.ends(&self.partition).is_none()) {
             return Err("a topic is gone whose creation was acknowledged".to_owned());
         }

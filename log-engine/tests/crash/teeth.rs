@@ -35,6 +35,16 @@ fn an_acknowledgement_before_the_commit_is_found() {
 }
 
 #[test]
+fn producers_that_are_forgotten_at_opening_are_found() {
+    is_found(PlantedBug::ProducersForgotten);
+}
+
+#[test]
+fn a_batch_that_is_stored_twice_is_found() {
+    is_found(PlantedBug::DuplicateStored);
+}
+
+#[test]
 fn a_mark_ahead_of_the_data_is_found() {
     is_found(PlantedBug::MarkAhead);
 }
