@@ -28,8 +28,7 @@ use crate::values::{Fingerprint, Label, StreamTag, ValueFault, read_label};
 use increments::Increments;
 pub use increments::{IncrementHandle, LostUpdates};
 pub use promise::{Freshness, Promise, Staleness};
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::HashSet;
 pub use wrong_answer::{Expected, Got, Why, WrongAnswer};
 
 /// Attempts without acknowledgement that are kept per key; beyond, the key is no longer judged (and counted).
@@ -50,6 +49,16 @@ struct Content {
 
 impl Content {
     const ABSENT: Self = Self { fingerprint: 0, stream: 0, version: 0 };
+
+    /// What stands for a key that is not at rest: where its state is. No value has the fingerprint 0, and no absence
+    /// a stream.
+    const fn busy(at: u32) -> Self {
+        Self { fingerprint: 0, stream: 1, version: at }
+    }
+
+    fn busy_at(self) -> Option<u32> {
+        (self.fingerprint == 0 && self.stream != 0).then_some(self.version)
+    }
 
     fn of(op: &Op) -> Self {
         match &op.value {
@@ -108,9 +117,28 @@ struct Busy {
     unjudged: bool,
     /// When the last of the candidates that were let go had taken effect; 0 if none was.
     forgotten: u64,
+    /// What was there when the state was made, as long as it is all that can explain an answer: reads alone, which are
+    /// most of what is asked, then need no candidate.
+    only: Option<Settled>,
     candidates: Vec<Candidate>,
     /// Begins of the reads in flight.
     reads: Vec<u64>,
+}
+
+/// What a key at rest held, and the time since when that was surely acknowledged.
+#[derive(Debug, Clone, Copy)]
+struct Settled {
+    content: Content,
+    acked_ns: u64,
+}
+
+impl Busy {
+    /// From now on others may explain an answer, too.
+    fn make_candidates(&mut self) {
+        if let Some(Settled { content, acked_ns }) = self.only.take() {
+            self.candidates.push(Candidate::settled(1, 0, acked_ns, content));
+        }
+    }
 }
 
 /// A write in flight.
@@ -138,13 +166,13 @@ pub struct Model {
     promise: Promise,
     now: u64,
     now_ns: u64,
+    /// Of each key: what it holds, or where in `busy` its state is.
     rest: Vec<Content>,
     /// One bit for each key at rest whose first value no answer has shown yet: "not there" still explains an answer.
     /// A preload leaves all keys so, and a state of its own for each would cost a hundred times as much.
     unshown: Vec<u64>,
     /// The latest acknowledgement among those.
     unshown_ns: u64,
-    index: HashMap<u32, u32, BuildHasherDefault<IndexHasher>>,
     busy: Vec<Busy>,
     free: Vec<u32>,
     former: HashSet<u64>,
@@ -167,7 +195,6 @@ impl Model {
             rest: vec![Content::ABSENT; records],
             unshown: Vec::new(),
             unshown_ns: 0,
-            index: HashMap::default(),
             busy: Vec::new(),
             free: Vec::new(),
             former: HashSet::new(),
@@ -192,8 +219,8 @@ impl Model {
     pub fn settled(&mut self, op: &Op) {
         let content = Content::of(op);
         self.note_version(content);
-        assert!(!self.index.contains_key(&op.key_index), "a preload does not overlap operations on its key");
         let old = self.rest_of(op.key_index);
+        assert!(old.busy_at().is_none(), "a preload does not overlap operations on its key");
         self.remember_former(op.key_index, old);
         self.rest[op.key_index as usize] = content;
         self.take_unshown(op.key_index);
@@ -207,6 +234,7 @@ impl Model {
         self.note_version(content);
         let at = self.busy_of(op.key_index);
         let busy = &mut self.busy[at as usize];
+        busy.make_candidates();
         let id = busy.next_id;
         busy.next_id = busy.next_id.wrapping_add(1);
         busy.in_flight += 1;
@@ -293,6 +321,12 @@ impl Model {
             let may_miss = self.promise.allows_stale();
             return self.increments.judge(handle.key_index, answer, may_miss).map(|()| Freshness::Fresh);
         }
+        if busy.only.is_some_and(|only| only.content.fingerprint == fingerprint) {
+            self.staleness.count(Freshness::Fresh);
+            self.settle(handle.key_index, handle.busy);
+            return Ok(Freshness::Fresh);
+        }
+        busy.make_candidates();
         let explains = |c: &&mut Candidate| c.content.fingerprint == fingerprint && c.replaced > handle.begin;
         let mut explaining = busy.candidates.iter_mut().filter(explains);
         let verdict = match (explaining.next(), explaining.next()) {
@@ -402,11 +436,7 @@ impl Model {
     /// Keys that surely hold a value now, none of whose operations is in flight or open.
     #[must_use]
     pub fn present(&self) -> u64 {
-        self.rest
-            .iter()
-            .enumerate()
-            .filter(|(key, content)| !content.is_absent() && !self.index.contains_key(&(*key as u32)))
-            .count() as u64
+        self.rest.iter().filter(|content| !content.is_absent()).count() as u64
     }
 
     /// Bytes the model holds, about.
@@ -422,8 +452,12 @@ impl Model {
                         + b.reads.capacity() * 8
                 })
                 .sum::<usize>()
-            + self.index.capacity() * 9
             + self.former.capacity() * 9
+    }
+
+    #[cfg(test)]
+    fn is_at_rest(&self) -> bool {
+        self.rest.iter().all(|content| content.busy_at().is_none())
     }
 
     fn note_version(&mut self, content: Content) {
@@ -448,10 +482,10 @@ impl Model {
 
     /// The busy state of a key, made from its state at rest when there is none.
     fn busy_of(&mut self, key_index: u32) -> u32 {
-        if let Some(at) = self.index.get(&key_index) {
-            return *at;
-        }
         let content = self.rest_of(key_index);
+        if let Some(at) = content.busy_at() {
+            return at;
+        }
         let unshown = self.take_unshown(key_index);
         let at = self.free.pop().unwrap_or_else(|| {
             self.busy.push(Busy::default());
@@ -463,16 +497,26 @@ impl Model {
         busy.unjudged = false;
         busy.forgotten = 0;
         if unshown {
+            busy.only = None;
             busy.candidates.push(Candidate::settled(0, 0, 0, Content::ABSENT));
+            busy.candidates.push(Candidate::settled(1, 1, self.unshown_ns, content));
+        } else {
+            busy.only = Some(Settled { content, acked_ns: self.unshown_ns });
         }
-        busy.candidates.push(Candidate::settled(1, u64::from(unshown), self.unshown_ns, content));
-        self.index.insert(key_index, at);
+        self.rest[key_index as usize] = Content::busy(at);
         at
     }
 
     /// Drops the candidates that no read can show any more, and puts the key to rest when one is left.
     fn settle(&mut self, key_index: u32, at: u32) {
         let busy = &mut self.busy[at as usize];
+        if let Some(only) = busy.only {
+            if busy.in_flight == 0 {
+                self.rest[key_index as usize] = only.content;
+                self.free.push(at);
+            }
+            return;
+        }
         let oldest_read = busy.reads.iter().copied().min().unwrap_or(OPEN - 1);
         let former = &mut self.former;
         busy.candidates.retain(|c| {
@@ -510,7 +554,6 @@ impl Model {
             self.unshown[word] |= 1 << (key_index % 64);
         }
         busy.candidates.clear();
-        self.index.remove(&key_index);
         self.free.push(at);
     }
 
@@ -628,27 +671,6 @@ fn lose_attempts(busy: &mut Busy) -> bool {
 
 fn former_entry(key_index: u32, fingerprint: u64) -> u64 {
     engine_env::rng::mix(fingerprint ^ u64::from(key_index).wrapping_mul(0x9e37_79b9_7f4a_7c15))
-}
-
-/// Key indexes are small numbers from our own streams: one multiplication spreads them well enough.
-#[derive(Debug, Default)]
-struct IndexHasher(u64);
-
-impl Hasher for IndexHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32(u32::from(*byte));
-        }
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        let mixed = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
-    }
 }
 
 #[cfg(test)]

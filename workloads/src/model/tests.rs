@@ -180,7 +180,7 @@ fn a_withdrawn_write_may_never_show() {
     model.write_withdrawn(handle);
     assert_eq!(read(&mut model, 0, None), Ok(()));
     assert!(read(&mut model, 0, bytes(&put(0, 1)).as_deref()).is_err());
-    assert!(model.index.is_empty(), "the key is at rest again");
+    assert!(model.is_at_rest(), "the key is at rest again");
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn memory_stays_bounded_by_the_keys() {
         read(&mut model, key, bytes(&put(key, version)).as_deref()).expect("right");
     }
     assert_eq!(model.present(), 1000);
-    assert!(model.busy.len() <= 1 && model.index.is_empty());
+    assert!(model.busy.len() <= 1 && model.is_at_rest());
     assert!(model.memory_bytes() < 32 * 1000, "{}", model.memory_bytes());
 }
 

@@ -96,7 +96,7 @@ fn a_preload_that_nobody_has_read_rests_and_may_still_be_missed() {
             model.advance_to(u64::from(key));
             write(&mut model, &put(key, 0));
         }
-        assert!(model.index.is_empty() && model.busy.len() == 1, "{promise:?}");
+        assert!(model.is_at_rest() && model.busy.len() == 1, "{promise:?}");
         model.advance_to(5000);
         let missed = Freshness::Stale { versions: 1, behind_ns: 5000 - 999 };
         for key in [0, 63, 64, 999] {
@@ -106,7 +106,7 @@ fn a_preload_that_nobody_has_read_rests_and_may_still_be_missed() {
             assert_eq!(model.read_ends(handle, bytes(&put(key, 0)).as_deref()), Ok(Freshness::Fresh));
             assert_eq!(read(&mut model, key, None).is_ok(), promise == Promise::PartialQuorum);
         }
-        assert!(model.index.is_empty(), "{promise:?}");
+        assert!(model.is_at_rest(), "{promise:?}");
     }
 }
 
@@ -126,7 +126,7 @@ fn a_key_that_is_written_and_never_read_keeps_its_newest_writes_only() {
         assert_eq!(model.unjudged(), 1, "no label says from when the absence is");
         assert_eq!(fresh_or_stale(&mut model, Some(&put(0, 5000))), Ok(Freshness::Fresh));
         if promise == EVENTUAL {
-            assert!(model.index.is_empty(), "what was shown settles the key");
+            assert!(model.is_at_rest(), "what was shown settles the key");
             assert_eq!(fresh_or_stale(&mut model, Some(&put(0, 4999))), Err(Why::TooOld));
         }
     }
