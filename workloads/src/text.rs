@@ -8,6 +8,12 @@ use std::sync::OnceLock;
 const STARTS: usize = 1 << 16;
 /// Longest slice taken at once.
 const SLICE_MAX: usize = 4096;
+/// Short slices are copied in steps of so many bytes and cut to their length: a step is two registers, a copy of any
+/// length is a call.
+pub(crate) const STEP: usize = 32;
+/// Longer slices are worth the call.
+const STEPS_MAX: usize = 8;
+const CORPUS_LEN: usize = STARTS + SLICE_MAX + STEP;
 
 const WORDS: &[&str] = &[
     "Avenue",
@@ -175,15 +181,15 @@ const WORDS: &[&str] = &[
 
 /// The text that slices are taken from.
 #[derive(Clone, Copy)]
-pub(crate) struct Corpus(&'static [u8; STARTS + SLICE_MAX]);
+pub(crate) struct Corpus(&'static [u8; CORPUS_LEN]);
 
 /// The corpus, built on first use.
 pub(crate) fn corpus() -> Corpus {
-    static CORPUS: OnceLock<Box<[u8; STARTS + SLICE_MAX]>> = OnceLock::new();
+    static CORPUS: OnceLock<Box<[u8; CORPUS_LEN]>> = OnceLock::new();
     Corpus(CORPUS.get_or_init(|| {
         let mut rng = engine_env::rng::Seed(0x7465_7874).rng();
-        let mut text = Vec::with_capacity(STARTS + 2 * SLICE_MAX);
-        while text.len() < STARTS + SLICE_MAX {
+        let mut text = Vec::with_capacity(CORPUS_LEN + SLICE_MAX);
+        while text.len() < CORPUS_LEN {
             match rng.random_range(0..12_u32) {
                 0 => text.extend_from_slice(format!("{} ", rng.random_range(1..10_000_u32)).as_bytes()),
                 1 => text.extend_from_slice(
@@ -198,15 +204,26 @@ pub(crate) fn corpus() -> Corpus {
                 }
             }
         }
-        text.truncate(STARTS + SLICE_MAX);
+        text.truncate(CORPUS_LEN);
         text.into_boxed_slice().try_into().expect("filled to its length")
     }))
 }
 
 impl Corpus {
-    /// Appends `len` bytes of text chosen by `pick`: printable ASCII without quote or backslash.
+    /// Appends `len` bytes of text chosen by `pick`: printable ASCII without quote or backslash. Quick where `out` has
+    /// room for a [`STEP`] more.
     #[inline]
     pub(crate) fn fill(self, out: &mut Vec<u8>, len: usize, pick: u64) {
+        if len <= STEPS_MAX * STEP {
+            let end = out.len() + len;
+            let mut from = pick as usize & (STARTS - 1);
+            while out.len() < end {
+                append_step(out, self.0[from..from + STEP].try_into().expect("as long as a step"));
+                from += STEP;
+            }
+            out.truncate(end);
+            return;
+        }
         let (mut left, mut pick) = (len, pick);
         loop {
             let start = pick as usize & (STARTS - 1);
@@ -221,9 +238,28 @@ impl Corpus {
     }
 }
 
+/// Appends one step.
+#[inline]
+pub(crate) fn append_step(out: &mut Vec<u8>, step: &[u8; STEP]) {
+    out.extend_from_slice(step);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_in_steps_is_the_slice_that_one_copy_takes() {
+        let corpus = corpus();
+        for len in (0..3 * STEP).chain([STEPS_MAX * STEP, STEPS_MAX * STEP + 1]) {
+            for pick in [0, 77, STARTS as u64 - 1, u64::MAX] {
+                let mut out = b"before".to_vec();
+                corpus.fill(&mut out, len, pick);
+                let from = pick as usize & (STARTS - 1);
+                assert_eq!(out, [b"before", &corpus.0[from..from + len]].concat(), "{len} bytes at {pick}");
+            }
+        }
+    }
 
     #[test]
     fn text_is_printable_and_needs_no_escape_in_json() {

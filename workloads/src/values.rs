@@ -112,9 +112,10 @@ impl Value {
         Self { bytes, fingerprint, label: None }
     }
 
-    /// An empty buffer with the header's room in front, to be filled and then [sealed](Self::seal).
+    /// An empty buffer with the header's room in front, to be filled and then [sealed](Self::seal). It has a step more
+    /// than `len`, see [`text::STEP`].
     pub(crate) fn room(len: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(len.max(HEADER_LEN));
+        let mut bytes = Vec::with_capacity(len.max(HEADER_LEN) + text::STEP);
         bytes.extend_from_slice(&[0; HEADER_LEN]);
         bytes
     }

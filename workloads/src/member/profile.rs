@@ -4,7 +4,7 @@
 //! text of the same length, so that two versions of a record differ where the member edited and nowhere else, and
 //! a record keeps its length for life.
 
-use crate::text;
+use crate::text::{self, STEP, append_step};
 use crate::values::{HEADER_LEN, Label, Value};
 use engine_env::rng::mix;
 
@@ -41,6 +41,23 @@ const SHARES_SUM: u32 = {
 };
 const _: () = assert!(SHARES_SUM == 64);
 
+/// What stands before each field, filled up to a step, and its length.
+static FRAMES: [([u8; STEP], usize); FIELDS] = {
+    let mut frames = [([0; STEP], 0); FIELDS];
+    let mut field = 0;
+    while field < FIELDS {
+        let before = SHARES[field].0;
+        let mut at = 0;
+        while at < before.len() {
+            frames[field].0[at] = before[at];
+            at += 1;
+        }
+        frames[field].1 = before.len();
+        field += 1;
+    }
+    frames
+};
+
 /// Closes the last field and the object.
 const END: &[u8] = b"\"}";
 
@@ -68,11 +85,13 @@ pub(crate) fn record(label: Label, changes: &Changes, len: usize) -> Value {
     let member = mix(u64::from(label.key_index) ^ 0x6d65_6d62_6572);
     let corpus = text::corpus();
     let mut left = text_len;
-    for (field, (before, share)) in SHARES.iter().enumerate() {
+    for (field, ((before, before_len), (_, share))) in FRAMES.iter().zip(&SHARES).enumerate() {
         // The last field takes what rounding left over.
         let take = if field + 1 == FIELDS { left } else { text_len * *share as usize / SHARES_SUM as usize };
         left -= take;
-        out.extend_from_slice(before);
+        let text_from = out.len() + before_len;
+        append_step(&mut out, before);
+        out.truncate(text_from);
         corpus.fill(&mut out, take, mix(member ^ (field as u64) << 8 ^ u64::from(changes[field])));
     }
     out.extend_from_slice(END);
