@@ -17,31 +17,31 @@ pub enum OpKind {
     ReadProfile,
     /// A member changes some fields; the whole record is written.
     UpdateProfile,
-    /// A member leaves.
-    DeleteProfile,
-    /// A plain read of a key.
-    Get,
-    /// A plain write of a whole value.
-    Put,
-    /// A plain delete of a key.
-    Delete,
     /// Somebody changes a member's profile while others do: it is read, a count in it goes up by one, and all of it
     /// is written back. Increments of one key overlap each other; those that another one overwrote are counted.
     IncrementProfile,
+    /// A member leaves.
+    DeleteProfile,
     /// A member's feed is shown.
     ReadFeed,
     /// A post arrives in the feed of one follower.
     UpdateFeed,
+    /// A plain read of a key.
+    Get,
+    /// A plain write of a whole value.
+    Put,
     /// A key that was not there is written.
     Insert,
     /// A key is read, and a whole new value is written to it.
     ReadModifyWrite,
     /// Keys from a start on are read in their order.
     Scan,
+    /// A plain delete of a key.
+    Delete,
 }
 
 impl OpKind {
-    /// Every kind, in the order in which reports list them.
+    /// Every kind, in the order in which reports list them: the order of their declaration.
     pub const ALL: [Self; 12] = [
         Self::ReadProfile,
         Self::UpdateProfile,
@@ -56,6 +56,13 @@ impl OpKind {
         Self::Scan,
         Self::Delete,
     ];
+
+    /// Its place in [`ALL`](Self::ALL), for arrays that have a place for each kind.
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
 
     /// The name in reports and file names: `read-profile`, `put`, `read-modify-write`.
     #[must_use]
@@ -327,6 +334,7 @@ mod tests {
     fn kinds_have_distinct_names_and_an_access_that_fits() {
         let names: HashSet<_> = OpKind::ALL.iter().map(|kind| kind.name()).collect();
         assert_eq!(names.len(), OpKind::ALL.len());
+        assert!(OpKind::ALL.iter().enumerate().all(|(at, kind)| kind.index() == at));
         assert_eq!(Op::get(0, "k").access(), Access::Read);
         assert_eq!(Op::delete(0, "k").access(), Access::Delete);
         assert_eq!(Op::put(0, "k", Value::recorded(vec![1])).access(), Access::Write);

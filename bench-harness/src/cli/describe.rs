@@ -40,9 +40,7 @@ pub(super) fn describe(args: &DescribeArgs, workbench: &Workbench) -> Result<(),
             values += 1;
             value_bytes += value.len() as u64;
         }
-        if let Some(at) = OpKind::ALL.iter().position(|k| *k == op.kind) {
-            counts[at] += 1;
-        }
+        counts[op.kind.index()] += 1;
     }
     let share = |count: u64| 100.0 * count as f64 / seen.max(1) as f64;
     let mix: Vec<_> = OpKind::ALL.iter().zip(counts).filter(|(_, n)| *n > 0).collect();

@@ -14,146 +14,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine_env::Wait;
-use workloads::{
-    Access, IncrementHandle, LostUpdates, Model, Op, OpKind, ReadHandle, Staleness, WriteHandle,
-};
+use workloads::{Access, LostUpdates, Model, Op, OpKind, Staleness};
 
 use super::clock::Clock;
 use super::key_order::KeyOrder;
 use super::lag::LagTrend;
-use super::sightings::{SightingTally, Sightings};
+use super::pending::{Begun, InFlight, Pending, is_exclusive};
+use super::sightings::Sightings;
+use super::tally::{EXAMPLES_MAX, Tally};
 use super::{DRAIN_MAX, WAIT_MAX};
 use crate::engine::{Answer, Completion, OpError, Session, Submit, Token, Visible};
 use crate::measure::Recorder;
-
-/// Examples kept of each kind of trouble.
-const EXAMPLES_MAX: usize = 5;
 
 /// How often the subscriber is asked when only it is waited for, nanoseconds.
 const LOOK_NS: u64 = 1_000_000;
 
 /// Submitted at most between two polls, so that completions don't wait behind a flood.
 const ROUND_MAX: usize = 512;
-
-/// What happened to the operations of one kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ClassTally {
-    /// Answered without an error.
-    pub answered: u64,
-    /// Failed, or never answered.
-    pub errors: u64,
-    /// The engine has no such operation.
-    pub unsupported: u64,
-    /// Answered with something that no allowed order explains.
-    pub wrong: u64,
-}
-
-/// What happened to the operations of a phase.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tally {
-    classes: [ClassTally; OpKind::ALL.len()],
-    /// Answers compared with what is allowed.
-    pub verified: u64,
-    /// The first wrong answers, in words.
-    pub wrong_examples: Vec<String>,
-    /// The first errors, in words.
-    pub error_examples: Vec<String>,
-    /// Bytes of keys and values in acknowledged writes.
-    pub user_bytes_written: u64,
-    /// What the engine's subscriber saw; zeros where there is none.
-    pub sightings: SightingTally,
-}
-
-impl Tally {
-    /// The operations of one kind.
-    #[must_use]
-    pub fn class(&self, kind: OpKind) -> ClassTally {
-        self.classes[index_of(kind)]
-    }
-
-    /// All kinds together.
-    #[must_use]
-    pub fn all(&self) -> ClassTally {
-        self.classes.iter().fold(ClassTally::default(), |sum, c| ClassTally {
-            answered: sum.answered + c.answered,
-            errors: sum.errors + c.errors,
-            unsupported: sum.unsupported + c.unsupported,
-            wrong: sum.wrong + c.wrong,
-        })
-    }
-
-    fn of(&mut self, kind: OpKind) -> &mut ClassTally {
-        &mut self.classes[index_of(kind)]
-    }
-
-    /// Adds wrong answers and errors of a phase that isn't measured: they count all the same.
-    pub(crate) fn add_troubles_of(&mut self, other: &Self) {
-        for (mine, theirs) in self.classes.iter_mut().zip(&other.classes) {
-            mine.wrong += theirs.wrong;
-            mine.errors += theirs.errors;
-        }
-        self.verified += other.verified;
-        self.sightings.add_troubles_of(&other.sightings);
-        let room = |examples: &Vec<String>| EXAMPLES_MAX.saturating_sub(examples.len());
-        let (wrong, errors) = (room(&self.wrong_examples), room(&self.error_examples));
-        self.wrong_examples.extend(other.wrong_examples.iter().take(wrong).cloned());
-        self.error_examples.extend(other.error_examples.iter().take(errors).cloned());
-    }
-}
-
-fn index_of(kind: OpKind) -> usize {
-    OpKind::ALL.iter().position(|k| *k == kind).expect("ALL holds every kind")
-}
-
-#[derive(Debug)]
-enum Begun {
-    Read(ReadHandle),
-    Write(WriteHandle),
-    Increment(IncrementHandle),
-    Scan,
-}
-
-#[derive(Debug)]
-struct Pending {
-    op: Op,
-    due_ns: u64,
-    /// Not held back by anything: its lateness is the driver's.
-    straight: bool,
-    /// The part that the engine is asked for, where it isn't `op` as a whole.
-    part: Option<Part>,
-}
-
-/// A read-modify-write, taken apart for an engine that doesn't have it.
-#[derive(Debug)]
-struct Part {
-    op: Op,
-    /// When its read was handed over; `None` before that.
-    start_ns: Option<u64>,
-}
-
-impl Pending {
-    /// What the engine is asked for.
-    fn asked(&self) -> &Op {
-        self.part.as_ref().map_or(&self.op, |part| &part.op)
-    }
-
-    fn take_apart(&mut self) {
-        let op = Op::without_value(OpKind::Get, self.op.key_index, self.op.key.clone());
-        self.part = Some(Part { op, start_ns: None });
-    }
-}
-
-/// Whether nothing else may be in flight on the operation's key. Increments are asked for because they overlap.
-fn is_exclusive(op: &Op) -> bool {
-    op.access().changes() && op.kind != OpKind::IncrementProfile
-}
-
-#[derive(Debug)]
-struct InFlight {
-    pending: Pending,
-    begun: Begun,
-    start_ns: u64,
-}
 
 /// How draining ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,13 +190,19 @@ impl<'a, C: Clock> Driver<'a, C> {
     /// Takes an operation that is due, and hands over whatever can be.
     pub(super) fn offer(&mut self, op: Op, due_ns: u64) {
         let (key, exclusive) = (op.key_index, is_exclusive(&op));
-        let mut pending = Pending { op, due_ns, straight: self.ready.is_empty(), part: None };
+        let straight = self.ready.is_empty();
+        let mut pending = Pending { op, due_ns, straight, part: None };
         if self.takes_apart && pending.op.access() == Access::Modify {
             pending.take_apart();
         }
-        match self.order.enter(key, exclusive, pending) {
-            Some(pending) => self.ready.push_back(pending),
-            None => return,
+        if !self.order.enter(key, exclusive) {
+            self.order.hold(key, exclusive, pending);
+            return;
+        }
+        if !straight {
+            self.ready.push_back(pending);
+        } else if !self.hand_over(pending) {
+            return;
         }
         self.pump();
     }
@@ -327,67 +210,76 @@ impl<'a, C: Clock> Driver<'a, C> {
     /// Hands over until nothing is ready or the engine is full.
     pub(super) fn pump(&mut self) {
         for _ in 0..ROUND_MAX {
-            let Some(mut pending) = self.ready.pop_front() else { return };
-            if self.model.promise().allows_stale() {
-                self.model.advance_to(self.clock.now_ns());
+            let Some(pending) = self.ready.pop_front() else { return };
+            if !self.hand_over(pending) {
+                return;
             }
-            let begun = self.begin(&pending);
-            let start_ns = self.clock.now_ns();
-            if std::mem::take(&mut pending.straight)
-                && let Some(recorder) = &mut self.recorder
-            {
-                recorder
-                    .record_lateness(start_ns - pending.due_ns.max(self.engine_returned_ns).min(start_ns));
-            }
-            let slot = self.free_slots.pop().unwrap_or_else(|| {
+        }
+    }
+
+    /// Hands one over; false if the engine is full, and then it is the first that is ready.
+    #[inline]
+    fn hand_over(&mut self, mut pending: Pending) -> bool {
+        if self.model.promise().allows_stale() {
+            self.model.advance_to(self.clock.now_ns());
+        }
+        let begun = self.begin(&pending);
+        let slot = match self.free_slots.last() {
+            Some(slot) => *slot,
+            None => {
                 self.slots.push(None);
-                u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 operations in flight")
-            });
-            let submitted = self.session.submit(Token(u64::from(slot)), pending.asked());
-            let now_ns = self.clock.now_ns();
-            self.engine_returned_ns = now_ns;
+                let slot = u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 operations in flight");
+                self.free_slots.push(slot);
+                slot
+            }
+        };
+        let start_ns = self.clock.now_ns();
+        let submitted = self.session.submit(Token(u64::from(slot)), pending.asked());
+        let now_ns = self.clock.now_ns();
+        if std::mem::take(&mut pending.straight)
+            && let Some(recorder) = &mut self.recorder
+        {
+            recorder.record_lateness(start_ns - pending.due_ns.max(self.engine_returned_ns).min(start_ns));
+        }
+        self.engine_returned_ns = now_ns;
+        if let Some(sightings) = &mut self.sightings {
             let asked = pending.asked();
             // What an increment writes is made of what it reads: the engine alone knows it.
-            let increments = asked.kind == OpKind::IncrementProfile;
-            if let (Some(sightings), true) = (&mut self.sightings, increments) {
+            if asked.kind == OpKind::IncrementProfile {
                 sightings.engine_writes();
-            }
-            if let (Some(sightings), Some(value), false, Submit::Accepted | Submit::Answered(_)) =
-                (&mut self.sightings, &asked.value, increments, &submitted)
-            {
+            } else if let (Some(value), Submit::Accepted | Submit::Answered(_)) = (&asked.value, &submitted) {
                 sightings.expect(value.fingerprint(), asked.key_index, pending.due_ns, start_ns);
             }
-            let start_ns = match &mut pending.part {
-                Some(part) => *part.start_ns.get_or_insert(start_ns),
-                None => start_ns,
-            };
-            match submitted {
-                Submit::Accepted => {
-                    self.slots[slot as usize] = Some(InFlight { pending, begun, start_ns });
-                    self.in_flight += 1;
-                    continue;
-                }
-                Submit::Answered(result) => self.end(pending, begun, start_ns, now_ns, result),
-                Submit::Unsupported if pending.asked().access() == Access::Modify => {
-                    self.withdraw(begun);
-                    self.takes_apart = true;
-                    pending.take_apart();
-                    self.ready.push_front(pending);
-                }
-                Submit::Full => {
-                    self.withdraw(begun);
-                    self.ready.push_front(pending);
-                    self.free_slots.push(slot);
-                    return;
-                }
-                Submit::Unsupported => {
-                    self.withdraw(begun);
-                    self.tally.of(pending.op.kind).unsupported += 1;
-                    self.leave(&pending.op);
-                }
-            }
-            self.free_slots.push(slot);
         }
+        let start_ns = match &mut pending.part {
+            Some(part) => *part.start_ns.get_or_insert(start_ns),
+            None => start_ns,
+        };
+        match submitted {
+            Submit::Accepted => {
+                self.free_slots.pop();
+                self.slots[slot as usize] = Some(InFlight { pending, begun, start_ns });
+                self.in_flight += 1;
+            }
+            Submit::Answered(result) => self.end(pending, begun, start_ns, now_ns, result),
+            Submit::Unsupported if pending.asked().access() == Access::Modify => {
+                self.withdraw(begun);
+                self.takes_apart = true;
+                pending.take_apart();
+                self.ready.push_front(pending);
+            }
+            Submit::Full => {
+                self.withdraw(begun);
+                self.ready.push_front(pending);
+                return false;
+            }
+            Submit::Unsupported => {
+                self.withdraw(begun);
+                self.tally.of(pending.op.kind).unsupported += 1;
+                self.leave(&pending.op);
+            }
+        }
+        true
     }
 
     /// Tells the model what is about to be asked.
@@ -577,6 +469,7 @@ impl<'a, C: Clock> Driver<'a, C> {
             }
             (Begun::Read(handle), Ok(Answer::Value(value))) => {
                 self.tally.verified += 1;
+                self.tally.user_bytes_read += value.as_ref().map_or(0, Vec::len) as u64;
                 self.model.read_ends(handle, value.as_deref()).err().map(|wrong| wrong.to_string())
             }
             (Begun::Read(handle), _) => {
@@ -585,6 +478,7 @@ impl<'a, C: Clock> Driver<'a, C> {
             }
             (Begun::Scan, Ok(Answer::Rows(rows))) => {
                 self.tally.verified += 1;
+                self.tally.user_bytes_read += rows.iter().map(|(_, value)| value.len() as u64).sum::<u64>();
                 self.model.judge_rows(op, rows).err().map(|wrong| wrong.to_string())
             }
             (Begun::Scan, _) => strange(),

@@ -26,20 +26,24 @@ impl<T> KeyOrder<T> {
         self.held_count
     }
 
-    /// Gives `item` back if it may start now; keeps it otherwise.
-    pub(super) fn enter(&mut self, key: u32, writes: bool, item: T) -> Option<T> {
+    /// Whether an operation on the key may start now; it is on the key then, and has to leave it. Whoever may not is
+    /// to be held.
+    pub(super) fn enter(&mut self, key: u32, writes: bool) -> bool {
         let index = key as usize;
         if index >= self.keys.len() {
             self.keys.resize((index + 1).next_power_of_two(), 0);
         }
         let waits = (self.held_count > 0 && self.held.contains_key(&key)) || !free(self.keys[index], writes);
-        if waits {
-            self.held.entry(key).or_default().push_back((writes, item));
-            self.held_count += 1;
-            return None;
+        if !waits {
+            occupy(&mut self.keys[index], writes);
         }
-        occupy(&mut self.keys[index], writes);
-        Some(item)
+        !waits
+    }
+
+    /// Keeps what could not enter until whoever was before it has left.
+    pub(super) fn hold(&mut self, key: u32, writes: bool, item: T) {
+        self.held.entry(key).or_default().push_back((writes, item));
+        self.held_count += 1;
     }
 
     /// An operation left the key: pushes whatever may start now.
@@ -82,11 +86,18 @@ mod tests {
     fn reads_share_a_key_a_write_has_it_alone_and_nobody_overtakes() {
         let mut order = KeyOrder::new();
         let mut start = VecDeque::new();
-        assert_eq!(order.enter(7, false, "read 1"), Some("read 1"));
-        assert_eq!(order.enter(7, false, "read 2"), Some("read 2"));
-        assert_eq!(order.enter(7, true, "write"), None);
-        assert_eq!(order.enter(7, false, "read 3"), None, "it came after the write");
-        assert_eq!(order.enter(8, true, "other key"), Some("other key"));
+        let enter = |order: &mut KeyOrder<_>, key, writes, item| {
+            let entered = order.enter(key, writes);
+            if !entered {
+                order.hold(key, writes, item);
+            }
+            entered
+        };
+        assert!(enter(&mut order, 7, false, "read 1"));
+        assert!(enter(&mut order, 7, false, "read 2"));
+        assert!(!enter(&mut order, 7, true, "write"));
+        assert!(!enter(&mut order, 7, false, "read 3"), "it came after the write");
+        assert!(enter(&mut order, 8, true, "other key"));
         assert_eq!(order.held(), 2);
         order.leave(7, false, &mut start);
         assert!(start.is_empty(), "one reader is still on the key");
@@ -95,6 +106,6 @@ mod tests {
         order.leave(7, true, &mut start);
         assert_eq!(start.drain(..).collect::<Vec<_>>(), ["read 3"]);
         assert_eq!(order.held(), 0);
-        assert_eq!(order.enter(7, false, "read 4"), Some("read 4"));
+        assert!(enter(&mut order, 7, false, "read 4"));
     }
 }

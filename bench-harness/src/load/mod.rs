@@ -10,15 +10,18 @@ mod key_order;
 mod lag;
 mod open;
 mod pace;
+mod pending;
 mod sightings;
+mod tally;
 
 pub(crate) use clock::monotonic_ns;
 pub use clock::{Clock, OsClock};
 pub use closed::closed_loop;
-pub use driver::{ClassTally, Drained, Driver, Tally};
+pub use driver::{Drained, Driver};
 pub use open::open_loop;
 pub use pace::Pace;
 pub use sightings::SightingTally;
+pub use tally::{ClassTally, Tally};
 
 use std::time::Duration;
 

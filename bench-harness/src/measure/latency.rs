@@ -213,7 +213,7 @@ impl Recorder {
         if done_ns >= self.next_ns {
             self.turn(done_ns);
         }
-        let class = self.current.classes[class_index(kind)].get_or_insert_with(ClassLatency::boxed);
+        let class = self.current.classes[kind.index()].get_or_insert_with(ClassLatency::boxed);
         let in_range = class.record(due_ns, start_ns, done_ns);
         self.current.out_of_range += u64::from(!in_range);
         self.current.lag_ns = self.current.lag_ns.max(start_ns.saturating_sub(due_ns));
@@ -234,7 +234,7 @@ impl Recorder {
         if done_ns >= self.next_ns {
             self.turn(done_ns);
         }
-        self.current.errors[class_index(kind)] += 1;
+        self.current.errors[kind.index()] += 1;
     }
 
     /// Counts copies that acknowledged writes didn't get, known at `now_ns`.
@@ -280,10 +280,6 @@ impl Recorder {
         let keeper = self.keeper.take().expect("finish() takes the recorder, so it runs once");
         keeper.join().expect("the keeper doesn't panic")
     }
-}
-
-fn class_index(kind: OpKind) -> usize {
-    OpKind::ALL.iter().position(|k| *k == kind).expect("ALL holds every kind")
 }
 
 /// Files of a run.
