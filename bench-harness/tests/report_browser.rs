@@ -100,7 +100,7 @@ fn one_run(
             p50_us: us(0.5),
             p99_us: us(0.99),
             max_us: us(1.0),
-            lag_us: Some(0.0),
+            lag_us: Some(if stalled { 1_500.0 } else { 0.4 }),
             copies_missed: 0,
         });
     }
@@ -162,6 +162,7 @@ fn one_run(
                 written_bytes: stored.then_some(33_000_000),
                 disk_bytes: stored.then_some(150_000_000),
                 live_bytes: Some(110_000_000),
+                read_bytes: Some(24_000_000),
                 syncs: stored.then_some(if durability == "synced" { 21_000 } else { 3 }),
                 write_amp: stored.then_some(if engine == "log" { 1.06 } else { 1.04 }),
                 space_amp: stored.then_some(1.36),
@@ -462,12 +463,12 @@ fn a_browser_draws_every_plot_and_fetches_nothing() {
     let body = dom.split("<body").nth(1).unwrap_or_else(|| panic!("no body; the browser said: {console}"));
     // The plotting script stands at the end, and holds the very words that are counted here.
     let body = body.split("plotly.js v").next().expect("split gives at least one part");
-    // A forest plot, and for each of two settings a spectrum and two plots over time.
-    assert_eq!(body.matches("js-plotly-plot").count(), 7, "{console}");
+    // A forest plot, and for each of two settings a spectrum and three plots over time.
+    assert_eq!(body.matches("js-plotly-plot").count(), 9, "{console}");
     assert!(!body.contains("could not be drawn") && !body.contains("needs JavaScript"), "{console}");
     // Lines: 3 engines and 12 thin ones in a spectrum, 13 runs over time; the forest's bands, pairs and means.
     let traces = body.matches("class=\"trace scatter").count();
-    assert_eq!(traces, 2 * (3 + 12) + 4 * 13 + (8 + 1 + 1), "lines and point groups drawn");
+    assert_eq!(traces, 2 * (3 + 12) + 6 * 13 + (8 + 1 + 1), "lines and point groups drawn");
     assert!(
         body.matches("<path class=\"point\"").count() >= 8 * PAIRS as usize,
         "each pair's ratio is a point"
@@ -481,6 +482,8 @@ fn a_browser_draws_every_plot_and_fetches_nothing() {
         "What batching is worth",
         "log batching=off",
         "store against itself",
+        "read of 1 KiB from the page cache",
+        "GB/s copying memory",
         "C19",
         "Example 9000 &lt;8 cores&gt;",
     ] {

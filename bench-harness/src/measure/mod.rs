@@ -10,7 +10,7 @@ mod steady_state;
 pub use latency::{ClassLatency, HistogramFile, LatencyRecord, Recorder, RecordingError, VISIBLE};
 pub use noise::Noise;
 pub(crate) use phase::PhaseMeter;
-pub use phase::Spent;
+pub use phase::{Asked, Spent};
 pub use resources::{Cost, ResourceMeter, device_flushes, disk_bytes, write_back};
 pub use steady_state::SteadyState;
 pub(crate) use steady_state::{TIMES_MAX, WINDOW};

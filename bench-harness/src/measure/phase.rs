@@ -29,8 +29,17 @@ pub struct Spent {
     pub disk_bytes: u64,
     /// Bytes of keys and values alive at the end.
     pub live_bytes: u64,
-    /// Bytes of keys and values in acknowledged writes.
-    pub asked_bytes: u64,
+    /// What the workload asked for.
+    pub asked: Asked,
+}
+
+/// Bytes that the workload asked for in a phase, and got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Of keys and values in acknowledged writes.
+    pub written_bytes: u64,
+    /// Of values that reads returned.
+    pub read_bytes: u64,
 }
 
 impl<'a> PhaseMeter<'a> {
@@ -43,7 +52,7 @@ impl<'a> PhaseMeter<'a> {
     ///
     /// # Errors
     /// The engine's folder can't be read.
-    pub(crate) fn stop(self, after: EngineStats, live_bytes: u64, asked_bytes: u64) -> io::Result<Spent> {
+    pub(crate) fn stop(self, after: EngineStats, live_bytes: u64, asked: Asked) -> io::Result<Spent> {
         // First of all, so that looking around isn't counted.
         let cost = self.meter.stop();
         let flushes = self.flushes.zip(device_flushes(self.dir));
@@ -53,7 +62,7 @@ impl<'a> PhaseMeter<'a> {
             device_flushes: flushes.map(|(before, after)| after.saturating_sub(before)),
             disk_bytes: disk_bytes(self.dir)?,
             live_bytes,
-            asked_bytes,
+            asked,
         })
     }
 }
@@ -69,8 +78,9 @@ impl Spent {
             written_bytes: Some(self.engine.written_bytes),
             disk_bytes: Some(self.disk_bytes),
             live_bytes: Some(self.live_bytes),
+            read_bytes: Some(self.asked.read_bytes),
             syncs: Some(self.engine.syncs),
-            write_amp: ratio(self.engine.written_bytes, self.asked_bytes),
+            write_amp: ratio(self.engine.written_bytes, self.asked.written_bytes),
             space_amp: ratio(self.disk_bytes, self.live_bytes),
             device_flushes: self.device_flushes,
             messages: Some(self.engine.messages).filter(|n| *n > 0),

@@ -254,6 +254,7 @@ fn setting(finding: &Finding<'_>, raw: &RawFiles, id: &str) -> Markup {
     let over_time = [
         plots::latency_over_time(finding, operation, raw, id),
         plots::throughput_over_time(finding, operation, raw, id),
+        plots::lag_over_time(finding, operation, raw, id),
     ];
     html! {
         section id=(id) {

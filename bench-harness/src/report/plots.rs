@@ -15,7 +15,7 @@ use crate::report::findings::{Finding, Findings, Role, Side, metric_name};
 use crate::report::histograms;
 use crate::report::quantity;
 use crate::report::raw::RawFiles;
-use crate::report::record::{Measurement, Percentiles};
+use crate::report::record::{LoadKind, Measurement, Percentiles};
 
 /// A plot, ready for the page.
 pub(crate) struct Figure {
@@ -185,6 +185,31 @@ pub(crate) fn throughput_over_time(
         format!("{id}-throughput-over-time"),
         "Throughput over time",
         "One line per run. Where operations arrive evenly, a flat line is an engine that keeps up; dips followed by peaks are stalls and their backlog. Where they arrive in batches, both engines follow the same batches.",
+    )
+}
+
+/// How far behind its schedule the load was in each second; `None` in a closed loop, which has none.
+pub(crate) fn lag_over_time(
+    finding: &Finding<'_>,
+    operation: &str,
+    raw: &RawFiles,
+    id: &str,
+) -> Option<Figure> {
+    if finding.setting.load.kind != LoadKind::Open {
+        return None;
+    }
+    let (plot, any) = over_time(finding, operation, raw, "%{y:,.1f} µs", |seconds| {
+        // The axis has no place for zero.
+        seconds.iter().filter_map(|s| Some((s.second, s.lag_us?.max(0.1)))).collect()
+    });
+    let y_axis = axis("largest lag of each second, µs").type_(AxisType::Log);
+    finish_over_time(
+        plot,
+        any,
+        y_axis,
+        format!("{id}-lag-over-time"),
+        "Behind the schedule over time",
+        "Lower is better. The longest that an operation of the second waited from the moment it was due until the engine took it. Bursts and stalls are teeth; an engine that can't keep up climbs without end.",
     )
 }
 

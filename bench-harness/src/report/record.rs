@@ -163,8 +163,12 @@ pub struct Measurement {
     pub achieved_per_s: f64,
     /// Whether the engine could not keep up with the offered rate.
     pub saturated: bool,
-    /// Whether the driver, not the engine, made the latency.
+    /// Whether the driver, not the engine, made the latency; `notes` say why.
     pub driver_limited: bool,
+    /// What the memory engine sustains under the same workload, operations a second: above half of that a run is limited
+    /// by the driver. `None` where that wasn't measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_per_s: Option<f64>,
     /// Kind of operation, or `all`.
     pub operation: String,
     /// Operations answered without an error.
@@ -466,6 +470,9 @@ pub struct Resources {
     pub disk_bytes: Option<u64>,
     /// Bytes of keys and values that are alive at the end.
     pub live_bytes: Option<u64>,
+    /// Bytes of the values that reads returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_bytes: Option<u64>,
     /// Syncs that the engine asked for.
     pub syncs: Option<u64>,
     /// `written_bytes` by bytes that the workload wrote.

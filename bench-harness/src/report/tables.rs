@@ -2,9 +2,9 @@
 
 mod beside;
 mod claims;
+mod limits;
 
-use crate::limits::Limits;
-use crate::report::curves::{Curve, HIGHEST};
+use crate::report::curves::Curve;
 use crate::report::findings::{
     Finding, Findings, Role, Side, capital, durability_name, load_words, metric_name, metric_text,
     verdict_words,
@@ -13,6 +13,7 @@ use crate::report::quantity::{NONE, bytes, count, interval, micros, number, or_d
 use crate::report::record::{Comparison, ComparisonVerdict, Measurement, Run};
 pub(crate) use beside::{beside, costs_beside};
 pub(crate) use claims::{claim_parts, claim_verdict, claims};
+pub(crate) use limits::{against_limits, limits};
 
 /// A cost: its name, how a measurement tells it, how it reads.
 type Quantity = (&'static str, fn(&Measurement) -> Option<f64>, fn(f64) -> String);
@@ -335,92 +336,6 @@ pub(crate) fn resources(findings: &Findings<'_>) -> Table {
     Table { head, groups }
 }
 
-/// The machine's limits.
-pub(crate) fn limits(limits: &Limits) -> Table {
-    let rows = limits
-        .rows()
-        .into_iter()
-        .map(|r| {
-            vec![
-                r.name.into(),
-                or_dash(r.p50_us, micros).into(),
-                or_dash(r.p99_us, micros).into(),
-                r.rate.to_string().into(),
-            ]
-        })
-        .collect();
-    Table {
-        head: vec![words("what the machine does by itself"), numbers("p50"), numbers("p99"), numbers("rate")],
-        groups: vec![Group { title: None, rows }],
-    }
-}
-
-/// Kinds of operation that change something, most telling first.
-const WRITES: [&str; 4] = ["update-profile", "put", "append", "all"];
-
-/// The engines' figures as multiples or shares of the machine's limits.
-pub(crate) fn against_limits(findings: &Findings<'_>) -> Option<Table> {
-    let limits = &findings.run.limits;
-    let mut rows = Vec::new();
-    for finding in findings.main.iter().filter(|f| !f.beside() && f.experiment() != HIGHEST) {
-        for side in finding.sides.iter().filter(|s| s.role != Role::Floor) {
-            let names = finding.operations();
-            let Some(operation) = WRITES.iter().find(|w| names.contains(w)) else { continue };
-            let mut row = |what: String, value: String, limit: String, times: String| {
-                rows.push(vec![
-                    Cell::toned(side.engine, Tone::Of(side.role)),
-                    finding.setting.durability.clone().into(),
-                    finding.setting.load_words().into(),
-                    what.into(),
-                    value.into(),
-                    limit.into(),
-                    times.into(),
-                ]);
-            };
-            if finding.setting.durability == "synced"
-                && let Some(limit) = &limits.write_sync_handed_over
-            {
-                for (metric, limit_us) in [("service_us.p50", limit.p50_us), ("service_us.p99", limit.p99_us)]
-                {
-                    if let (Some(v), Some(l)) = (side.value(operation, metric), limit_us) {
-                        row(
-                            format!("{} of {operation}", metric_name(metric)),
-                            micros(v),
-                            format!("{} durable overwrite, handed over", micros(l)),
-                            ratio(v / l),
-                        );
-                    }
-                }
-            }
-            if let Some(append) = &limits.append {
-                let rate = side.mean(finding.main_operation(), |m| {
-                    Some(m.resources.written_bytes? as f64 / m.measured_s.filter(|s| *s > 0.0)?)
-                });
-                if let Some(rate) = rate {
-                    row(
-                        "bytes written per second".to_owned(),
-                        format!("{}/s", bytes(rate)),
-                        format!("{}/s sequential append", bytes(append.bytes_per_s)),
-                        format!("{} %", number(rate / append.bytes_per_s * 100.0)),
-                    );
-                }
-            }
-        }
-    }
-    (!rows.is_empty()).then(|| Table {
-        head: vec![
-            words("engine"),
-            words("durability"),
-            words("load"),
-            words("figure"),
-            numbers("measured"),
-            numbers("limit of the machine"),
-            numbers("measured ÷ limit"),
-        ],
-        groups: vec![Group { title: None, rows }],
-    })
-}
-
 /// A curve or a search: a row per offered rate.
 pub(crate) fn curve(curve: &Curve) -> Table {
     let rows = curve
@@ -570,7 +485,7 @@ pub(crate) fn runs(findings: &Findings<'_>) -> Table {
             if m.saturated {
                 remarks.push("saturated: the engine could not keep up".to_owned());
             }
-            if m.driver_limited {
+            if m.driver_limited && !m.notes.iter().any(|n| n.starts_with("limited by the driver")) {
                 remarks.push("limited by the driver".to_owned());
             }
             if m.errors > 0 {

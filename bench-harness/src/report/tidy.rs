@@ -64,6 +64,7 @@ fn cells(m: &Measurement) -> Vec<(String, String)> {
     put("resources.written_bytes", text(&r.written_bytes));
     put("resources.disk_bytes", text(&r.disk_bytes));
     put("resources.live_bytes", text(&r.live_bytes));
+    put("resources.read_bytes", text(&r.read_bytes));
     put("resources.syncs", text(&r.syncs));
     put("resources.device_flushes", text(&r.device_flushes));
     put("resources.write_amp", text(&r.write_amp));
