@@ -10,6 +10,7 @@ pub mod engine;
 pub mod engines;
 pub mod environment;
 pub mod experiments;
+pub mod floor;
 pub mod limits;
 pub mod load;
 pub mod measure;

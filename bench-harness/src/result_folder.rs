@@ -15,6 +15,8 @@ use crate::utc;
 #[derive(Debug, Clone)]
 pub struct ResultFolder {
     path: PathBuf,
+    /// When the run began that was there before.
+    replaced: Option<String>,
 }
 
 /// Why results can't go there. Nothing was written.
@@ -67,10 +69,13 @@ impl ResultFolder {
         if let Some(other) = ours.iter().find(|file| !looks_like_ours(file)) {
             return Err(foreign(other));
         }
-        if let Some(first) = ours.first()
-            && let Err(RecordError::Missing { .. } | RecordError::Schema { .. }) = Run::read(path)
-        {
-            return Err(foreign(first));
+        let mut replaced = None;
+        if let Some(first) = ours.first() {
+            match Run::read(path) {
+                Ok(earlier) => replaced = Some(earlier.started),
+                Err(RecordError::Missing { .. } | RecordError::Schema { .. }) => return Err(foreign(first)),
+                Err(_) => replaced = Some("an unknown time, whose record is damaged".to_owned()),
+            }
         }
         // Before the old run goes: can a new one be written at all?
         let probe = path.join(format!(".{RUN_FILE}.probe"));
@@ -79,7 +84,7 @@ impl ResultFolder {
             std::fs::remove_file(file).map_err(unwritable)?;
         }
         let path = std::path::absolute(path).map_err(unwritable)?;
-        Ok(Self { path })
+        Ok(Self { path, replaced })
     }
 
     /// The folder `path` with everything in it, to go on with the run that it holds.
@@ -90,7 +95,7 @@ impl ResultFolder {
         let unwritable = |source| ResultFolderError::Unwritable { path: path.to_owned(), source };
         let probe = path.join(format!(".{RUN_FILE}.probe"));
         std::fs::write(&probe, b"probe").and_then(|()| std::fs::remove_file(&probe)).map_err(unwritable)?;
-        Ok(Self { path: std::path::absolute(path).map_err(unwritable)? })
+        Ok(Self { path: std::path::absolute(path).map_err(unwritable)?, replaced: None })
     }
 
     /// A new folder below the workspace's `results/`, named by time and commit.
@@ -108,6 +113,12 @@ impl ResultFolder {
             number += 1;
         }
         Self::claim(&path)
+    }
+
+    /// When the run began that was there before and is gone now.
+    #[must_use]
+    pub fn replaced(&self) -> Option<&str> {
+        self.replaced.as_deref()
     }
 
     /// Where it is, absolute.

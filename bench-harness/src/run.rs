@@ -20,11 +20,12 @@ use engine_env::rng::Seed;
 use workloads::{Arrivals, LostUpdates, Model, Op, OpKind, Staleness, Workload};
 
 use crate::engine::{Engine, EngineError, Place, check_settings};
+use crate::floor::DriverLimited;
 use crate::load::{
     Bound, Clock as _, Driver, OsClock, Pace, Phase, SightingTally, Tally, closed_loop, open_loop,
 };
 use crate::measure::{
-    ClassLatency, HistogramFile, LatencyRecord, Noise, PhaseMeter, Recorder, RecordingError, Spent,
+    Asked, ClassLatency, HistogramFile, LatencyRecord, Noise, PhaseMeter, Recorder, RecordingError, Spent,
     SteadyState, TIMES_MAX, VISIBLE, WINDOW, write_back,
 };
 use crate::report::record::{
@@ -144,8 +145,10 @@ pub struct RunOutcome {
     pub node_loads: Vec<NodeLoad>,
     /// The engine could not keep up with the offered rate.
     pub saturated: bool,
-    /// The driver, not the engine, made the latency.
-    pub driver_limited: bool,
+    /// Why the driver, not the engine, made the figures; `None` if the engine did.
+    pub driver_limited: Option<DriverLimited>,
+    /// What the memory engine sustains under this workload, where that was known.
+    pub memory_per_s: Option<f64>,
     /// How operations arrived.
     pub arriving: Arriving,
     /// Length of the warm-up, seconds.
@@ -265,6 +268,7 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
         replication: plan.engine.replication(&place),
         lost_updates,
         node_loads,
+        memory_per_s: plan.memory_per_s,
         arriving: plan.arriving,
         warmup_s,
         steady,
@@ -272,7 +276,8 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
 }
 
 fn stop_meter(meter: PhaseMeter<'_>, driver: &Driver<'_, OsClock>, tally: &Tally) -> io::Result<Spent> {
-    meter.stop(driver.session().stats(), driver.live_bytes(), tally.user_bytes_written)
+    let asked = Asked { written_bytes: tally.user_bytes_written, read_bytes: tally.user_bytes_read };
+    meter.stop(driver.session().stats(), driver.live_bytes(), asked)
 }
 
 /// What each node carried since `before`. One that was started anew in between has counted from there.
@@ -379,11 +384,14 @@ fn driver_limited(
     open: bool,
     achieved_per_s: f64,
     memory_per_s: Option<f64>,
-) -> bool {
+) -> Option<DriverLimited> {
     let lateness_ns = latency.lateness.value_at_quantile(0.99);
-    let late =
-        open && !latency.lateness.is_empty() && lateness_ns > all.response.value_at_quantile(0.99) / 10;
-    late || memory_per_s.is_some_and(|memory| achieved_per_s > memory / 2.0)
+    let response_ns = all.response.value_at_quantile(0.99);
+    if open && !latency.lateness.is_empty() && lateness_ns > response_ns / 10 {
+        return Some(DriverLimited::Late { lateness_ns, response_ns });
+    }
+    let memory_per_s = memory_per_s.filter(|memory| achieved_per_s > memory / 2.0)?;
+    Some(DriverLimited::NearMemory { memory_per_s })
 }
 
 fn record_of(lost: LostUpdates) -> LostUpdatesRecord {
@@ -446,7 +454,9 @@ impl RunOutcome {
             m.load = self.load(common);
             m.achieved_per_s = rate(tally.answered);
             m.saturated = self.saturated;
-            m.driver_limited = self.driver_limited;
+            m.driver_limited = self.driver_limited.is_some();
+            m.memory_per_s = self.memory_per_s;
+            m.notes.extend(self.driver_limited.map(|why| why.to_string()));
             m.count = tally.answered;
             m.errors = tally.errors;
             m.unsupported = tally.unsupported;

@@ -59,6 +59,8 @@ fn bad_input_ends_with_exit_code_2_and_the_way_out() {
         ([&run[..], &["member-update", "--speed", "x60"]].concat(), vec!["speed"]),
         (vec!["compare", "--engines", "memory,memory"], vec!["twice"]),
         (vec!["compare", "--engines", "memory", "--out", here], vec!["thesis.txt"]),
+        ([&run[..], &["member-update", "--dir", "spec.toml"]].concat(), vec!["spec.toml is a file", "--dir"]),
+        (vec!["compare", "--dir", "spec.toml", "--out", "new"], vec!["spec.toml is a file", "--dir"]),
         (vec!["report", here], vec!["run.json"]),
         (vec!["embedded", "--engines", "nosuch"], vec!["nosuch", "kv-store", "--features peers"]),
         (vec!["nosuch"], vec!["nosuch"]),
@@ -104,13 +106,28 @@ fn a_run_tells_what_it_found_and_leaves_a_record_but_no_data() {
         assert!(dir.path().join("out").join(file).exists(), "{file} is missing");
     }
     assert!(!dir.path().join("data/run").exists(), "the engine's data is removed");
-    // The folder holds a run of ours, so the next run may have it; the report can be made from it.
-    assert_eq!(workbench(&args, dir.path()).status.code(), Some(0));
+    // The folder holds a run of ours, so the next run may have it, and says so; the report can be made from it.
+    let again = workbench(&args, dir.path());
+    assert_eq!(again.status.code(), Some(0));
+    assert!(said(&again).contains("this run replaces it"), "{}", said(&again));
     let output = workbench(&["report", "out"], dir.path());
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let page = told.trim().strip_prefix("report: ").expect("the line");
     assert!(Path::new(page).is_absolute() && Path::new(page).exists(), "{told}");
+}
+
+#[test]
+fn a_run_by_count_makes_its_count_and_says_what_memory_sustains() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let args =
+        "run --engine kv-store --workload member-update --records 500 --rate 20000 --operations 4000 --json";
+    let output = workbench(&args.split(' ').collect::<Vec<_>>(), dir.path());
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    assert_eq!(json[0]["count"].as_u64().zip(json[0]["errors"].as_u64()).map(|(a, b)| a + b), Some(4000));
+    assert!(json[0]["memory_per_s"].as_f64().is_some_and(|rate| rate > 1000.0), "{json}");
+    assert!(said(&output).contains("the floor"), "progress is told: {}", said(&output));
 }
 
 #[test]

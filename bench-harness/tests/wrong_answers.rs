@@ -6,12 +6,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bench_harness::engine::{Answer, Completion, Engine, EngineError, Place, Session, Submit, Token};
+use bench_harness::floor::{DriverLimited, memory_per_s};
 use bench_harness::load::Bound;
 use bench_harness::report::record::{Measurement, Percentiles};
 use bench_harness::run::{Arriving, RunOutcome, RunPlan, run_once};
 use engine_env::rng::Seed;
 use engine_env::{Durability, Wait};
-use workloads::{Access, Op, OpenOptions, Registry};
+use workloads::{Access, Op, OpenOptions, Registry, Workload};
 
 /// How an engine lies, on every so many-th read.
 #[derive(Clone, Copy, PartialEq)]
@@ -95,16 +96,25 @@ impl Session for Lying {
     }
 }
 
-fn outcome(lie: Lie) -> RunOutcome {
-    let dir = tempfile::tempdir().expect("a folder");
+/// Five hundred members.
+fn few_members() -> Arc<dyn Workload> {
     let set = vec![("members".to_owned(), "500".to_owned())];
-    let workload = Registry::standard()
+    Registry::standard()
         .open("member-update", &OpenOptions { set, ..OpenOptions::default() })
         .expect("it comes with the workbench")
-        .workload;
+        .workload
+}
+
+fn outcome(lie: Lie) -> RunOutcome {
+    outcome_beside(lie, None)
+}
+
+/// A run that is held against what memory sustains.
+fn outcome_beside(lie: Lie, memory_per_s: Option<f64>) -> RunOutcome {
+    let dir = tempfile::tempdir().expect("a folder");
     let plan = RunPlan {
         engine: &Liar { lie, every: 50 },
-        workload: &*workload,
+        workload: &*few_members(),
         durability: Durability::Os,
         settings: &BTreeMap::new(),
         arriving: Arriving::Closed { clients: 8 },
@@ -113,7 +123,7 @@ fn outcome(lie: Lie) -> RunOutcome {
         seed: Seed(7),
         dir: dir.path().join("data"),
         histograms: None,
-        memory_per_s: None,
+        memory_per_s,
     };
     run_once(plan, &Arc::new(AtomicBool::new(false))).expect("the run itself is fine")
 }
@@ -214,6 +224,23 @@ fn an_engine_that_can_not_keep_up_has_a_throughput_and_no_percentiles() {
         assert_eq!(m.response_us, Percentiles::default(), "{} has numbers", m.operation);
         assert_eq!((m.service_us, m.wait_us), (Percentiles::default(), Percentiles::default()));
     }
+}
+
+#[test]
+fn a_run_near_what_memory_sustains_measures_the_driver_and_has_no_percentiles() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (length, stop) = (Duration::from_millis(100), Arc::new(AtomicBool::new(false)));
+    let floor = memory_per_s(&*few_members(), 8, length, Seed(7), dir.path().join("floor"), &stop)
+        .expect("the run itself is fine")
+        .expect("memory has every operation of it");
+    assert!(floor > 1000.0 && !dir.path().join("floor").exists(), "{floor}");
+    let (near, far) = (outcome_beside(Lie::None, Some(1.0)), outcome_beside(Lie::None, Some(1e12)));
+    assert_eq!(near.driver_limited, Some(DriverLimited::NearMemory { memory_per_s: 1.0 }));
+    let all = &near.measurements(&Measurement::default())[0];
+    assert!(all.driver_limited && !all.counts() && all.memory_per_s == Some(1.0));
+    assert_eq!(all.response_us, Percentiles::default());
+    assert!(all.notes.iter().any(|n| n.contains("limited by the driver")), "{:?}", all.notes);
+    assert!(far.driver_limited.is_none() && far.measurements(&Measurement::default())[0].counts());
 }
 
 #[test]

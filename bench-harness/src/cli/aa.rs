@@ -9,7 +9,7 @@ use clap::Args;
 use engine_env::Durability;
 
 use super::choice::{self, WorkloadArgs};
-use super::{Failure, Workbench, stop_on_ctrl_c, text};
+use super::{Failure, Workbench, no_file_in_the_way, result_folder, stop_on_ctrl_c, text};
 use crate::environment::Environment;
 use crate::experiments::{Campaign, CampaignSetup, SelfPlan, SelfVerdict, compare_with_itself};
 use crate::progress::Progress;
@@ -81,8 +81,9 @@ pub(super) fn aa(args: &AaArgs, workbench: &Workbench) -> Result<(), Failure> {
         .as_ref()
         .map_or_else(default_data_folder, |d| d.join(format!("workbench-{}", std::process::id())));
     let folder = match &args.out {
-        Some(out) => ResultFolder::claim(out).map_err(Failure::input)?,
+        Some(out) => result_folder(out, &data)?,
         None => {
+            no_file_in_the_way(&data)?;
             let commit = Environment::capture(&data).short_commit().unwrap_or_else(|| "unknown".to_owned());
             ResultFolder::by_time(SystemTime::now(), &commit).map_err(Failure::input)?
         }

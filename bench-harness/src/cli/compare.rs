@@ -11,7 +11,7 @@ use engine_env::Durability;
 use workloads::{OpenOptions, Workload};
 
 use super::choice::{self, WorkloadArgs};
-use super::{Failure, Workbench, stop_on_ctrl_c, text};
+use super::{Failure, Workbench, no_file_in_the_way, result_folder, stop_on_ctrl_c, text};
 use crate::engine::{Engine, Place, check_settings};
 use crate::environment::Environment;
 use crate::experiments::{
@@ -175,8 +175,9 @@ pub(super) fn perform(
     };
     let folder = match (&args.out, &unfinished) {
         (Some(out), Some(_)) => ResultFolder::keep(out).map_err(Failure::input)?,
-        (Some(out), None) => ResultFolder::claim(out).map_err(Failure::input)?,
+        (Some(out), None) => result_folder(out, &data)?,
         (None, _) => {
+            no_file_in_the_way(&data)?;
             let commit = Environment::capture(&data).short_commit().unwrap_or_else(|| "unknown".to_owned());
             ResultFolder::by_time(SystemTime::now(), &commit).map_err(Failure::input)?
         }

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use clap::Args;
 
@@ -13,8 +14,9 @@ use crate::result_folder::default_data_folder;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+Examples:
   workbench limits --dir /mnt/data
+  workbench limits --driver
 
 Every comparison measures the same first, so that results can be read as ratios to the machine. The last lines are the
 harness's own cost: what the driver takes for an operation, and the rate at which it gives out.")]
@@ -22,6 +24,9 @@ pub(super) struct LimitsArgs {
     /// Folder on the disk in question
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Only the harness's own cost, which needs no disk
+    #[arg(long, conflicts_with = "dir")]
+    driver: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -32,10 +37,19 @@ pub(super) fn limits(args: &LimitsArgs) -> Result<(), Failure> {
     let dir = args.dir.as_ref().unwrap_or(&own);
     let mut progress = Progress::new(0);
     let plan = LimitsPlan { stop: stop_on_ctrl_c(), ..LimitsPlan::default() };
-    let limits = Limits::measure(dir, &plan, &mut |what| progress.step(what));
+    let limits = if args.driver {
+        let started = Instant::now();
+        let mut limits = Limits::default();
+        limits.measure_driver(&plan, &mut |what| progress.step(what));
+        limits.took_s = started.elapsed().as_secs_f64();
+        Ok(limits)
+    } else {
+        let limits = Limits::measure(dir, &plan, &mut |what| progress.step(what));
+        // Empty again, and ours only where the user named none.
+        let _ = std::fs::remove_dir(&own);
+        limits
+    };
     drop(progress);
-    // Empty again, and ours only where the user named none.
-    let _ = std::fs::remove_dir(&own);
     let limits = limits.map_err(Failure::input)?;
     let mut out = std::io::stdout().lock();
     if args.json {

@@ -23,6 +23,7 @@ pub use bench::{comparison, repeat_report_line};
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,7 @@ use clap::{Parser, Subcommand};
 use workloads::Registry;
 
 use crate::engine::EngineRegistry;
+use crate::result_folder::ResultFolder;
 
 /// What a build knows: its engines and workloads.
 #[derive(Debug)]
@@ -149,6 +151,29 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
     };
     let _ = writeln!(std::io::stderr(), "workbench: {message}");
     ExitCode::from(code)
+}
+
+/// The folder that `--out` names; says so where an earlier run goes. Not if nothing could be measured in `data`: then
+/// the earlier run stays.
+fn result_folder(out: &Path, data: &Path) -> Result<ResultFolder, Failure> {
+    no_file_in_the_way(data)?;
+    let folder = ResultFolder::claim(out).map_err(Failure::input)?;
+    if let Some(began) = folder.replaced() {
+        let _ = writeln!(std::io::stderr(), "{} held a run of {began}; this run replaces it", out.display());
+    }
+    Ok(folder)
+}
+
+/// Whether a folder can be made at `data`, as far as that can be told without making it.
+fn no_file_in_the_way(data: &Path) -> Result<(), Failure> {
+    match data.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir()) {
+        None => Ok(()),
+        Some(file) => Err(Failure::Input(format!(
+            "data folder {}: {} is a file, not a folder; choose another one with --dir",
+            data.display(),
+            file.display()
+        ))),
+    }
 }
 
 /// A flag that the first Ctrl-C sets; the second one ends the process.

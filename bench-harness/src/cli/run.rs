@@ -11,15 +11,23 @@ use workloads::Speed;
 
 use super::choice::{self, WorkloadArgs};
 use super::search::{self, ArrivalShape, SearchArgs};
-use super::{Failure, Workbench, stop_on_ctrl_c, text};
+use super::{Failure, Workbench, no_file_in_the_way, result_folder, stop_on_ctrl_c, text};
 use crate::environment::Environment;
+use crate::floor::{FLOOR_CLIENTS, memory_per_s};
 use crate::limits::Limits;
 use crate::load::Bound;
+use crate::progress::Progress;
+use crate::report::quantity::per_second;
 use crate::report::rebuild;
 use crate::report::record::{Measurement, Run, SCHEMA};
-use crate::result_folder::{ResultFolder, default_data_folder};
+use crate::result_folder::default_data_folder;
 use crate::run::{Arriving, RunPlan, run_once};
 use crate::utc;
+
+/// How long a run is measured where nothing else is said.
+const DURATION: Duration = Duration::from_secs(10);
+/// And how long it warms up.
+const WARM_UP: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -50,13 +58,13 @@ pub(super) struct RunArgs {
     /// Keep this many operations in flight (closed loop) [default: 64]
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     clients: Option<u32>,
-    /// How long to measure
-    #[arg(long, value_name = "TIME", value_parser = text::duration, default_value = "10s")]
-    pub(super) duration: Duration,
-    /// How long to run before measuring
-    #[arg(long, value_name = "TIME", value_parser = text::duration, default_value = "2s")]
-    pub(super) warmup: Duration,
-    /// End after this many operations, if the time isn't over before; no warm-up then
+    /// How long to measure [default: 10s, or as long as --operations take]
+    #[arg(long, value_name = "TIME", value_parser = text::duration)]
+    duration: Option<Duration>,
+    /// How long to run before measuring [default: 2s, or nothing with --operations]
+    #[arg(long, value_name = "TIME", value_parser = text::duration)]
+    warmup: Option<Duration>,
+    /// End after this many operations; with --duration too, after whatever comes first
     #[arg(long, value_name = "N")]
     operations: Option<u64>,
     /// When a write is acknowledged: os, synced or interval:MS
@@ -84,6 +92,24 @@ pub(super) struct RunArgs {
     /// Print the record as JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl RunArgs {
+    /// When the measured phase ends.
+    fn bound(&self) -> Bound {
+        let time = self.duration.or(self.operations.is_none().then_some(DURATION));
+        Bound { time, operations: self.operations }
+    }
+
+    /// Measured time of each of many points.
+    pub(super) fn length(&self) -> Duration {
+        self.duration.unwrap_or(DURATION)
+    }
+
+    pub(super) fn warmup(&self) -> Duration {
+        let default = if self.operations.is_some() { Duration::ZERO } else { WARM_UP };
+        self.warmup.unwrap_or(default)
+    }
 }
 
 pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> {
@@ -114,7 +140,9 @@ pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> 
             "--arrivals shapes an open loop; give its mean rate with --rate".to_owned(),
         ));
     }
-    let folder = args.out.as_deref().map(ResultFolder::claim).transpose().map_err(Failure::input)?;
+    let dir = args.dir.clone().unwrap_or_else(default_data_folder).join("run");
+    no_file_in_the_way(&dir)?;
+    let folder = args.out.as_deref().map(|out| result_folder(out, &dir)).transpose()?;
     let arriving = match args.rate.or(own_rate) {
         Some(rate_per_s) => Arriving::Open { rate_per_s },
         None => Arriving::Closed { clients: args.clients.unwrap_or(64) },
@@ -133,26 +161,46 @@ pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> 
         ..Measurement::default()
     };
     let stop = stop_on_ctrl_c();
-    let dir = args.dir.clone().unwrap_or_else(default_data_folder).join("run");
     let environment = Environment::capture(&dir);
     let started = SystemTime::now();
+    let mut progress = Progress::new(1);
+    let memory_per_s = if engine.capabilities().durable {
+        progress.expect_more(2);
+        progress.step("memory under the same operations, the floor");
+        let clients = match arriving {
+            Arriving::Closed { clients } => clients,
+            Arriving::Open { .. } => FLOOR_CLIENTS,
+        };
+        let dir = dir.with_extension("floor");
+        memory_per_s(&*workload, clients, args.length(), Seed(args.seed), dir, &stop)
+            .map_err(Failure::input)?
+    } else {
+        None
+    };
+    let measured = match (args.bound().time, args.operations) {
+        (Some(time), None) => format!("{time:?}"),
+        (Some(time), Some(count)) => format!("{count} operations or {time:?}"),
+        (None, count) => format!("{} operations", count.unwrap_or(0)),
+    };
+    progress.step(&format!("{}: records, warm-up, then {measured} measured", engine.name()));
     let plan = RunPlan {
         engine,
         workload: &*workload,
         durability: args.durability,
         settings: &settings.of_engines,
         arriving,
-        warmup: if args.operations.is_some() { Duration::ZERO } else { args.warmup },
-        bound: Bound { time: Some(args.duration), operations: args.operations },
+        warmup: args.warmup(),
+        bound: args.bound(),
         seed: Seed(args.seed),
         dir,
         histograms: folder.as_ref().map(|f| {
             let comment = format!("{} {} {}", args.engine, args.workload, args.durability);
             f.histograms("run-1", vec![comment])
         }),
-        memory_per_s: None,
+        memory_per_s,
     };
     let outcome = run_once(plan, &stop).map_err(Failure::input)?;
+    drop(progress);
     let measurements = outcome.measurements(&common);
     if let Some(folder) = &folder {
         let run = Run {
@@ -195,6 +243,12 @@ pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> 
                 counted.copies_missed
             );
         }
+        if let Some(rate) = memory_per_s {
+            let _ = writeln!(out, "{}", floor_line(rate));
+        }
+        if let Some(why) = outcome.driver_limited {
+            let _ = writeln!(out, "{why}");
+        }
         let _ = out.write_all(phases(&measurements).as_bytes());
         if let Some(why) = measurements.first().and_then(|m| m.noisy.as_ref()) {
             let _ = writeln!(out, "noisy: {why}");
@@ -208,6 +262,14 @@ pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> 
         )));
     }
     Ok(())
+}
+
+/// The floor in a sentence.
+fn floor_line(memory_per_s: f64) -> String {
+    format!(
+        "the memory engine sustains {} under the same operations; above half of that a run measures the driver",
+        per_second(memory_per_s)
+    )
 }
 
 /// What each phase cost, for a person.
@@ -302,7 +364,7 @@ pub(super) fn table(measurements: &[Measurement]) -> String {
         if first.saturated {
             " withheld: saturated, the engine can't keep up with this rate"
         } else if first.driver_limited {
-            " withheld: the driver's own lateness is more than a tenth of them"
+            " withheld, see below"
         } else if first.load.offered_per_s.is_some() {
             " count from the moment an operation was due"
         } else {
@@ -310,4 +372,30 @@ pub(super) fn table(measurements: &[Measurement]) -> String {
         }
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Only {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    /// A run by count had been cut off by the default length, and a warm-up that was asked for was left out.
+    #[test]
+    fn a_count_is_the_only_bound_unless_a_time_is_given_too() {
+        let bound = |flags: &str| {
+            let line = format!("run --engine memory --workload member-update {flags}");
+            let args = Only::try_parse_from(line.split_whitespace()).expect("valid flags").run;
+            (args.bound(), args.warmup())
+        };
+        assert_eq!(bound(""), (Bound::time(DURATION), WARM_UP));
+        assert_eq!(bound("--operations 500"), (Bound::operations(500), Duration::ZERO));
+        let both = Bound { time: Some(Duration::from_secs(3)), operations: Some(500) };
+        assert_eq!(bound("--operations 500 --duration 3s --warmup 2s"), (both, WARM_UP));
+    }
 }

@@ -10,13 +10,13 @@ use clap::{Args, ValueEnum};
 use workloads::{Arrivals, BatchSizes, Rescheduled, SineDay, Spike, Workload};
 
 use super::run::RunArgs;
-use super::{Failure, stop_on_ctrl_c, text};
+use super::{Failure, result_folder, stop_on_ctrl_c, text};
 use crate::engine::Engine;
 use crate::experiments::{Campaign, CampaignSetup, CurvePlan, SweepRates, find_highest_rate, sweep};
 use crate::progress::Progress;
 use crate::report::curves::{Curve, KNEE_RULE, POINT_RULE, SUSTAINED_RULE, SWEEP};
 use crate::report::rebuild;
-use crate::result_folder::{ResultFolder, default_data_folder};
+use crate::result_folder::default_data_folder;
 
 /// Many rates instead of one.
 #[derive(Debug, Clone, Args)]
@@ -125,7 +125,7 @@ pub(super) fn search(
         .map_or_else(default_data_folder, |d| d.join(format!("workbench-{}", std::process::id())));
     let scratch = Scratch(args.out.is_none().then(|| default_data_folder().with_extension("points")));
     let kept = args.out.as_ref().or(scratch.0.as_ref()).expect("one of the two is there");
-    let folder = ResultFolder::claim(kept).map_err(Failure::input)?;
+    let folder = result_folder(kept, &data)?;
     std::fs::create_dir_all(&data).map_err(|e| {
         Failure::Input(format!("data folder {}: {e}; choose another one with --dir", data.display()))
     })?;
@@ -147,8 +147,8 @@ pub(super) fn search(
         workload,
         durability: args.durability,
         p99_max: asked.p99_under,
-        length: args.duration,
-        warmup: args.warmup,
+        length: args.length(),
+        warmup: args.warmup(),
         time_limit: asked.time_limit,
         start_per_s: args.rate,
     };

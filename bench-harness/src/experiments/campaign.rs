@@ -18,9 +18,11 @@ use super::contestant::Contestant;
 use super::sustained::judge;
 use crate::engine::Engine;
 use crate::environment::{CpuTimes, Environment};
+use crate::floor;
 use crate::limits::Limits;
 use crate::load::Bound;
 use crate::progress::Progress;
+use crate::report::quantity::per_second;
 use crate::report::record::{
     CurvePoint, Load, Measurement, Parameter, Plan, RecordError, Run, SCHEMA, Subject,
 };
@@ -107,6 +109,8 @@ pub(super) struct Shown {
     pub(super) written_per_op: f64,
     /// Share of the operations that wrote a value.
     pub(super) write_share: f64,
+    /// Operations that the engine doesn't have.
+    pub(super) unsupported: u64,
     /// The judgement on its rate, where one was asked for.
     pub(super) point: Option<CurvePoint>,
     /// The machine was busy with something else.
@@ -129,6 +133,7 @@ impl Shown {
             achieved_per_s: all.map_or(0.0, |m| m.achieved_per_s),
             written_per_op: all.and_then(|m| m.resources.written_bytes).unwrap_or(0) as f64 / count,
             write_share: writes as f64 / count,
+            unsupported: all.map_or(0, |m| m.unsupported),
             point: all.and_then(|m| m.point.clone()),
             disturbed: measurements.iter().any(|m| m.noisy.is_some() || m.rejected.is_some()),
             overhead: took.map(|t| t.saturating_sub(Duration::from_secs_f64(own))),
@@ -382,6 +387,30 @@ impl Campaign {
         self.run.measurements.extend(measurements);
         self.save()?;
         Ok(Some(shown))
+    }
+
+    /// What the memory engine sustains under `workload`, for runs to be held against; said and noted, but no run of the
+    /// campaign. `None` for an engine that keeps nothing: it is the floor.
+    pub(super) fn memory_per_s(
+        &mut self,
+        engine: &dyn Engine,
+        workload: &dyn Workload,
+        clients: u32,
+        length: Duration,
+    ) -> Result<Option<f64>, CampaignError> {
+        if !engine.capabilities().durable {
+            return Ok(None);
+        }
+        self.progress.note("memory under the same operations, the floor");
+        let dir = self.data.join("floor");
+        let found = floor::memory_per_s(workload, clients, length, self.seed, dir, &self.stop)?;
+        if let Some(rate) = found {
+            self.run.notes.push(format!(
+                "The memory engine sustains {} with {clients} operations in flight; runs above half of that are the driver's",
+                per_second(rate)
+            ));
+        }
+        Ok(found)
     }
 
     /// The measurements of this very run in the record that is continued.

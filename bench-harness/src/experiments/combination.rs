@@ -119,8 +119,14 @@ impl Combination<'_> {
             steps: self.schedule().steps,
             precision: if self.schedule().decides { PRECISION.1 } else { PRECISION.0 },
             pair,
+            memory_per_s: self.memory_per_s(who),
             earlier,
         }
+    }
+
+    /// The floor that a contestant is held against; one that keeps nothing is a floor itself.
+    fn memory_per_s(&self, who: &Contestant<'_>) -> Option<f64> {
+        self.floor_per_s.filter(|_| who.engine.capabilities().durable)
     }
 
     /// A job's share of the plan.
@@ -324,7 +330,7 @@ impl Combination<'_> {
             seed,
             warmup: load.length.mul_f64(WARM_UP),
             bound: Bound::time(load.length),
-            memory_per_s: self.floor_per_s.filter(|_| who.engine.capabilities().durable),
+            memory_per_s: self.memory_per_s(who),
             settings: segments(who.engine, load.written),
             p99_max: (load.experiment == SWEEP).then_some(P99_MAX),
         })

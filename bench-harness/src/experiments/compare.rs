@@ -365,5 +365,6 @@ fn floor_rate(
         settings: BTreeMap::new(),
         p99_max: None,
     })?;
-    Ok(shown.map(|s| s.achieved_per_s))
+    // Operations that it doesn't have end at once: with them its rate says nothing.
+    Ok(shown.filter(|s| s.unsupported == 0).map(|s| s.achieved_per_s))
 }

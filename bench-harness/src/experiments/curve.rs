@@ -16,6 +16,7 @@ use super::contestant::Contestant;
 use super::rate_steps::RateSteps;
 use super::sustained::OPERATIONS_MIN;
 use crate::engine::Engine;
+use crate::floor::FLOOR_CLIENTS;
 use crate::load::Bound;
 use crate::report::curves::{FIND_MAX, SWEEP};
 use crate::run::Arriving;
@@ -68,7 +69,15 @@ pub fn find_highest_rate(
     campaign: &mut Campaign,
     plan: &CurvePlan<'_>,
 ) -> Result<Option<f64>, CampaignError> {
-    search(&mut Points::begin(campaign, plan, plan.time_limit))
+    let (memory_per_s, left) = floor(campaign, plan)?;
+    search(&mut Points::begin(campaign, plan, memory_per_s, left))
+}
+
+/// What memory sustains, and the time that is left then.
+fn floor(campaign: &mut Campaign, plan: &CurvePlan<'_>) -> Result<(Option<f64>, Duration), CampaignError> {
+    let started = Instant::now();
+    let memory_per_s = campaign.memory_per_s(plan.engine, plan.workload, FLOOR_CLIENTS, plan.length)?;
+    Ok((memory_per_s, plan.time_limit.saturating_sub(started.elapsed())))
 }
 
 fn search(points: &mut Points<'_, '_>) -> Result<Option<f64>, CampaignError> {
@@ -105,12 +114,13 @@ fn search(points: &mut Points<'_, '_>) -> Result<Option<f64>, CampaignError> {
 /// # Errors
 /// A run couldn't be made, or the record can't be written.
 pub fn sweep(campaign: &mut Campaign, plan: &CurvePlan<'_>, rates: &SweepRates) -> Result<(), CampaignError> {
+    let (memory_per_s, time_limit) = floor(campaign, plan)?;
     let started = Instant::now();
     let rates: Vec<(f64, String)> = match rates {
         SweepRates::PerSecond(rates) => rates.iter().map(|r| (*r, "as asked for".to_owned())).collect(),
         SweepRates::OfHighest(shares) => {
             // The curve is what was asked for: the search gets half of the time.
-            let mut points = Points::begin(campaign, plan, plan.time_limit / 2);
+            let mut points = Points::begin(campaign, plan, memory_per_s, time_limit / 2);
             let Some(highest) = search(&mut points)? else { return Ok(()) };
             shares
                 .iter()
@@ -118,8 +128,8 @@ pub fn sweep(campaign: &mut Campaign, plan: &CurvePlan<'_>, rates: &SweepRates) 
                 .collect()
         }
     };
-    let left = plan.time_limit.saturating_sub(started.elapsed());
-    let mut points = Points::begin(campaign, plan, left);
+    let left = time_limit.saturating_sub(started.elapsed());
+    let mut points = Points::begin(campaign, plan, memory_per_s, left);
     let mut left_out = Vec::new();
     for (rate, label) in rates {
         if points.measure(SWEEP, rate, &label, 0)?.is_none() {
@@ -140,6 +150,8 @@ pub fn sweep(campaign: &mut Campaign, plan: &CurvePlan<'_>, rates: &SweepRates) 
 struct Points<'c, 'p> {
     campaign: &'c mut Campaign,
     plan: &'p CurvePlan<'p>,
+    /// What the memory engine sustains, where that is known.
+    memory_per_s: Option<f64>,
     time_limit: Duration,
     deadline: Instant,
     /// What a point took beyond warm-up and measured time, at most so far.
@@ -147,8 +159,14 @@ struct Points<'c, 'p> {
 }
 
 impl<'c, 'p> Points<'c, 'p> {
-    fn begin(campaign: &'c mut Campaign, plan: &'p CurvePlan<'p>, time_limit: Duration) -> Self {
-        Self { campaign, plan, time_limit, deadline: Instant::now() + time_limit, overhead: Duration::ZERO }
+    fn begin(
+        campaign: &'c mut Campaign,
+        plan: &'p CurvePlan<'p>,
+        memory_per_s: Option<f64>,
+        time_limit: Duration,
+    ) -> Self {
+        let deadline = Instant::now() + time_limit;
+        Self { campaign, plan, memory_per_s, time_limit, deadline, overhead: Duration::ZERO }
     }
 
     /// What the engine does in a closed loop: where to look, no point of the curve.
@@ -204,7 +222,7 @@ impl<'c, 'p> Points<'c, 'p> {
             seed,
             warmup: self.plan.warmup,
             bound: Bound::time(length),
-            memory_per_s: None,
+            memory_per_s: self.memory_per_s,
             settings: BTreeMap::new(),
             p99_max: matches!(arriving, Arriving::Open { .. }).then_some(self.plan.p99_max),
         })?;

@@ -42,6 +42,8 @@ pub(super) struct Search<'a> {
     pub(super) precision: f64,
     /// Number of the pair of searches.
     pub(super) pair: u32,
+    /// What the memory engine sustains, where that is known and the engine isn't it.
+    pub(super) memory_per_s: Option<f64>,
     /// What an earlier search found, to begin there; a closed loop tells where to begin if there was none.
     pub(super) earlier: Option<Found>,
 }
@@ -83,7 +85,7 @@ pub(super) fn search(campaign: &mut Campaign, plan: &Search<'_>) -> Result<Optio
             seed: campaign.seed().derive(HIGHEST, u64::from(plan.pair)),
             warmup: length.mul_f64(super::schedule::WARM_UP),
             bound: Bound::time(length),
-            memory_per_s: None,
+            memory_per_s: plan.memory_per_s,
             settings: segments(plan.who.engine, written),
             p99_max: open.then_some(P99_MAX),
         })?;

@@ -15,6 +15,7 @@ use super::contrasts::{Subject, contrast_latency, contrast_throughput};
 use super::rate_search::{Search, search};
 use super::schedule::Effort;
 use crate::engine::{Capabilities, Engine, EngineError, Place, Session, Setting};
+use crate::floor::FLOOR_CLIENTS;
 use crate::load::Bound;
 use crate::report::record::{Comparison, ComparisonVerdict, Replication};
 use crate::run::Arriving;
@@ -121,6 +122,8 @@ pub fn compare_with_itself(
     };
     let [pairs, _] = Effort::pairs_of(metrics[0]);
     campaign.progress.expect_more(u64::from(plan.comparisons * pairs * 2));
+    let clients = plan.clients.unwrap_or(FLOOR_CLIENTS);
+    let memory_per_s = campaign.memory_per_s(plan.engine, plan.workload, clients, plan.length)?;
     let arriving = match (plan.clients, plan.rate_per_s) {
         (Some(clients), _) => Arriving::Closed { clients },
         (None, Some(rate_per_s)) => Arriving::Open { rate_per_s },
@@ -134,6 +137,7 @@ pub fn compare_with_itself(
                 steps: 4,
                 precision: 0.2,
                 pair: 1,
+                memory_per_s,
                 earlier: None,
             };
             let Some(found) = search(campaign, &search_for)? else { return Ok(Vec::new()) };
@@ -163,7 +167,7 @@ pub fn compare_with_itself(
                     seed,
                     warmup: length / 4,
                     bound: Bound::time(length),
-                    memory_per_s: None,
+                    memory_per_s,
                     settings: BTreeMap::new(),
                     p99_max: None,
                 })?;

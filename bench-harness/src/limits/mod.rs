@@ -188,18 +188,24 @@ impl Limits {
         disk::measure(&mut limits, folder, plan, progress)
             .map_err(|source| LimitsError::Folder { folder: folder.to_owned(), source })?;
         processor::measure(&mut limits, plan, progress);
-        if !plan.stopped() {
-            progress("the driver's own cost");
-            match driver::measure(plan) {
-                Ok(limit) => limits.driver = limit,
-                Err(e) => limits.failed.push(format!("the driver's own cost: {e}")),
-            }
-        }
+        limits.measure_driver(plan, progress);
         if plan.stopped() {
             limits.failed.push("stopped: whatever is missing above".to_owned());
         }
         limits.took_s = started.elapsed().as_secs_f64();
         Ok(limits)
+    }
+
+    /// Measures what the harness itself costs: needs no disk.
+    pub fn measure_driver(&mut self, plan: &LimitsPlan, progress: &mut dyn FnMut(&str)) {
+        if plan.stopped() {
+            return;
+        }
+        progress("the driver's own cost");
+        match driver::measure(plan) {
+            Ok(limit) => self.driver = limit,
+            Err(e) => self.failed.push(format!("the driver's own cost: {e}")),
+        }
     }
 
     /// Whether anything was measured.
@@ -347,7 +353,8 @@ impl fmt::Display for Limits {
         for sentence in &self.failed {
             writeln!(f, "not measured: {sentence}")?;
         }
-        write!(f, "measured in {:.1} s in {}", self.took_s, self.folder)
+        write!(f, "measured in {:.1} s", self.took_s)?;
+        if self.folder.is_empty() { Ok(()) } else { write!(f, " in {}", self.folder) }
     }
 }
 
