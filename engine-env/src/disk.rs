@@ -74,6 +74,19 @@ pub enum Op<F> {
         /// Path of the file.
         path: String,
     },
+    /// Give a directory another name, which must be free. What is below it goes along, also when the power is cut:
+    /// the directory is under its old name or under its new one, whole.
+    RenameDir {
+        /// Old path.
+        from: String,
+        /// New path.
+        to: String,
+    },
+    /// Remove a directory, which must be empty.
+    RemoveDir {
+        /// Path of the directory.
+        dir: String,
+    },
     /// Make the names in a directory durable.
     SyncDir {
         /// Path of the directory.

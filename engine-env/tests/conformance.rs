@@ -40,6 +40,7 @@ on_every_backend! {
     opening_keeps_to_what_was_asked;
     renames_replace_and_handles_go_on;
     removed_files_live_on_in_their_handles;
+    folders_are_renamed_whole_and_removed_when_empty;
     lists_are_sorted_and_hide_the_lock;
     folders_are_created_once;
     a_failed_write_poisons_the_handle_and_no_other;
@@ -288,6 +289,39 @@ fn renames_replace_and_handles_go_on<H: Home>(home: &H) {
     assert_eq!(fails(&mut disk, rename("d/b", "x/b")), DiskErrorKind::NotFound);
     create(&mut disk, "z", b"");
     assert_eq!(fails(&mut disk, rename("z", "d")), DiskErrorKind::Os(21));
+}
+
+fn folders_are_renamed_whole_and_removed_when_empty<H: Home>(home: &H) {
+    let mut disk = home.disk().expect("a disk");
+    disk.run(Op::CreateDir { dir: "d".into() }).expect("it is created");
+    disk.run(Op::CreateDir { dir: "d/e".into() }).expect("it is created");
+    create(&mut disk, "d/e/a", b"content");
+    create(&mut disk, "file", b"");
+    let rename = |from: &str, to: &str| Op::RenameDir { from: from.into(), to: to.into() };
+    let remove = |dir: &str| Op::RemoveDir { dir: dir.into() };
+    disk.run(rename("d", "new")).expect("it is renamed");
+    assert_eq!(disk.open("new/e/a", OpenHow::Existing).expect("it went along").1, 7);
+    for (from, to, kind) in [
+        ("d", "x", DiskErrorKind::NotFound),
+        ("", "x", DiskErrorKind::NotFound),
+        ("new", "x/y", DiskErrorKind::NotFound),
+        ("file", "x", DiskErrorKind::Os(20)),
+        ("new", "file", DiskErrorKind::AlreadyExists),
+        ("new/e", "new", DiskErrorKind::AlreadyExists),
+        ("new", "new/e/f", DiskErrorKind::Os(22)),
+    ] {
+        assert_eq!(fails(&mut disk, rename(from, to)), kind, "{from} to {to}");
+    }
+    assert_eq!(fails(&mut disk, remove("new")), DiskErrorKind::Os(39));
+    assert_eq!(fails(&mut disk, remove("file")), DiskErrorKind::Os(20));
+    assert_eq!(fails(&mut disk, remove("")), DiskErrorKind::NotFound);
+    disk.run(rename("new/e", "e")).expect("into another folder");
+    disk.run(remove("new")).expect("it is empty");
+    disk.run(Op::SyncDir { dir: String::new() }).expect("it syncs");
+    assert_eq!(fails(&mut disk, remove("new")), DiskErrorKind::NotFound);
+    let left: Vec<_> = disk.list("").expect("it lists").into_iter().map(|e| e.name).collect();
+    assert_eq!(left, ["e", "file"]);
+    assert_eq!(disk.open("e/a", OpenHow::Existing).expect("it went along").1, 7);
 }
 
 fn removed_files_live_on_in_their_handles<H: Home>(home: &H) {

@@ -157,6 +157,37 @@ fn a_rename_leaves_the_old_name_or_the_new_or_both_never_neither() {
 }
 
 #[test]
+fn a_folder_is_under_its_old_name_or_the_new_one_and_a_removed_one_is_whole_or_gone() {
+    let (home, mut disk, _) = with_file(7, "other", b"x");
+    disk.run(Op::CreateDir { dir: "d".into() }).expect("it is created");
+    let (file, _) = disk.open("d/a", OpenHow::CreateNew).expect("it is created");
+    disk.run(write(&file, 0, b"content".to_vec(), WriteSync::Data)).expect("it is written");
+    disk.run(Op::SyncDir { dir: "d".into() }).expect("it syncs");
+    sync_root(&mut disk);
+    let mut seen = std::collections::BTreeSet::new();
+    let mut look = |home: &SimHome| {
+        for seed in 0..100 {
+            let cut = home.fork();
+            cut.reboot(Crash::PowerCut(Seed(seed)));
+            seen.insert(cut.files().join(" "));
+        }
+        std::mem::take(&mut seen).into_iter().collect::<Vec<_>>()
+    };
+    disk.run(Op::RenameDir { from: "d".into(), to: "new".into() }).expect("it is renamed");
+    assert_eq!(look(&home), ["d/a other", "new/a other"]);
+    sync_root(&mut disk);
+    assert_eq!(look(&home), ["new/a other"]);
+    disk.run(Op::Remove { path: "new/a".into() }).expect("it is removed");
+    disk.run(Op::RemoveDir { dir: "new".into() }).expect("it is empty");
+    assert_eq!(look(&home), ["new/a other", "other"]);
+    drop(file);
+    home.set_free_bytes(Some(0));
+    sync_root(&mut disk);
+    assert_eq!(look(&home), ["other"]);
+    assert_eq!(home.free_bytes(), Some(512), "what the removed folder held is free");
+}
+
+#[test]
 fn files_that_rotate_over_each_other_never_vanish() {
     let (home, mut disk, _) = with_file(6, "current", b"first");
     let (tmp, _) = disk.open("next", OpenHow::CreateNew).expect("it is created");

@@ -39,6 +39,8 @@ pub(super) fn execute(
         Op::CreateDir { dir } => (names.create_dir(&dir), None),
         Op::Rename { from, to } => (names.rename(&from, &to), None),
         Op::Remove { path } => (names.remove(&path), None),
+        Op::RenameDir { from, to } => (names.rename_dir(&from, &to), None),
+        Op::RemoveDir { dir } => (names.remove_dir(&dir), None),
         Op::SyncDir { dir } => (names.sync_dir(&dir), None),
         Op::Read { file, at, mut buf } => {
             let result = file.read_now(at, &mut buf, ReadHow::MayBlock).map(|read| match read {

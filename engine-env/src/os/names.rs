@@ -5,7 +5,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::file::OsFile;
@@ -104,6 +104,18 @@ impl Names {
 
     pub(super) fn remove(&self, path: &str) -> Result<Outcome<OsFile>, DiskError> {
         rustix::fs::unlinkat(&self.root, path, AtFlags::empty()).map_err(fail("remove", path))?;
+        Ok(Outcome::Finished)
+    }
+
+    pub(super) fn rename_dir(&self, from: &str, to: &str) -> Result<Outcome<OsFile>, DiskError> {
+        drop(self.open_dir("rename folder", from)?);
+        rustix::fs::renameat_with(&self.root, from, &self.root, to, RenameFlags::NOREPLACE)
+            .map_err(fail("rename folder", from))?;
+        Ok(Outcome::Finished)
+    }
+
+    pub(super) fn remove_dir(&self, dir: &str) -> Result<Outcome<OsFile>, DiskError> {
+        rustix::fs::unlinkat(&self.root, dir, AtFlags::REMOVEDIR).map_err(fail("remove folder", dir))?;
         Ok(Outcome::Finished)
     }
 

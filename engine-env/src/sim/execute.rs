@@ -25,6 +25,8 @@ fn describe(op: &Op<SimFile>) -> String {
         Op::CreateDir { dir } => format!("create folder {dir}"),
         Op::Rename { from, to } => format!("rename {from} to {to}"),
         Op::Remove { path } => format!("remove {path}"),
+        Op::RenameDir { from, to } => format!("rename folder {from} to {to}"),
+        Op::RemoveDir { dir } => format!("remove folder {dir}"),
         Op::SyncDir { dir } => format!("sync folder {dir}"),
         Op::Read { file, at, buf } => format!("read {} {at}+{}", file.path_owned(), buf.len()),
         Op::Write { file, at, buf, sync } => {
@@ -100,6 +102,12 @@ impl World {
             }
             Op::Remove { path } => {
                 self.change_name("remove", &path, step, |w, seq| w.tree.remove(seq, &path))
+            }
+            Op::RenameDir { from, to } => {
+                self.change_name("rename folder", &from, step, |w, seq| w.tree.rename_dir(seq, &from, &to))
+            }
+            Op::RemoveDir { dir } => {
+                self.change_name("remove folder", &dir, step, |w, seq| w.tree.remove_dir(seq, &dir))
             }
             Op::SyncDir { dir } => {
                 let result = if self.strikes(Fault::SyncDirError, step) {

@@ -5,7 +5,8 @@
 //! * Of the changes not yet durable a power cut leaves any subset that keeps the order per name: a change that is kept
 //!   takes the earlier ones of the same names along. A rename leaves the old name, the new one, or both, never neither;
 //!   one that replaced a file leaves the old or the new file under that name.
-//! * A directory whose own name is lost takes everything below it along.
+//! * A directory whose own name is lost takes everything below it along. Its rename is one change: it is under the old
+//!   name or the new one, never under both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,10 @@ use crate::{DiskErrorKind, Entry, EntryKind};
 /// `ENOTDIR` and `EISDIR`, as the real backends report them.
 const NOT_A_DIRECTORY: DiskErrorKind = DiskErrorKind::Os(20);
 pub(super) const IS_A_DIRECTORY: DiskErrorKind = DiskErrorKind::Os(21);
+/// `EINVAL`: a directory can't be moved below itself.
+const BELOW_ITSELF: DiskErrorKind = DiskErrorKind::Os(22);
+/// `ENOTEMPTY`.
+const NOT_EMPTY: DiskErrorKind = DiskErrorKind::Os(39);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Inode(pub(super) u64);
@@ -178,6 +183,37 @@ impl Tree {
         }
     }
 
+    pub(super) fn rename_dir(&mut self, seq: u64, from: &str, to: &str) -> Result<(), DiskErrorKind> {
+        let moved = self.find_dir(from)?;
+        let (from, to) = (self.place(from)?, self.place(to)?);
+        if self.node(&to).is_some() {
+            return Err(DiskErrorKind::AlreadyExists);
+        }
+        if self.is_below(to.dir, moved) {
+            return Err(BELOW_ITSELF);
+        }
+        self.dir_mut(from.dir).seen.remove(&from.name);
+        self.dir_mut(to.dir).seen.insert(to.name.clone(), Node::Dir(moved));
+        self.pending.push((seq, Change::Rename { from, to, node: Node::Dir(moved) }));
+        Ok(())
+    }
+
+    fn is_below(&self, dir: DirId, above: DirId) -> bool {
+        let below = |node: &Node| matches!(node, Node::Dir(under) if self.is_below(dir, *under));
+        dir == above || self.dir(above).seen.values().any(below)
+    }
+
+    pub(super) fn remove_dir(&mut self, seq: u64, path: &str) -> Result<(), DiskErrorKind> {
+        let removed = self.find_dir(path)?;
+        let from = self.place(path)?;
+        if !self.dir(removed).seen.is_empty() {
+            return Err(NOT_EMPTY);
+        }
+        self.dir_mut(from.dir).seen.remove(&from.name);
+        self.pending.push((seq, Change::Unlink { from }));
+        Ok(())
+    }
+
     pub(super) fn list(&self, path: &str) -> Result<Vec<Entry>, DiskErrorKind> {
         let dir = self.dir(self.find_dir(path)?);
         let entry = |(name, node): (&String, &Node)| Entry {
@@ -232,14 +268,29 @@ impl Tree {
             }
             match change {
                 // Only the new name was asked for: the old one may still be there after a power cut.
-                Change::Rename { from, to, node } if !synced.contains(&from.dir) => {
+                Change::Rename { from, to, node: node @ Node::File(_) } if !synced.contains(&from.dir) => {
                     self.apply(&Change::Link { to, node });
                     self.pending.push((seq, Change::Unlink { from }));
                 }
                 change => self.apply(&change),
             }
         }
+        self.forget_changes_in_removed_dirs();
         Ok(())
+    }
+
+    /// A directory that is gone for good takes what was still pending in it along; a file that left it stays.
+    fn forget_changes_in_removed_dirs(&mut self) {
+        let Self { dirs, pending, .. } = self;
+        let is_gone = |place: &Place| !dirs.contains_key(&place.dir.0);
+        for (_, change) in &mut *pending {
+            if let Change::Rename { from, to, node } = change
+                && is_gone(from)
+            {
+                *change = Change::Link { to: to.clone(), node: *node };
+            }
+        }
+        pending.retain(|(_, change)| !change.places().any(is_gone));
     }
 
     fn apply(&mut self, change: &Change) {
@@ -248,7 +299,9 @@ impl Tree {
                 self.dir_mut(to.dir).durable.insert(to.name.clone(), *node);
             }
             Change::Unlink { from } => {
-                self.dir_mut(from.dir).durable.remove(&from.name);
+                if let Some(Node::Dir(removed)) = self.dir_mut(from.dir).durable.remove(&from.name) {
+                    self.dirs.remove(&removed.0);
+                }
             }
             Change::Rename { from, to, node } => {
                 self.dir_mut(from.dir).durable.remove(&from.name);
@@ -283,7 +336,7 @@ impl Tree {
             }
             fates.kept += 1;
             match change {
-                Change::Rename { to, node, .. }
+                Change::Rename { to, node: node @ Node::File(_), .. }
                     if matches!(severity, Severity::Dice { .. }) && dice.chance(0.3) =>
                 {
                     self.apply(&Change::Link { to, node });

@@ -70,6 +70,8 @@ pub(super) enum Unfinished {
     CreateDir { dir: String },
     Rename { from: String, to: String },
     Remove { path: String },
+    RenameDir { from: String, to: String },
+    RemoveDir { dir: String },
 }
 
 impl Unfinished {
@@ -88,6 +90,8 @@ impl Unfinished {
             Op::CreateDir { dir } => Self::CreateDir { dir: dir.clone() },
             Op::Rename { from, to } => Self::Rename { from: from.clone(), to: to.clone() },
             Op::Remove { path } => Self::Remove { path: path.clone() },
+            Op::RenameDir { from, to } => Self::RenameDir { from: from.clone(), to: to.clone() },
+            Op::RemoveDir { dir } => Self::RemoveDir { dir: dir.clone() },
             // A sync under way promises nothing, and what it covers may survive anyway.
             Op::Open { .. } | Op::Sync { .. } | Op::SyncDir { .. } | Op::Read { .. } | Op::List { .. } => {
                 return None;
@@ -352,6 +356,8 @@ impl World {
                 Unfinished::CreateDir { dir } => drop(self.tree.create_dir(seq, &dir)),
                 Unfinished::Rename { from, to } => drop(self.tree.rename(seq, &from, &to)),
                 Unfinished::Remove { path } => drop(self.tree.remove(seq, &path)),
+                Unfinished::RenameDir { from, to } => drop(self.tree.rename_dir(seq, &from, &to)),
+                Unfinished::RemoveDir { dir } => drop(self.tree.remove_dir(seq, &dir)),
             }
         }
     }
@@ -424,6 +430,8 @@ pub(super) fn powerless(id: OpId, op: Op<SimFile>) -> Done<SimFile> {
         Op::CreateDir { dir } => ("create folder", dir, None, None),
         Op::Rename { from, .. } => ("rename", from, None, None),
         Op::Remove { path } => ("remove", path, None, None),
+        Op::RenameDir { from, .. } => ("rename folder", from, None, None),
+        Op::RemoveDir { dir } => ("remove folder", dir, None, None),
         Op::SyncDir { dir } => ("sync folder", dir, None, None),
         Op::Read { file, at, buf } => ("read", file.path_owned(), Some(at), Some(buf)),
         Op::Write { file, at, buf, .. } => ("write", file.path_owned(), Some(at), Some(buf)),
