@@ -20,9 +20,9 @@
 //! | floor | what is there |
 //! | --- | --- |
 //! | versions | [`VectorClock`], [`Versioned`], [`Siblings`], the resolvers: Voldemort's semantics, bytes and limits |
-//! | storage | [`Bitcask`] over any [`Disk`](engine_env::Disk), [`MemoryStorage`]; neither names a thread or a clock |
+//! | storage | [`Bitcask`] over any [`Disk`](engine_env::Disk), [`MemoryStorage`], [`ReadOnlyStore`]; none names a thread or a clock |
 //! | distribution | [`Ring`], [`Coordinator`] (the client's side), [`Replica`] (the server's), their messages: state machines |
-//! | edges | [`KvStore`]: a [`Bitcask`] with its threads; [`KvNode`]: a store, a replica and a port; [`KvClient`] |
+//! | edges | [`KvStore`]: a [`Bitcask`] with its threads; [`KvNode`]: a store, a replica and a port; [`KvClient`]; [`ReadOnlyBuild`] |
 //!
 //! A cluster in one process; over TCP it is another [`Net`](engine_env::Net):
 //!
@@ -61,6 +61,7 @@ mod membership;
 mod message;
 mod metadata;
 mod node;
+mod read_only_build;
 mod replica;
 mod ring;
 mod storage;
@@ -86,6 +87,7 @@ pub use metadata::{
     StoreDefinition, StoreRouting, Stores, ViewDefinition,
 };
 pub use node::{KvNode, NodeConfig, NodeStats, StartError, StopError};
+pub use read_only_build::{BuildConfig, Built, BuiltNode, Placement, ReadOnlyBuild};
 pub use replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
 pub use ring::{
     NodeId, QuotaError, Replicated, Ring, RingError, Routing, RoutingStrategy, Zone, ZoneId, ZoneQuotas,
@@ -98,6 +100,13 @@ pub use storage::bitcask::{
     SyncTarget, TailTruncated, Workers, inspect_segment,
 };
 pub use storage::memory::MemoryStorage;
+#[cfg(feature = "planted-bugs")]
+pub use storage::read_only::ReadOnlyBug;
+pub use storage::read_only::{
+    BuildError, ReadOnlyCheck, ReadOnlyConfig, ReadOnlyDamage, ReadOnlyFolderError, ReadOnlyOpenError,
+    ReadOnlyStore, ReadOnlyVerified, ReadOnlyVersions, SwapError, Swapped, read_only_versions,
+    roll_back_read_only, swap_read_only, verify_read_only,
+};
 pub use storage::{
     CloseError, DeleteError, GetError, KEY_BYTES_MAX, OpenError, PutError, Storage, VALUE_BYTES_MAX,
 };

@@ -1,6 +1,6 @@
 //! The bytes on the disk are those of docs/formats: a store writes, and the documents' golden bytes must come out.
 
-use std::path::Path;
+mod golden;
 
 use engine_env::Home;
 use engine_env::rng::Seed;
@@ -10,15 +10,7 @@ use kv_engine::{
 };
 use proptest::prelude::*;
 
-/// The bytes of a block that follows `<!-- golden: NAME -->`: hex, comments behind `#`.
-fn golden(document: &str, name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/formats").join(document);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let (_, rest) = text.split_once(&format!("<!-- golden: {name} -->\n```\n")).expect("the marked block");
-    let (block, _) = rest.split_once("```").expect("the block ends");
-    let digits = block.lines().flat_map(|line| line.split('#').next().unwrap_or("").split_whitespace());
-    digits.map(|hex| u8::from_str_radix(hex, 16).expect("two hex digits")).collect()
-}
+use golden::golden;
 
 fn check(document: &str, name: &str, written: &[u8]) {
     let expected = golden(document, name);

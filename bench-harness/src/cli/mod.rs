@@ -10,6 +10,7 @@ mod embedded;
 mod inspect;
 mod limits;
 mod list;
+mod read_only;
 mod recovery;
 mod report;
 mod ring;
@@ -96,6 +97,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Show where a cluster keeps a key, from Voldemort's cluster.xml and stores.xml.
     Ring(ring::RingArgs),
+    /// Build read-only stores in batches, swap them in, roll them back, read and verify them.
+    ReadOnly(read_only::ReadOnlyArgs),
     /// Write until killed, dump what survived, judge it.
     Stress(stress::StressArgs),
     /// Crash the engines on simulated machines; everything from one seed.
@@ -141,6 +144,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
         Command::Aa(args) => aa::aa(&args, workbench),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Ring(args) => ring::ring(&args),
+        Command::ReadOnly(args) => read_only::read_only(&args),
         Command::Stress(args) => stress::stress(&args),
         Command::Simulate(args) => simulate::simulate(&args),
     };

@@ -89,7 +89,12 @@ impl Ring {
     /// The nodes that hold a key by consistent routing, its master first: at most `n`, fewer if fewer own a partition.
     #[must_use]
     pub fn preference_list(&self, key: &[u8], n: u16) -> Vec<NodeId> {
-        let list = self.walk(self.master_partition(key), &RoutingStrategy::Consistent, n);
+        self.replicas_of(self.master_partition(key), n)
+    }
+
+    /// The nodes that hold the keys of a partition by consistent routing.
+    pub(crate) fn replicas_of(&self, partition: u32, n: u16) -> Vec<NodeId> {
+        let list = self.walk(partition, &RoutingStrategy::Consistent, n);
         list.into_iter().map(|replica| replica.node).collect()
     }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod bitcask;
 pub(crate) mod memory;
+pub(crate) mod read_only;
 
 use engine_env::DiskError;
 
@@ -133,6 +134,9 @@ pub enum PutError {
         #[source]
         cause: DiskError,
     },
+    /// The store is built in batches and takes no single writes.
+    #[error("a read-only store takes no writes: build a new version of it and swap that in")]
+    ReadOnly,
     /// The store is closed, or closing.
     #[error("the store is closed")]
     Closed,
@@ -171,6 +175,9 @@ pub enum DeleteError {
         #[source]
         cause: DiskError,
     },
+    /// The store is built in batches and takes no single writes.
+    #[error("a read-only store takes no writes: build a new version of it and swap that in")]
+    ReadOnly,
     /// The store is closed, or closing.
     #[error("the store is closed")]
     Closed,
@@ -183,6 +190,7 @@ impl From<PutError> for DeleteError {
             PutError::DiskFull { cause } => Self::DiskFull { cause },
             PutError::WriteFailed { cause } => Self::WriteFailed { cause },
             PutError::WritesStopped { cause } => Self::WritesStopped { cause },
+            PutError::ReadOnly => Self::ReadOnly,
             PutError::Closed => Self::Closed,
             PutError::ObsoleteVersion { .. }
             | PutError::KeyTooLong { .. }
