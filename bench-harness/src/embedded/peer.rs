@@ -8,11 +8,15 @@ use engine_env::Durability;
 use super::contender::{Contender, ContenderError, Kind};
 use crate::engines::peers::{Store, Write, open_store};
 
-pub(super) const KINDS: [Kind; 4] = [
+pub(super) const KINDS: &[Kind] = &[
     Kind { name: "fjall-blobs", open: |dir, synced| open("fjall-blobs", dir, synced), is_ceiling: false },
     Kind { name: "lmdb", open: |dir, synced| open("lmdb", dir, synced), is_ceiling: false },
     Kind { name: "redb", open: |dir, synced| open("redb", dir, synced), is_ceiling: false },
     Kind { name: "fjall", open: |dir, synced| open("fjall", dir, synced), is_ceiling: false },
+    #[cfg(feature = "peers-rocksdb")]
+    Kind { name: "rocksdb", open: |dir, synced| open("rocksdb", dir, synced), is_ceiling: false },
+    #[cfg(feature = "peers-rocksdb")]
+    Kind { name: "rocksdb-blobs", open: |dir, synced| open("rocksdb-blobs", dir, synced), is_ceiling: false },
 ];
 
 struct Peer {

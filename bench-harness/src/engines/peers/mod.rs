@@ -7,6 +7,8 @@ mod fjall;
 mod lmdb;
 mod pool;
 mod redb;
+#[cfg(feature = "peers-rocksdb")]
+mod rocksdb;
 mod sled;
 
 use std::error::Error;
@@ -101,19 +103,32 @@ impl Engine for Peer {
     }
 }
 
-const PEERS: [Peer; 5] = [fjall::PLAIN, fjall::SEPARATED, redb::PEER, lmdb::PEER, sled::PEER];
-
 /// A peer by name, to be called directly.
 pub(crate) fn open_store(
     name: &str,
     dir: &Path,
     durability: Durability,
 ) -> Result<Arc<dyn Store>, PeerError> {
-    let peer = PEERS.iter().find(|peer| peer.name == name).ok_or("no such peer")?;
+    let peer = peers().into_iter().find(|peer| peer.name == name).ok_or("no such peer")?;
     (peer.open)(&Opening { dir, cache_bytes: CACHE_BYTES, durability })
+}
+
+/// Other people's stores that this build has.
+fn peers() -> Vec<Peer> {
+    vec![
+        fjall::PLAIN,
+        fjall::SEPARATED,
+        redb::PEER,
+        lmdb::PEER,
+        #[cfg(feature = "peers-rocksdb")]
+        rocksdb::PLAIN,
+        #[cfg(feature = "peers-rocksdb")]
+        rocksdb::BLOBS,
+        sled::PEER,
+    ]
 }
 
 /// Every peer.
 pub(super) fn all() -> Vec<Box<dyn Engine>> {
-    PEERS.into_iter().map(|peer| Box::new(peer) as Box<dyn Engine>).collect()
+    peers().into_iter().map(|peer| Box::new(peer) as Box<dyn Engine>).collect()
 }
