@@ -42,7 +42,7 @@ impl Numbering {
     /// A batch was given up. Whether it is stored nobody knows, so the next ones can't follow it: a new epoch begins.
     pub(super) fn begin_epoch(&mut self) {
         if let Some(identity) = &mut self.identity {
-            identity.epoch = identity.epoch.checked_add(1).unwrap_or(i16::MAX);
+            identity.epoch = identity.epoch.saturating_add(1);
         }
         self.next = 0;
     }
