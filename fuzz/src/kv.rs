@@ -39,9 +39,9 @@ pub(crate) fn segment(bytes: &[u8]) -> bool {
     inspect_segment(bytes).is_ok_and(|found| found.damage.is_empty() && !found.records.is_empty())
 }
 
-/// A folder of mark, merged segment 1, segment 1 or 2: opened twice, which gives the same.
+/// A folder of mark, merged segment 1, a hint, segments 1 and 2: opened twice, which gives the same.
 pub(crate) fn store(input: &[u8]) -> bool {
-    let [mark, merged, first, second] = split(input);
+    let [mark, merged, hint, first, second] = split(input);
     let config = KvConfig { segment_bytes: 4096, ..KvConfig::default() };
     let home = SimHome::new(Seed(1));
     let open = || {
@@ -59,6 +59,7 @@ pub(crate) fn store(input: &[u8]) -> bool {
         &[
             ("mark", mark),
             ("merged-0000000001.kv", merged),
+            ("data-0000000001.hint", hint),
             ("data-0000000001.kv", first),
             ("data-0000000002.kv", second),
         ],

@@ -50,6 +50,8 @@ pub const TARGETS: &[Target] = &[
     target("view-position", view::position),
     target("stress-token", text::token),
     target("stress-dump", text::dump),
+    target("cluster-xml", text::cluster_xml),
+    target("stores-xml", text::stores_xml),
     target("workload", text::workload),
 ];
 

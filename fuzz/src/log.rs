@@ -37,9 +37,9 @@ pub(crate) fn files(input: &[u8]) -> bool {
     whole && entries > 0 && inspect::mark(mark).is_some()
 }
 
-/// A partition of mark, leaders' epochs, index and two segments: opened twice, which gives the same.
+/// A partition of mark, start, leaders' epochs, two indexes and two segments: opened twice, which gives the same.
 pub(crate) fn partition(input: &[u8]) -> bool {
-    let [mark, epochs, index, second, first] = split(input);
+    let [mark, start, epochs, index, times, second, first] = split(input);
     let config = LogConfig {
         segment_bytes: 8192,
         zero_fill_step_bytes: 4096,
@@ -54,8 +54,10 @@ pub(crate) fn partition(input: &[u8]) -> bool {
         &home,
         &[
             ("t-0/durable-end.mark", mark),
+            ("t-0/log-start-offset.mark", start),
             ("t-0/leader-epoch-checkpoint", epochs),
             ("t-0/00000000000000000000.index", index),
+            ("t-0/00000000000000000000.timeindex", times),
             ("t-0/00000000000000000000.log", first),
             ("t-0/00000000000000000003.log", second),
         ],

@@ -22,6 +22,14 @@ pub(crate) fn dump(bytes: &[u8]) -> bool {
     true
 }
 
+pub(crate) fn cluster_xml(bytes: &[u8]) -> bool {
+    kv_engine::Cluster::parse("input", &String::from_utf8_lossy(bytes)).is_ok()
+}
+
+pub(crate) fn stores_xml(bytes: &[u8]) -> bool {
+    kv_engine::Stores::parse("input", &String::from_utf8_lossy(bytes)).is_ok()
+}
+
 /// A workload, and the first operations that it asks for.
 pub(crate) fn workload(bytes: &[u8]) -> bool {
     let options = OpenOptions::default();

@@ -80,6 +80,28 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             text("bad data-0000000001.kv:36 checksum\nval 6b31 89abcdef 1:2\nval 6b32 00000000 -\n"),
         ),
         ("stress-dump", "log", text("end t-0 0 2\nrec t-0 0 1.0.1 89abcdef\nrec t-0 1 1.0.2 01234567\n")),
+        (
+            "cluster-xml",
+            "two-nodes",
+            text(
+                "<cluster><name>c</name>\n\
+                 <server><id>0</id><host>a</host><http-port>1</http-port><socket-port>2</socket-port>\
+                 <partitions>0,2</partitions></server>\n\
+                 <server><id>1</id><host>b</host><http-port>1</http-port><socket-port>2</socket-port>\
+                 <partitions>1, 3</partitions></server></cluster>\n",
+            ),
+        ),
+        (
+            "stores-xml",
+            "one",
+            text(
+                "<stores><store><name>s</name><persistence>bdb</persistence><routing>client</routing>\
+                 <replication-factor>3</replication-factor><required-reads>2</required-reads>\
+                 <required-writes>1</required-writes>\n\
+                 <key-serializer><type>string</type></key-serializer>\
+                 <value-serializer><type>string</type></value-serializer></store></stores>\n",
+            ),
+        ),
         ("workload", "spec", text("base = \"member-update\"\nmembers = 9\n")),
         (
             "workload",
@@ -157,7 +179,8 @@ fn kv_store(keys: u8, value_len: usize) -> Files {
 }
 
 fn kv_files(files: &Files) -> Vec<u8> {
-    let names = ["mark", "merged-0000000001.kv", "data-0000000001.kv", "data-0000000002.kv"];
+    let names =
+        ["mark", "merged-0000000001.kv", "data-0000000001.hint", "data-0000000001.kv", "data-0000000002.kv"];
     let bytes = names.map(|name| files.get(name));
     join(&bytes.each_ref().map(Vec::as_slice))
 }
@@ -198,8 +221,10 @@ fn log_files(files: &Files) -> Vec<u8> {
 fn log_folder(files: &Files) -> Vec<u8> {
     let names = [
         "durable-end.mark",
+        "log-start-offset.mark",
         "leader-epoch-checkpoint",
         "00000000000000000000.index",
+        "00000000000000000000.timeindex",
         "00000000000000000003.log",
         "00000000000000000000.log",
     ];
