@@ -9,7 +9,7 @@ use bench_harness::limits::Limits;
 use bench_harness::load::{Clock, OsClock};
 use engine_env::{CompletionQueue, OsHome, Wait};
 use hdrhistogram::Histogram;
-use log_engine::{Consumer, Durability, Log, Offset, Record, TopicPartition};
+use log_engine::{Consumer, Durability, Log, LogDone, Offset, Record, TopicPartition};
 
 use super::table::{Table, Target};
 use super::{Plan, create};
@@ -44,7 +44,7 @@ pub(crate) fn append_batches(
     records: &[Record<'_>],
     until: impl Fn(u64) -> bool,
 ) -> u64 {
-    let done = Arc::new(CompletionQueue::new());
+    let done = Arc::new(CompletionQueue::<LogDone>::new());
     let (mut sent, mut finished, mut out) = (0, 0, Vec::new());
     let mut reap = |wait: Wait, finished: &mut u64| {
         done.drain(wait, &mut out);
@@ -186,7 +186,7 @@ pub(crate) fn end_to_end(plan: &Plan, table: &mut Table) {
                 let _slack = OsClock::start();
                 let value = [b'v'; 100];
                 let records = [Record::new(b"key", &value); 10];
-                let done = Arc::new(CompletionQueue::new());
+                let done = Arc::new(CompletionQueue::<LogDone>::new());
                 let mut out = Vec::new();
                 for batch in 0..batches {
                     clock.sleep_until(batch * EVERY_NS);

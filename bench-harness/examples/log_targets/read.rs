@@ -12,7 +12,7 @@ use rustix::fs::Advice;
 
 use super::append::{append_batches, submit, us};
 use super::table::{Table, Target};
-use super::{Plan, create, open};
+use super::{Plan, open};
 
 const READ_BYTES: u64 = 768 << 20;
 const FETCH_BYTES: usize = 1 << 20;
