@@ -84,8 +84,8 @@ fn nodes(value: &serde_json::Value) -> Vec<u64> {
 fn a_keys_hash_partition_and_nodes_are_those_of_the_original() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = "--cluster cluster.xml --stores stores.xml --store plain --json";
-    let answer = json(&ring(dir.path(), &format!("{store} --key foobar --key a --key-hex 61")));
-    let [foobar, a, hex] = answer["keys"].as_array().expect("a list").as_slice() else {
+    let answer = json(&ring(dir.path(), &format!("{store} --key foobar --key b --key-hex 62")));
+    let [foobar, b, hex] = answer["keys"].as_array().expect("a list").as_slice() else {
         panic!("three keys")
     };
     // 1080231576 mod 6 = 0: partitions 0 (node 1), 1 (node 2), 2 (node 4).
@@ -94,10 +94,10 @@ fn a_keys_hash_partition_and_nodes_are_those_of_the_original() {
     assert_eq!(foobar["preference_list"][1]["partition"], 1);
     assert_eq!(foobar["preference_list"][1]["host"], "two");
     assert_eq!(nodes(&foobar["reads_ask"]), [1, 2, 4]);
-    // 468973268 mod 6 = 2: partitions 2 (node 4), 3 (node 1), 4 (node 5).
-    assert_eq!((a["hash"].as_i64(), a["partition"].as_u64()), (Some(-468_973_268), Some(2)));
-    assert_eq!(nodes(&a["preference_list"]), [4, 1, 5]);
-    assert_eq!(hex, a);
+    // 418632219 mod 6 = 3: partitions 3 (node 1), 4 (node 5), 5 (node 7).
+    assert_eq!((b["hash"].as_i64(), b["partition"].as_u64()), (Some(-418_632_219), Some(3)));
+    assert_eq!(nodes(&b["preference_list"]), [1, 5, 7]);
+    assert_eq!(hex, b);
 }
 
 #[test]
