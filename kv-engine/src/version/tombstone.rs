@@ -1,5 +1,5 @@
 //! Replica tombstones: a delete that leaves a version behind, beyond the original. It has a clock like any other, so
-//! older puts stay obsolete, and read repair, hints and anti-entropy carry it like any other.
+//! older puts stay obsolete, and read repair and hints carry it like any other.
 //!
 //! Bytes: the mark alone is a tombstone. A value that happens to begin with the mark is stored with one mark more, so
 //! that every value can be stored, and nearly every one as it is.

@@ -1,7 +1,7 @@
 //! The key directory: every key, the clocks of its versions, and where their records stand. In memory, in shards.
 //!
 //! A shard is a table of small slots, a tag of the key's hash and where its packed [`Entry`] stands in the shard's
-//! [`Arena`]: for a key of 16 bytes that one node writes about 75 bytes in all. The entry holds the key itself, so two
+//! [`Arena`]: for a key of 16 bytes that one node writes about 80 bytes in all. The entry holds the key itself, so two
 //! keys with one hash are told apart without a disk. A shard also knows the open segments, so that a get takes one
 //! shared lock and no other.
 
