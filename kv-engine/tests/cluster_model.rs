@@ -2,7 +2,8 @@
 //! nodes come and go, and every answer is judged by a register per key.
 //!
 //! What holds with R + W > N and one writer per key: a read never gives something older than the last write that was
-//! acknowledged before it began. With R + W <= N it doesn't, and one case shows that the judge notices.
+//! acknowledged before it began. With R + W <= N it doesn't, and one case shows that the judge notices. With replica
+//! tombstones the same holds for deletes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -30,10 +31,14 @@ struct Weather {
 }
 
 /// What is known of one key: written values are numbers that rise.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Register {
     tried: u64,
     acknowledged: u64,
+    /// Of the numbers, those that were deletes.
+    deletes: BTreeSet<u64>,
+    /// Of the numbers, those of writes that failed: they may be there or not, now or later.
+    failed: BTreeSet<u64>,
     /// Whether its writer is at work.
     busy: bool,
 }
@@ -43,6 +48,10 @@ enum Doing {
     Write {
         key: u64,
         value: u64,
+    },
+    Delete {
+        key: u64,
+        number: u64,
     },
     /// With what was acknowledged when it began.
     Read {
@@ -56,6 +65,8 @@ struct World {
     now_ms: u64,
     weather: Weather,
     client: Coordinator,
+    /// Whether keys are deleted too.
+    deletes: bool,
     nodes: Vec<(Replica, MemoryStorage, bool)>,
     /// What is under way, by arrival time and a number that orders equals.
     wire: BTreeMap<(u64, u64), (Peer, Arrival)>,
@@ -93,10 +104,11 @@ impl World {
             now_ms: 1,
             weather,
             nodes: (0..NODES).map(node).collect(),
+            deletes: config.replica_tombstones,
             client: Coordinator::new(ring, config),
             wire: BTreeMap::new(),
             sent: 0,
-            registers: [Register::default(); KEYS as usize],
+            registers: std::array::from_fn(|_| Register::default()),
             doing: HashMap::new(),
             trace: Vec::new(),
             failed: 0,
@@ -143,6 +155,12 @@ impl World {
         if !register.busy && self.rng.random_range(0..2) == 0 {
             register.busy = true;
             register.tried += 1;
+            if self.deletes && self.rng.random_range(0..3) == 0 {
+                register.deletes.insert(register.tried);
+                self.doing.insert(token, Doing::Delete { key, number: register.tried });
+                self.client.delete(now, token, &key.to_le_bytes());
+                return;
+            }
             self.doing.insert(token, Doing::Write { key, value: register.tried });
             self.client.write(now, token, &key.to_le_bytes(), &register.tried.to_le_bytes());
         } else {
@@ -160,6 +178,18 @@ impl World {
                 match result {
                     Ok(KvAnswer::Written(_)) => register.acknowledged = value,
                     Ok(other) => panic!("a write gave {other:?}"),
+                    Err(_) => {
+                        register.failed.insert(value);
+                        self.failed += 1;
+                    }
+                }
+            }
+            (Doing::Delete { key, number }, result) => {
+                let register = &mut self.registers[key as usize];
+                register.busy = false;
+                match result {
+                    Ok(KvAnswer::Deleted(_)) => register.acknowledged = number,
+                    Ok(other) => panic!("a delete gave {other:?}"),
                     Err(_) => self.failed += 1,
                 }
             }
@@ -168,7 +198,12 @@ impl World {
                 let found = values.first().map_or(0, |version| {
                     u64::from_le_bytes(version.value.as_slice().try_into().expect("eight bytes"))
                 });
-                if !(at_least..=self.registers[key as usize].tried).contains(&found) {
+                let register = &self.registers[key as usize];
+                let allowed = at_least..=register.tried;
+                let deleted = found == 0 && register.deletes.range(allowed.clone()).next().is_some();
+                // A write that failed may be there beside a delete, which removes only what it has seen.
+                let beside_a_delete = register.failed.contains(&found) && !register.deletes.is_empty();
+                if !allowed.contains(&found) && !deleted && !beside_a_delete {
                     self.wrong.push(format!("key {key} gave {found}, {at_least} was acknowledged before"));
                 }
             }
@@ -273,6 +308,22 @@ impl World {
 }
 
 #[test]
+fn with_replica_tombstones_nothing_deleted_comes_back() {
+    let (mut failed, mut deletes) = (0, 0);
+    for seed in seeds() {
+        for (r, w) in [(2, 2), (1, 3), (3, 1)] {
+            let config = ClientConfig::new(Replication::new(NODES, r, w).expect("valid"));
+            let mut world = World::with(seed, ClientConfig { replica_tombstones: true, ..config }, ROUGH);
+            world.run(400);
+            assert_eq!(world.wrong, [""; 0], "seed {seed}, R {r}, W {w}");
+            failed += world.failed;
+            deletes += world.registers.iter().map(|register| register.deletes.len()).sum::<usize>();
+        }
+    }
+    assert!(failed > 0 && deletes > 0, "the weather was too good to show anything");
+}
+
+#[test]
 fn a_read_of_all_replicas_leaves_them_equal() {
     let mut repairs = 0;
     for seed in seeds() {
@@ -365,5 +416,20 @@ mod planted {
     #[test]
     fn a_repair_that_loses_a_sibling_is_caught() {
         check(ClusterBug::RepairLosesSibling);
+    }
+
+    #[test]
+    fn a_delete_without_its_tombstone_is_caught() {
+        let wrong: usize = (0..60)
+            .map(|seed| {
+                let mut config = ClientConfig::new(Replication::new(NODES, 2, 2).expect("valid"));
+                config.replica_tombstones = true;
+                config.planted_bug = Some(ClusterBug::TombstoneNotKept);
+                let mut world = World::with(seed, config, ROUGH);
+                world.run(400);
+                world.wrong.len()
+            })
+            .sum();
+        assert!(wrong > 0, "what was deleted came back, and nobody noticed");
     }
 }
