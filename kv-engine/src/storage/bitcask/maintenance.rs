@@ -83,8 +83,8 @@ impl<F: File> Bitcask<F> {
 
     /// Makes the segment that the next roll will need.
     fn prepare<D: Disk<File = F>>(&self, disk: &mut D) -> Result<bool, DiskError> {
-        let live_as_of = {
-            let writer = self.writer();
+        let (live_as_of, failed_id) = {
+            let mut writer = self.writer();
             if writer.closed || writer.stopped.is_some() {
                 // Nothing is prepared any more, so whoever waits for it must go on, to be refused.
                 self.overgrown.store(false, Ordering::Release);
@@ -93,9 +93,15 @@ impl<F: File> Bitcask<F> {
             if writer.prepared.is_some() {
                 return Ok(false);
             }
-            writer.next_sequence
+            (writer.next_sequence, writer.unprepared_id.take())
         };
-        let id = self.next_segment.fetch_add(1, Ordering::AcqRel);
+        let id = match failed_id {
+            Some(id) => {
+                remove_leftovers(disk, Origin::Written, id);
+                id
+            }
+            None => self.next_segment.fetch_add(1, Ordering::AcqRel),
+        };
         match create_segment(disk, &self.config, id, live_as_of) {
             Ok(segment) => {
                 count(&self.counters.written_bytes, segment.allocated());
@@ -111,6 +117,7 @@ impl<F: File> Bitcask<F> {
             Err(error) => {
                 let mut writer = self.writer();
                 writer.unprepared = true;
+                writer.unprepared_id = Some(id);
                 if error.kind == DiskErrorKind::NoSpace {
                     writer.no_space = Some(error.clone());
                 }
@@ -216,12 +223,17 @@ pub(super) fn create_segment<D: Disk>(
     match created {
         Ok(file) => Ok(Arc::new(Segment::new(header, file, end, allocated))),
         Err(error) => {
-            // Best effort: what is left over holds no record, and the next open removes it.
-            let _ = disk.run(Op::Remove { path: segment::unfinished_name(header.origin, id) });
-            let _ = disk.run(Op::Remove { path: segment::name(header.origin, id) });
+            remove_leftovers(disk, header.origin, id);
             Err(error)
         }
     }
+}
+
+/// Removes what a failed creation left, as far as it can be: it holds no record, and as long as no later segment is
+/// written the next open removes it.
+fn remove_leftovers<D: Disk>(disk: &mut D, origin: Origin, id: u32) {
+    let _ = disk.run(Op::Remove { path: segment::unfinished_name(origin, id) });
+    let _ = disk.run(Op::Remove { path: segment::name(origin, id) });
 }
 
 fn create_file<D: Disk>(disk: &mut D, header: Header, zero_to: u64) -> Result<D::File, DiskError> {

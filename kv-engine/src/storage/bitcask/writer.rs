@@ -159,6 +159,9 @@ pub(super) struct Writer<F> {
     pub(super) no_space: Option<DiskError>,
     /// The last attempt to prepare a segment failed: waiting for one may take long.
     pub(super) unprepared: bool,
+    /// The id of the segment whose preparing failed. Its file may have got its name all the same, so nobody but it may come
+    /// next: an empty segment in front of a later one would look as if its records were lost.
+    pub(super) unprepared_id: Option<u32>,
     pub(super) closed: bool,
     pub(super) buf: Vec<u8>,
 }
@@ -184,6 +187,7 @@ impl<F: File> Writer<F> {
             stopped: None,
             no_space: None,
             unprepared: false,
+            unprepared_id: None,
             closed: false,
             buf: Vec::new(),
         }
