@@ -66,8 +66,7 @@ pub(crate) fn claim_parts(claims: &[&Claim]) -> Option<Table> {
         .flat_map(|c| &c.parts)
         .map(|p| {
             let figure = |v: Option<f64>| match v {
-                Some(v) if p.measured.unit.starts_with("ms") => micros(v * 1e3).into(),
-                Some(v) => per_second(v).into(),
+                Some(v) => part_figure(v, &p.measured.unit).into(),
                 None => NONE.into(),
             };
             let verdict = match p.verdict {
@@ -107,6 +106,16 @@ pub(crate) fn claim_parts(claims: &[&Claim]) -> Option<Table> {
     })
 }
 
+/// A figure of a claim's part; the unit says which quantity it is, and its words stand in the part's own column.
+fn part_figure(v: f64, unit: &str) -> String {
+    match unit {
+        _ if unit.starts_with("ms") => micros(v * 1e3),
+        _ if unit.starts_with('%') => format!("{} %", number(v)),
+        _ if unit.ends_with("/s") => per_second(v),
+        _ => number(v),
+    }
+}
+
 fn claim_tone(verdict: ClaimVerdict) -> Tone {
     match verdict {
         ClaimVerdict::Reproduced => Tone::Good,
@@ -119,4 +128,17 @@ fn claim_tone(verdict: ClaimVerdict) -> Tone {
 /// A claim's verdict, coloured.
 pub(crate) fn claim_verdict(claim: &Claim) -> Cell {
     Cell::toned(claim.verdict.to_string(), claim_tone(claim.verdict))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parts_figure_has_the_unit_of_its_quantity() {
+        assert_eq!(part_figure(8.5, "ms, p99"), micros(8_500.0));
+        assert_eq!(part_figure(81.4, "% of acknowledged operations kept"), "81.4 %");
+        assert_eq!(part_figure(12_400.0, "operations/s"), per_second(12_400.0));
+        assert_eq!(part_figure(1.5, "times the mean load, busiest node"), "1.50");
+    }
 }
