@@ -56,11 +56,15 @@ pub struct Followed {
 enum Turn {
     /// At this time.
     Due(u64),
-    /// It was asked, under this id.
-    Asked(RequestId),
+    /// It was asked, under this id, at this time.
+    Asked(RequestId, u64),
     /// Never: it refuses.
     Over,
 }
+
+/// A question without an answer is asked again: it, or what would have answered it, may be lost, and a node that has
+/// nothing to tell is as silent.
+const ASK_AGAIN_NS: u64 = 500_000_000;
 
 #[derive(Debug)]
 struct Source {
@@ -132,7 +136,11 @@ impl<P: Port> KvFollower<P> {
     fn ask(&mut self, now_ns: u64) -> u64 {
         let mut next_ns = u64::MAX;
         for source in &mut self.sources {
-            let Turn::Due(at_ns) = source.turn else { continue };
+            let at_ns = match source.turn {
+                Turn::Due(at_ns) => at_ns,
+                Turn::Asked(_, since_ns) => since_ns.saturating_add(ASK_AGAIN_NS),
+                Turn::Over => continue,
+            };
             if at_ns > now_ns {
                 next_ns = next_ns.min(at_ns);
                 continue;
@@ -141,7 +149,8 @@ impl<P: Port> KvFollower<P> {
             self.next_id += 1;
             let question = Request::Changes { from: source.position, max_bytes: self.config.max_bytes };
             self.port.send(Peer(source.node.0.into()), question.encode(id));
-            source.turn = Turn::Asked(id);
+            source.turn = Turn::Asked(id, now_ns);
+            next_ns = next_ns.min(now_ns.saturating_add(ASK_AGAIN_NS));
         }
         next_ns
     }
@@ -167,7 +176,7 @@ impl<P: Port> KvFollower<P> {
         };
         // What doesn't fit the open question is an answer to one that was given up.
         let Ok((id, answer)) = answer else { return };
-        if source.turn != Turn::Asked(id) {
+        if !matches!(source.turn, Turn::Asked(open, _) if open == id) {
             return;
         }
         match answer {
