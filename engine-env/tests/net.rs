@@ -169,11 +169,17 @@ fn a_wake_ends_a_wait_and_isnt_lost_before_it<N: Net>(net: &N) {
     let waker = a.waker();
     let mut out = Vec::new();
     waker.wake();
-    a.receive(Wait::Forever, &mut out);
+    assert!(a.receive(Wait::Forever, &mut out));
     // One wake ends one wait.
     let begun = Instant::now();
-    a.receive(Wait::AtMost(Duration::from_millis(5)), &mut out);
+    assert!(!a.receive(Wait::AtMost(Duration::from_millis(5)), &mut out));
     assert!(begun.elapsed() >= Duration::from_millis(5));
+    // It is told beside what arrives, too.
+    a.send(NODES[0], b"to itself".to_vec());
+    waker.wake();
+    let mut arrived = Vec::new();
+    assert!(a.receive(Wait::Forever, &mut arrived));
+    assert_eq!(arrived, [message(NODES[0], b"to itself")]);
     // Results that come another way: each of 2000 must end a wait, whichever side is faster.
     let queue = std::sync::Arc::new(CompletionQueue::with_waker(a.waker()));
     let pusher = {

@@ -96,9 +96,8 @@ impl<P: Port> KvClient<P> {
                     due_ns => Wait::AtMost(Duration::from_nanos(due_ns - now_ns)),
                 }
             };
-            self.port.receive(wait, &mut self.arrivals);
+            let is_woken = self.port.receive(wait, &mut self.arrivals);
             let now = self.now();
-            let woken = self.arrivals.is_empty() && now.ns < timeout_ns;
             for arrival in self.arrivals.drain(..) {
                 self.coordinator.handle(now, &arrival);
             }
@@ -106,7 +105,7 @@ impl<P: Port> KvClient<P> {
                 self.coordinator.handle_timeout(now);
             }
             out.extend(std::iter::from_fn(|| self.coordinator.poll_outcome()));
-            if out.len() > before || woken || now.ns >= until_ns {
+            if out.len() > before || is_woken || now.ns >= until_ns {
                 // What the arrivals made due goes at once, not when the caller comes back.
                 self.send();
                 self.port.flush();

@@ -56,15 +56,11 @@ pub struct Followed {
 enum Turn {
     /// At this time.
     Due(u64),
-    /// It was asked, under this id, at this time.
-    Asked(RequestId, u64),
+    /// It was asked, under this id.
+    Asked(RequestId),
     /// Never: it refuses.
     Over,
 }
-
-/// A question without an answer is asked again: it, or what would have answered it, may be lost, and a node that has
-/// nothing to tell is as silent.
-const ASK_AGAIN_NS: u64 = 500_000_000;
 
 #[derive(Debug)]
 struct Source {
@@ -116,9 +112,8 @@ impl<P: Port> KvFollower<P> {
             };
             let mut arrivals = std::mem::take(&mut self.arrivals);
             // It flushes first.
-            self.port.receive(wait, &mut arrivals);
+            let is_woken = self.port.receive(wait, &mut arrivals);
             let now_ns = self.clock.now_ns();
-            let is_woken = arrivals.is_empty() && now_ns < due_ns;
             for arrival in arrivals.drain(..) {
                 self.take(now_ns, &arrival, out);
             }
@@ -136,11 +131,7 @@ impl<P: Port> KvFollower<P> {
     fn ask(&mut self, now_ns: u64) -> u64 {
         let mut next_ns = u64::MAX;
         for source in &mut self.sources {
-            let at_ns = match source.turn {
-                Turn::Due(at_ns) => at_ns,
-                Turn::Asked(_, since_ns) => since_ns.saturating_add(ASK_AGAIN_NS),
-                Turn::Over => continue,
-            };
+            let Turn::Due(at_ns) = source.turn else { continue };
             if at_ns > now_ns {
                 next_ns = next_ns.min(at_ns);
                 continue;
@@ -149,8 +140,7 @@ impl<P: Port> KvFollower<P> {
             self.next_id += 1;
             let question = Request::Changes { from: source.position, max_bytes: self.config.max_bytes };
             self.port.send(Peer(source.node.0.into()), question.encode(id));
-            source.turn = Turn::Asked(id, now_ns);
-            next_ns = next_ns.min(now_ns.saturating_add(ASK_AGAIN_NS));
+            source.turn = Turn::Asked(id);
         }
         next_ns
     }
@@ -176,7 +166,7 @@ impl<P: Port> KvFollower<P> {
         };
         // What doesn't fit the open question is an answer to one that was given up.
         let Ok((id, answer)) = answer else { return };
-        if !matches!(source.turn, Turn::Asked(open, _) if open == id) {
+        if source.turn != Turn::Asked(id) {
             return;
         }
         match answer {
@@ -206,5 +196,54 @@ impl<P: Port> KvFollower<P> {
     #[must_use]
     pub fn port_stats(&self) -> PortStats {
         self.port.stats()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// Each receive gives the next of these: what arrives, and whether somebody woke the port at the same time.
+    struct Script(VecDeque<(Response, bool)>, RequestId);
+
+    impl Port for Script {
+        fn me(&self) -> Peer {
+            Peer(1000)
+        }
+
+        fn send(&mut self, _: Peer, bytes: Vec<u8>) {
+            self.1 = Request::decode(&bytes).expect("a question").0;
+        }
+
+        fn flush(&mut self) {}
+
+        fn receive(&mut self, _: Wait, out: &mut Vec<Arrival>) -> bool {
+            let (answer, is_woken) = self.0.pop_front().expect("it came back before");
+            out.push(Arrival::Message { from: Peer(0), bytes: answer.encode(self.1) });
+            is_woken
+        }
+
+        fn waker(&self) -> Waker {
+            Waker::new(|| {})
+        }
+
+        fn stats(&self) -> PortStats {
+            PortStats::default()
+        }
+    }
+
+    /// What it is woken for may be its end: it must not wait on because a node said at the same time that there is
+    /// nothing.
+    #[test]
+    fn a_wake_ends_a_poll_even_if_an_empty_answer_came_with_it() {
+        let empty = || Response::Changes { next: 0, changes: Vec::new() };
+        let script = Script([(empty(), false), (empty(), true)].into(), RequestId(0));
+        let ring = Arc::new(Ring::even(1, 1).expect("a ring"));
+        let mut follower = KvFollower::new(script, &ring, FollowConfig::default());
+        let mut told = Vec::new();
+        follower.poll(Wait::Forever, &mut told);
+        assert_eq!((told, follower.port.0.len()), (Vec::new(), 0));
     }
 }

@@ -57,16 +57,17 @@ impl<P: Port> Port for SplitPort<P> {
         self.whole().port.flush();
     }
 
-    fn receive(&mut self, wait: Wait, out: &mut Vec<Arrival>) {
+    fn receive(&mut self, wait: Wait, out: &mut Vec<Arrival>) -> bool {
         let mut whole = self.whole();
         let Whole { port, arrived, half_of, taken } = &mut *whole;
         let wait = if arrived.iter().all(Vec::is_empty) { wait } else { Wait::No };
-        port.receive(wait, taken);
+        let was_woken = port.receive(wait, taken);
         for arrival in taken.drain(..) {
             let (Arrival::Message { from: peer, .. } | Arrival::Unreachable { peer }) = &arrival;
             arrived[half_of(*peer)].push(arrival);
         }
         out.append(&mut arrived[self.half]);
+        was_woken || !arrived[1 - self.half].is_empty()
     }
 
     fn waker(&self) -> Waker {

@@ -260,7 +260,7 @@ impl Port for LocalPort {
         self.unflushed = unflushed;
     }
 
-    fn receive(&mut self, wait: Wait, out: &mut Vec<Arrival>) {
+    fn receive(&mut self, wait: Wait, out: &mut Vec<Arrival>) -> bool {
         self.flush();
         let deadline = match wait {
             Wait::AtMost(limit) => Instant::now().checked_add(limit),
@@ -271,7 +271,7 @@ impl Port for LocalPort {
             let rung = self.take_arrived(out);
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if rung || out.len() > before || wait == Wait::No || left.is_some_and(|left| left.is_zero()) {
-                return;
+                return rung;
             }
             let due = if self.transit.delays() { self.transit.next_in(monotonic_ns()) } else { None };
             if due.is_some() {

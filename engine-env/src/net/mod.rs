@@ -136,7 +136,10 @@ pub trait Port: Send + 'static {
     /// Moves everything that has arrived to the end of `out`, flushing first, and waiting for a first arrival as `wait`
     /// says. Ends early, perhaps with nothing, when it is woken; wakes from before it returned are spent then, so results
     /// that come another way are looked for after each call.
-    fn receive(&mut self, wait: Wait, out: &mut Vec<Arrival>);
+    ///
+    /// Gives whether it was woken. Something may have arrived at the same time, so arrivals don't tell: who waits in turns
+    /// and takes an arrival for the whole news sleeps through what it was woken for.
+    fn receive(&mut self, wait: Wait, out: &mut Vec<Arrival>) -> bool;
 
     /// Ends this port's wait, from any thread: for results that don't come through the network.
     fn waker(&self) -> Waker;

@@ -178,10 +178,8 @@ impl<P: Port> LogClient<P> {
                 Some(0) => Wait::No,
                 Some(ns) => Wait::AtMost(Duration::from_nanos(ns)),
             };
-            self.port.receive(limit, &mut self.arrivals);
-            let waited_until_ns = limit_ns.map(|ns| now_ns.saturating_add(ns));
+            let is_woken = self.port.receive(limit, &mut self.arrivals);
             let now_ns = self.clock.now_ns();
-            let is_woken = self.arrivals.is_empty() && waited_until_ns.is_none_or(|until| now_ns < until);
             for arrival in self.arrivals.drain(..) {
                 self.session.handle(now_ns / 1_000_000, arrival);
             }

@@ -410,7 +410,7 @@ impl Port for TcpPort {
         self.unflushed = unflushed;
     }
 
-    fn receive(&mut self, wait: Wait, out: &mut Vec<Arrival>) {
+    fn receive(&mut self, wait: Wait, out: &mut Vec<Arrival>) -> bool {
         self.flush();
         let deadline = match wait {
             Wait::AtMost(limit) => Instant::now().checked_add(limit),
@@ -435,7 +435,7 @@ impl Port for TcpPort {
             let was_rung = self.bell.answer();
             self.take_arrived(out);
             if !waits || was_rung || out.len() > before {
-                return;
+                return was_rung;
             }
         }
     }

@@ -124,10 +124,11 @@ impl Port for SimPort {
     /// Messages are on their way when they are sent.
     fn flush(&mut self) {}
 
-    fn receive(&mut self, wait: Wait, out: &mut Vec<Arrival>) {
+    /// Nothing comes by itself and nobody rings, so a wait that ends with nothing counts as one that was woken.
+    fn receive(&mut self, wait: Wait, out: &mut Vec<Arrival>) -> bool {
         let mut world = self.net.world();
         if world.net.life(self.me) != self.life {
-            return;
+            return true;
         }
         let now_ns = world.now_ns;
         let until_ns = match wait {
@@ -140,7 +141,7 @@ impl Port for SimPort {
             let inbox = world.inboxes.get_mut(&self.me).expect("a port that lives has an inbox");
             if !inbox.is_empty() {
                 out.extend(inbox.drain(..));
-                return;
+                return false;
             }
             match world.net.next_due() {
                 Some(due_ns) if due_ns <= until_ns => world.advance_to(due_ns),
@@ -149,7 +150,7 @@ impl Port for SimPort {
                     if matches!(wait, Wait::AtMost(_)) {
                         world.advance_to(until_ns);
                     }
-                    return;
+                    return wait != Wait::No;
                 }
             }
         }
