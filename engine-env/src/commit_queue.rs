@@ -34,6 +34,8 @@ pub struct CommitQueue<F, T> {
     waiting: VecDeque<Chunk<F, T>>,
     in_flight: Option<Chunk<F, T>>,
     failed: Option<DiskError>,
+    /// How many tags the chunk had that was finished last.
+    shared_by: usize,
     chunk_bytes_max: usize,
     spare: Vec<u8>,
 }
@@ -49,6 +51,7 @@ impl<F: Clone, T> CommitQueue<F, T> {
             waiting: VecDeque::new(),
             in_flight: None,
             failed: None,
+            shared_by: 0,
             chunk_bytes_max: CHUNK_BYTES_MAX,
             spare: Vec::new(),
         }
@@ -125,6 +128,7 @@ impl<F: Clone, T> CommitQueue<F, T> {
         let mut chunk = self.in_flight.take().expect("finish() follows a begin()");
         match result {
             Ok(()) => {
+                self.shared_by = chunk.tags.len();
                 chunk.bytes = bytes;
                 Ok(chunk)
             }
@@ -149,6 +153,16 @@ impl<F: Clone, T> CommitQueue<F, T> {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.in_flight.is_none()
+    }
+
+    /// Whether the only tag that waits has nobody to share a commit with, as far as the last chunk tells: then whoever
+    /// staged it had better write it himself than hand it over. Where others have just been served together, they are on
+    /// their way back, and the hand-over gives them the time to join: an eager commit of one would let all of them wait.
+    #[must_use]
+    pub fn is_lone(&self) -> bool {
+        self.shared_by <= 1
+            && self.in_flight.is_none()
+            && self.waiting.iter().map(|chunk| chunk.tags.len()).sum::<usize>() == 1
     }
 
     /// Whether a begun chunk has not been finished.
@@ -199,6 +213,27 @@ mod tests {
         assert_eq!((at, bytes.as_slice()), (1, b"bc".as_slice()));
         assert_eq!(queue.finish(Ok(()), bytes).expect("it succeeded").tags, [11, 12]);
         assert!(queue.is_idle());
+    }
+
+    #[test]
+    fn who_was_served_with_others_expects_them_back() {
+        let mut queue = CommitQueue::new();
+        put(&mut queue, 1, 0, 1, b"a");
+        assert!(queue.is_lone());
+        let (.., bytes) = queue.begin().expect("a chunk");
+        put(&mut queue, 1, 1, 2, b"b");
+        assert!(!queue.is_lone(), "it waits behind another");
+        put(&mut queue, 1, 2, 3, b"c");
+        queue.finish(Ok(()), bytes).expect("it succeeded");
+        assert!(!queue.is_lone(), "two wait");
+        let (.., bytes) = queue.begin().expect("a chunk");
+        queue.finish(Ok(()), bytes).expect("it succeeded");
+        put(&mut queue, 1, 3, 4, b"d");
+        assert!(!queue.is_lone(), "two were served together");
+        let (.., bytes) = queue.begin().expect("a chunk");
+        queue.finish(Ok(()), bytes).expect("it succeeded");
+        put(&mut queue, 1, 4, 5, b"e");
+        assert!(queue.is_lone(), "nobody came back");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! [`KvStore`]: a [`Bitcask`] with its threads. This is the edge: here are the threads and the clock.
 //!
-//! `synced`: a lone writer commits on its own thread; otherwise the committer thread does, many writes at a time.
+//! `synced`: a writer that has nobody to share a commit with commits on its own thread; otherwise the committer thread does,
+//! many writes at a time.
 //! `interval`: a thread syncs periodically. Always: one thread for maintenance, under the rate limit.
 
 #![expect(clippy::disallowed_methods, reason = "the edge: here are the threads and the clock")]
@@ -283,7 +284,7 @@ impl<H: Home> KvStore<H> {
         }
     }
 
-    /// Waits for a staged write: commits it on this thread if nobody else is committing.
+    /// Waits for a staged write: commits it on this thread if there is nobody to share the commit with.
     fn wait(
         &self,
         stage: impl FnOnce(&Arc<CompletionQueue<KvDone>>) -> Result<bool, PutError>,
@@ -293,8 +294,9 @@ impl<H: Home> KvStore<H> {
             static ANSWER: Arc<CompletionQueue<KvDone>> = Arc::new(CompletionQueue::new());
         }
         ANSWER.with(|answer| {
-            if !stage(answer)? {
-                self.core.commit_now();
+            let committing = stage(answer)?;
+            if !committing && !self.core.commit_if_alone() {
+                self.wake_unless(committing);
             }
             let mut done = Vec::with_capacity(1);
             while done.is_empty() {

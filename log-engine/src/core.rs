@@ -268,9 +268,6 @@ impl<F: File> Core<F> {
     /// After the lock was released: results to their queues, waiters and readers told.
     pub(crate) fn settle(&self, partition: &Partition<F>, effects: Effects) {
         if effects.progressed {
-            if self.config.synced() {
-                partition.changed.notify_all();
-            }
             self.readable.advance();
             self.tell_broker(partition);
         }

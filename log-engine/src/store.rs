@@ -1,7 +1,7 @@
 //! [`Log`]: the log with its two threads. One owns the disk that commits go through, the other does upkeep.
 //!
-//! A blocking append that finds nobody else waiting commits on its own thread: a hand-off costs a lone submitter a
-//! third. Everybody else's bytes gather while a commit is in flight, and one thread writes them together.
+//! A blocking append that has nobody to share a commit with writes on its own thread: a hand-off costs a lone submitter a
+//! third. Everybody else's bytes gather while a commit is in flight or is handed over, and one thread writes them together.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use engine_env::clock::{Monotonic, wall_ms};
-use engine_env::{Committer, CompletionQueue, Disk, DiskError, File, FileOf, Home, Waker};
+use engine_env::{Committer, CompletionQueue, Disk, DiskError, File, FileOf, Home, Wait, Waker};
 
 use crate::core::{Bells, Core};
 use crate::log::append::AppendError;
@@ -102,39 +102,48 @@ impl<H: Home> Log<H> {
         let partition = self.stepped.partition(partition)?;
         let batch = encode(&partition.name, records, now_ms, partition.lock().take_spare())?;
         let mut effects = Effects::default();
-        let log = partition.lock();
-        let was_idle = log.queue.is_idle();
-        let (appended, mut log) = core.append_waiting(&partition, log, batch, Tell::Nobody, &mut effects)?;
         if !core.config.synced() {
+            let (appended, log) =
+                core.append_waiting(&partition, partition.lock(), batch, Tell::Nobody, &mut effects)?;
             drop(log);
             core.settle(&partition, effects);
             return Ok(appended.base);
         }
-        let sync = log.commit_sync();
-        if was_idle && let Some((file, at, bytes)) = log.queue.begin() {
-            drop(log);
-            let result = file.write_now(at, &bytes, sync);
-            log = partition.lock();
-            log.finish_commit(result, bytes, &mut effects);
-            let more = log.queue.can_begin();
-            drop(log);
-            if more {
-                core.want_commit(&partition);
+        // One queue for each thread, reused: a thread waits for one append at a time. Waiting for the partition itself
+        // would wake everybody with each commit, also those whose turn is the next one.
+        thread_local! {
+            static ANSWER: Arc<CompletionQueue<LogDone>> = Arc::new(CompletionQueue::new());
+        }
+        ANSWER.with(|answer| {
+            let tell = Tell::Batch(0, Arc::clone(answer));
+            let (_, mut log) =
+                core.append_waiting(&partition, partition.lock(), batch, tell, &mut effects)?;
+            let sync = log.commit_sync();
+            let begun = if log.queue.is_lone() { log.queue.begin() } else { None };
+            if let Some((file, at, bytes)) = begun {
+                drop(log);
+                let result = file.write_now(at, &bytes, sync);
+                let mut log = partition.lock();
+                log.finish_commit(result, bytes, &mut effects);
+                let more = log.queue.can_begin();
+                drop(log);
+                if more {
+                    core.want_commit(&partition);
+                }
+            } else {
+                let commit = log.queue.can_begin();
+                drop(log);
+                if commit {
+                    core.want_commit(&partition);
+                }
             }
             core.settle(&partition, effects);
-            log = partition.lock();
-        } else if log.queue.can_begin() {
-            core.want_commit(&partition);
-        }
-        let mut log = partition
-            .changed
-            .wait_while(log, |log| log.durable < appended.end && log.failed.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
-        if log.durable >= appended.end {
-            return Ok(appended.base);
-        }
-        let cause = log.failed.clone().expect("the wait ends with one or the other");
-        Err(log.fail(cause))
+            let mut done = Vec::with_capacity(1);
+            while done.is_empty() {
+                answer.drain(Wait::Forever, &mut done);
+            }
+            done.pop().expect("the loop above ends with an answer").result
+        })
     }
 
     /// Appends records as one batch; [`LogDone`] with this `token` comes through `to` once they are as durable as

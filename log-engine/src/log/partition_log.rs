@@ -36,7 +36,7 @@ pub struct LogDone {
 /// Who hears of an append's end.
 #[derive(Debug)]
 pub(crate) enum Tell {
-    /// Somebody who waits for `durable` to move.
+    /// There is nothing to wait for, or whoever waits looks at the partition.
     Nobody,
     /// One token for the batch.
     Batch(u64, Arc<CompletionQueue<LogDone>>),
@@ -58,7 +58,7 @@ pub(crate) struct Ticket {
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) done: Vec<(Arc<CompletionQueue<LogDone>>, LogDone)>,
-    /// More can be read, or waiters have to look again.
+    /// More can be read, or the broker has to look again.
     pub(crate) progressed: bool,
 }
 

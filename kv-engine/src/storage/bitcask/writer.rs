@@ -582,6 +582,18 @@ impl<F: File> Bitcask<F> {
         true
     }
 
+    /// [`Bitcask::commit_now`] for a writer that has nobody to share the commit with; else it is left to the committer,
+    /// who is to be told. Whether it did.
+    pub fn commit_if_alone(&self) -> bool {
+        let mut writer = self.writer();
+        let begun = if writer.queue.is_lone() { writer.queue.begin() } else { None };
+        drop(writer);
+        let Some((file, at, bytes)) = begun else { return false };
+        let result = file.write_now(at, &bytes, self.commit_sync());
+        self.complete(result, bytes);
+        true
+    }
+
     fn commit_sync(&self) -> WriteSync {
         if planted!(self, SyncSkipped) { WriteSync::None } else { WriteSync::Data }
     }
