@@ -15,6 +15,7 @@
 
 mod append;
 mod compaction;
+mod direct;
 mod partitions;
 mod read;
 mod reopen;
@@ -124,6 +125,9 @@ fn main() {
         }
         if plan.wants("compaction") {
             compaction::beside_compaction(&plan, &mut table);
+        }
+        if plan.wants("direct") {
+            direct::direct_or_buffered(&plan, &mut table);
         }
         if plan.wants("partitions") {
             partitions::partitions(&plan, &mut table);
