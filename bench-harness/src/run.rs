@@ -29,8 +29,8 @@ use crate::measure::{
     SteadyState, TIMES_MAX, VISIBLE, WINDOW, write_back,
 };
 use crate::report::record::{
-    Consistency, CopiesDurable, Load, LoadKind, LostUpdates as LostUpdatesRecord, Measurement, NodeLoad,
-    Percentiles, PhaseCost, Replication,
+    Consistency, CopiesDurable, LATE_NS, Load, LoadKind, LostUpdates as LostUpdatesRecord, Measurement,
+    NodeLoad, Percentiles, PhaseCost, Replication,
 };
 use crate::stats::summarize;
 
@@ -459,6 +459,7 @@ impl RunOutcome {
             m.notes.extend(self.driver_limited.map(|why| why.to_string()));
             m.count = tally.answered;
             m.errors = tally.errors;
+            m.late = class.response.count_between(LATE_NS, u64::MAX);
             m.unsupported = tally.unsupported;
             // A run with one wrong answer has no number, whichever operation gave it.
             m.wrong_answers = self.tally.all().wrong;

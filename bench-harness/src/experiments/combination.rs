@@ -43,6 +43,8 @@ pub(super) enum Job<'a> {
     Contended,
     /// Each engine once at several skews.
     Skewed,
+    /// A node dies and returns.
+    Outage,
 }
 
 /// A workload at a durability.
@@ -166,6 +168,10 @@ impl Combination<'_> {
                 let name = "the load of each node with celebrities (C8)".to_owned();
                 (name, engines * points, needed(decisive, 1.0))
             }
+            Job::Outage => {
+                let name = "a node that dies and returns (C5)".to_owned();
+                (name, engines * self.schedule().row_pairs, needed(decisive, 1.0))
+            }
             Job::Curve => {
                 let points = engines * (CURVE_SHARES.len() as u32 + 2);
                 ("the curves of latency against throughput".to_owned(), points, self.schedule().probe)
@@ -174,7 +180,7 @@ impl Combination<'_> {
         let most = match job {
             Job::Pairs(_) => most,
             Job::Row(_) => most.mul_f64(0.5).max(least),
-            Job::Searches | Job::Curve | Job::Contended | Job::Skewed => least,
+            Job::Searches | Job::Curve | Job::Contended | Job::Skewed | Job::Outage => least,
         };
         // A schedule without a total makes every run as long as it may be.
         let most = if self.schedule().total.is_none() && matches!(job, Job::Row(_)) {
@@ -238,6 +244,10 @@ impl Combination<'_> {
             Job::Skewed => {
                 let rate = self.rate(self.schedule().loads.first().copied().unwrap_or(0.5));
                 self.excursion(length).skew(campaign, &self.plan.excursions.skewed, rate)?;
+            }
+            Job::Outage => {
+                let rate = self.rate(self.schedule().loads.first().copied().unwrap_or(0.5));
+                self.excursion(length).kill(campaign, self.workload, self.schedule().row_pairs, rate)?;
             }
         }
         Ok(())

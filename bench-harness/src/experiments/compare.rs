@@ -198,13 +198,16 @@ fn jobs<'a>(
     if !beside.is_empty() && plan.rate_per_s.is_none() {
         excursions.extend(plan.excursions.contended.as_ref().map(|_| (0, Job::Contended)));
         excursions.extend(plan.excursions.skewed.first().map(|_| (0, Job::Skewed)));
+        excursions.push((0, Job::Outage));
     }
     let mut jobs: Vec<(usize, Job<'_>)> = Vec::new();
     if schedule.total.is_some() {
         jobs.extend(all().map(|at| (at, Job::Pairs(first))));
         jobs.extend(all().filter(may_search).map(|at| (at, Job::Searches)));
-        jobs.extend(rows());
+        // Claims before what explains them.
+        jobs.extend(rows().take(1));
         jobs.append(&mut excursions);
+        jobs.extend(rows().skip(1));
     } else {
         for at in all() {
             jobs.push((at, Job::Pairs(first)));

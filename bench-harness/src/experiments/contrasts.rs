@@ -3,7 +3,7 @@
 use engine_env::rng::Seed;
 
 use crate::limits::TIMER_TIMES;
-use crate::report::curves::{HIGHEST_METRIC, highest_sustained};
+use crate::report::curves::{Enclosed, HIGHEST_METRIC, highest_sustained};
 use crate::report::record::{Better, Comparison, ComparisonVerdict, Measurement, Run};
 use crate::stats::{PairedRatio, judge, paired_ratio, run_sigma, self_pairs};
 
@@ -55,11 +55,13 @@ const CPU: Metric = ("resources.cpu_s_per_op", Better::Lower, |m| {
 });
 
 /// A value for each pair of runs, and each side's values in the order of time.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Paired {
     pub(super) pairs: Vec<(f64, f64)>,
     of_a: Vec<f64>,
     of_b: Vec<f64>,
+    /// How many times larger each side's values may be than they were found: searches try rates in steps.
+    steps: (f64, f64),
 }
 
 impl Paired {
@@ -77,19 +79,27 @@ impl Paired {
                 .filter_map(|m| Some((m.pair?, value(m)?)))
                 .collect()
         };
-        Self::matched(&runs(subject.a, of_a), &runs(subject.b, of_b))
+        Self::matched(&runs(subject.a, of_a), &runs(subject.b, of_b), (1.0, 1.0))
     }
 
     /// The highest rate of each search.
     pub(super) fn highest(run: &Run, subject: Subject<'_>) -> Self {
-        let searches = |side: &str| -> Vec<(u32, f64)> {
+        let searches = |side: &str| -> Vec<(u32, Enclosed)> {
             let runs = run.measurements.iter().filter(|m| subject.holds(m) && m.side() == side);
             highest_sustained(runs)
         };
-        Self::matched(&searches(subject.a), &searches(subject.b))
+        let (a, b) = (searches(subject.a), searches(subject.b));
+        let sustained = |found: &[(u32, Enclosed)]| -> Vec<(u32, f64)> {
+            found.iter().map(|(pair, rate)| (*pair, rate.sustained)).collect()
+        };
+        let step = |found: &[(u32, Enclosed)]| -> f64 {
+            let logs: f64 = found.iter().map(|(_, rate)| (rate.refused / rate.sustained).ln()).sum();
+            (logs / found.len().max(1) as f64).exp()
+        };
+        Self::matched(&sustained(&a), &sustained(&b), (step(&a), step(&b)))
     }
 
-    fn matched(a: &[(u32, f64)], b: &[(u32, f64)]) -> Self {
+    fn matched(a: &[(u32, f64)], b: &[(u32, f64)], steps: (f64, f64)) -> Self {
         let mut pairs: Vec<(u32, f64, f64)> = a
             .iter()
             .filter_map(|(pair, a)| Some((*pair, *a, b.iter().find(|(other, _)| other == pair)?.1)))
@@ -99,17 +109,20 @@ impl Paired {
             pairs: pairs.into_iter().map(|(_, a, b)| (a, b)).collect(),
             of_a: a.iter().map(|(_, v)| *v).collect(),
             of_b: b.iter().map(|(_, v)| *v).collect(),
+            steps,
         }
     }
 
     pub(super) fn ratio(&self, seed: Seed) -> Option<PairedRatio> {
-        paired_ratio(&self.pairs, seed)
+        let (step_a, step_b) = self.steps;
+        Some(paired_ratio(&self.pairs, seed)?.widened(step_a, step_b))
     }
 
     /// Each side against itself.
     pub(super) fn itself(&self, seed: Seed) -> [Option<[f64; 2]>; 2] {
-        let own = |values: &[f64]| paired_ratio(&self_pairs(values), seed).and_then(|r| r.ci95);
-        [own(&self.of_a), own(&self.of_b)]
+        let own =
+            |values: &[f64], step: f64| paired_ratio(&self_pairs(values), seed)?.widened(step, step).ci95;
+        [own(&self.of_a, self.steps.0), own(&self.of_b, self.steps.1)]
     }
 
     /// Geometric means of both sides.
@@ -193,7 +206,8 @@ fn compared(
     let ratio = paired.ratio(seed);
     let mut itself = self_pairs(&paired.of_a);
     itself.extend(self_pairs(&paired.of_b));
-    let self_ratio = paired_ratio(&itself, seed.derive("itself", 0));
+    let step = paired.steps.0.max(paired.steps.1);
+    let self_ratio = paired_ratio(&itself, seed.derive("itself", 0)).map(|r| r.widened(step, step));
     let verdict = judge(ratio.as_ref(), self_ratio.as_ref(), better);
     let why = match verdict {
         ComparisonVerdict::NotMeasured if paired.pairs.is_empty() => why_none.to_owned(),

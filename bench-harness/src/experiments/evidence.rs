@@ -11,7 +11,7 @@ use workloads::{Access, OpKind};
 use super::compare::{EQUAL_LOAD, share_label};
 use super::contestant::{ALL_COPIES, OLD_READS};
 use super::contrasts::{Metric, P95, P99, Paired, Subject};
-use super::excursions::{rule_on_conflicts, rule_on_hot_spots};
+use super::excursions::{rule_on_availability, rule_on_conflicts, rule_on_hot_spots};
 use super::ruling::{Court, Evidence, Ruling};
 use crate::limits::TIMER_TIMES;
 use crate::measure::VISIBLE;
@@ -63,6 +63,7 @@ impl Trial<'_> {
         let space = self.space(run);
         let hot_spots = rule_on_hot_spots(run, self.before, self.after);
         let conflicts = rule_on_conflicts(run, self.before, self.after);
+        let availability = rule_on_availability(run, self.before, self.after);
         for claim in &mut run.claims {
             match claim.id.as_str() {
                 "C1" => {
@@ -78,6 +79,7 @@ impl Trial<'_> {
                         claim.why = format!("{} {figures}", claim.why);
                     }
                 }
+                "C5" => settle(claim, availability.clone()),
                 "C8" => settle(claim, hot_spots.clone()),
                 "C9" => settle(claim, conflicts.clone()),
                 "C10" => settle(claim, space.clone()),

@@ -1,5 +1,6 @@
 //! [`Excursions`]: runs of other workloads, which two claims need: members whom many change at once (C9), and celebrities
-//! (C8). What their runs say is ruled on here, by rules written before anything was measured.
+//! (C8); and runs during which a node dies and returns (C5). What they say is ruled on here, by rules written before anything
+//! was measured.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(super) const CONTENDED: &str = "members changed by many at once";
 const CONTENDERS: u32 = 32;
 /// The experiment of C8.
 pub(super) const SKEWED: &str = "celebrities";
+/// The experiment of C5.
+pub(super) const OUTAGE: &str = "a node dies and returns";
 /// A node whose load is this many times the mean of all carries too much.
 const OVERLOADED: f64 = 1.5;
 
@@ -109,7 +112,49 @@ impl Excursion<'_> {
         }
         Ok(())
     }
+
+    /// Pairs of runs at one rate in whose middle half a node is away: killed, and started again on its folder. Another node
+    /// in each pair.
+    pub(super) fn kill(
+        &self,
+        campaign: &mut Campaign,
+        workload: &dyn Workload,
+        pairs: u32,
+        rate_per_s: f64,
+    ) -> Result<(), CampaignError> {
+        let quarter_ms = self.length.as_millis() / 4;
+        for pair in 1..=pairs {
+            let outage = format!("{quarter_ms}:{}:{}", 2 * quarter_ms, (pair - 1) % NODES);
+            let settings = BTreeMap::from([("outage".to_owned(), outage)]);
+            let mut order = self.engines.to_vec();
+            if pair % 2 == 0 {
+                order.reverse();
+            }
+            for engine in order {
+                let seed = campaign.seed().derive(OUTAGE, u64::from(pair));
+                campaign.measure(Task {
+                    experiment: OUTAGE,
+                    who: &Contestant::plain(engine),
+                    workload,
+                    durability: self.durability,
+                    arriving: Arriving::Open { rate_per_s },
+                    load_label: "half the time without a node",
+                    pair: Some(pair),
+                    seed,
+                    warmup: self.length.mul_f64(WARM_UP),
+                    bound: Bound::time(self.length),
+                    memory_per_s: None,
+                    settings: settings.clone(),
+                    p99_max: None,
+                })?;
+            }
+        }
+        Ok(())
+    }
 }
+
+/// Nodes of a cluster, by default.
+const NODES: u32 = 3;
 
 fn skew_label(share: f64) -> String {
     format!("celebrities take {:.0} % of the reads", share * 100.0)
@@ -259,6 +304,44 @@ pub(super) fn rule_on_hot_spots(
     Ok((figures, Ruling { verdict, why }))
 }
 
+/// C5. The share of operations that were answered, without an error and in time. It is told of both sides, and ruled on for
+/// neither: a log whose partitions wait for their leader's return is not the log that the claim is about.
+pub(super) fn rule_on_availability(
+    run: &Run,
+    before: &str,
+    after: &str,
+) -> Result<(MeasuredFigures, Ruling), String> {
+    let answered = |side: &str| -> Option<(f64, u64, u64)> {
+        let runs: Vec<_> = runs_of(run, OUTAGE, side).collect();
+        let sum = |of: fn(&Measurement) -> u64| runs.iter().map(|m| of(m)).sum::<u64>();
+        let (answered, errors, late) = (sum(|m| m.count), sum(|m| m.errors), sum(|m| m.late));
+        let wanted = answered + errors;
+        (wanted > 0).then(|| (100.0 * (answered - late.min(answered)) as f64 / wanted as f64, errors, late))
+    };
+    let (Some(old), Some(new)) = (answered(before), answered(after)) else {
+        return Err("No runs of both sides in which a node dies and returns were made".to_owned());
+    };
+    let told = |side: &str, (_, errors, late): (f64, u64, u64)| {
+        format!(
+            " {side}: {errors} operations failed, {late} were answered later than 200 ms after they were due."
+        )
+    };
+    let why = format!(
+        "The log of this build elects no leader: while a broker is away, nobody appends to the partitions that it leads, so its \
+         figure is not that of the log in the claim. A node was away for half of each run; nobody's nodes are, so the figures \
+         are no year's.{}{}",
+        told(before, old),
+        told(after, new)
+    );
+    let figures = MeasuredFigures {
+        before: Some(old.0),
+        after: Some(new.0),
+        unit: "% of operations answered within 200 ms, a node away half the time".to_owned(),
+        ..MeasuredFigures::default()
+    };
+    Ok((figures, Ruling { verdict: ClaimVerdict::Undecided, why }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,5 +407,29 @@ mod tests {
         assert_eq!((ruling.verdict, figures.before), (ClaimVerdict::DirectionOnly, Some(2.0)));
         assert_eq!(ruled([11, 10, 9]).1.verdict, ClaimVerdict::NotReproduced);
         assert!(rule_on_hot_spots(&run(vec![]), "store", "log").is_err());
+    }
+
+    #[test]
+    fn availability_counts_what_failed_and_what_came_too_late() {
+        let outage = |side: &str, count, errors, late| Measurement {
+            experiment: OUTAGE.into(),
+            engine: side.into(),
+            operation: "all".into(),
+            count,
+            errors,
+            late,
+            ..Measurement::default()
+        };
+        let runs = vec![
+            outage("store", 100, 0, 0),
+            outage("store", 100, 0, 1),
+            outage("log", 60, 40, 0),
+            outage("log", 90, 10, 30),
+        ];
+        let (figures, ruling) = rule_on_availability(&run(runs), "store", "log").expect("both sides");
+        assert_eq!((figures.before, figures.after), (Some(99.5), Some(60.0)));
+        assert_eq!(ruling.verdict, ClaimVerdict::Undecided);
+        assert!(ruling.why.contains("log: 50 operations failed, 30 were answered later"), "{}", ruling.why);
+        assert!(rule_on_availability(&run(vec![outage("store", 1, 0, 0)]), "store", "log").is_err());
     }
 }

@@ -29,25 +29,40 @@ pub const SEARCHED: &str = "rates up to the highest that is sustained";
 /// What the comparison of the searches' results is called.
 pub const HIGHEST_METRIC: &str = "highest_sustained_per_s";
 
-/// The result of each search among `runs`, by the number of its pair: the highest rate that was sustained. A search that
-/// sustained none has no result, and neither has one that refused none above: its result could be anything higher.
-pub(crate) fn highest_sustained<'a>(runs: impl Iterator<Item = &'a Measurement>) -> Vec<(u32, f64)> {
-    // By pair: the highest sustained rate, and the highest refused one.
-    let mut searches: Vec<(u32, f64, f64)> = Vec::new();
+/// Between which rates the highest one lies, operations a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Enclosed {
+    /// The highest rate that was sustained.
+    pub(crate) sustained: f64,
+    /// The lowest one above it that was refused.
+    pub(crate) refused: f64,
+}
+
+/// The result of each search among `runs`, by the number of its pair. A search that sustained no rate has no result, and
+/// neither has one that refused none above: its result could be anything higher.
+pub(crate) fn highest_sustained<'a>(runs: impl Iterator<Item = &'a Measurement>) -> Vec<(u32, Enclosed)> {
+    // By pair: the highest sustained rate, and all that were refused.
+    let mut searches: Vec<(u32, f64, Vec<f64>)> = Vec::new();
     for m in runs.filter(|m| m.operation == "all") {
         let (Some(pair), Some(rate), Some(point)) = (m.pair, m.load.offered_per_s, &m.point) else {
             continue;
         };
         let at = searches.iter().position(|(p, ..)| *p == pair).unwrap_or_else(|| {
-            searches.push((pair, 0.0, 0.0));
+            searches.push((pair, 0.0, Vec::new()));
             searches.len() - 1
         });
         let (_, sustained, refused) = &mut searches[at];
-        let reached = if point.sustained { sustained } else { refused };
-        *reached = reached.max(rate);
+        if point.sustained {
+            *sustained = sustained.max(rate);
+        } else {
+            refused.push(rate);
+        }
     }
-    searches.retain(|(_, sustained, refused)| *sustained > 0.0 && refused > sustained);
-    searches.into_iter().map(|(pair, sustained, _)| (pair, sustained)).collect()
+    let enclosed = |(pair, sustained, refused): (u32, f64, Vec<f64>)| {
+        let refused = refused.into_iter().filter(|rate| *rate > sustained).min_by(f64::total_cmp)?;
+        (sustained > 0.0).then_some((pair, Enclosed { sustained, refused }))
+    };
+    searches.into_iter().filter_map(enclosed).collect()
 }
 
 /// One engine under one workload and durability, at many rates.
@@ -249,13 +264,14 @@ mod tests {
             tried(1, 10.0, true),
             tried(1, 14.0, true),
             tried(1, 20.0, false),
+            tried(1, 17.0, false),
             // Nothing refused; nothing sustained; refused below what was sustained.
             tried(2, 10.0, true),
             tried(3, 10.0, false),
             tried(4, 10.0, false),
             tried(4, 14.0, true),
         ];
-        assert_eq!(highest_sustained(runs.iter()), [(1, 14.0)]);
+        assert_eq!(highest_sustained(runs.iter()), [(1, Enclosed { sustained: 14.0, refused: 17.0 })]);
     }
 
     #[test]

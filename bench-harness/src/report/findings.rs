@@ -210,7 +210,7 @@ impl<'a> Side<'a> {
     pub(crate) fn value(&self, operation: &str, metric: &str) -> Option<f64> {
         let values: Vec<f64> = if metric == HIGHEST_METRIC {
             // A search has many runs and one result.
-            highest_sustained(self.of(operation)).into_iter().map(|(_, rate)| rate).collect()
+            highest_sustained(self.of(operation)).into_iter().map(|(_, rate)| rate.sustained).collect()
         } else {
             self.of(operation).filter_map(|m| metric_value(m, metric)).collect()
         };

@@ -175,6 +175,9 @@ pub struct Measurement {
     pub count: u64,
     /// Operations that failed.
     pub errors: u64,
+    /// Operations answered without an error, but later than [`LATE_NS`] after they were due.
+    #[serde(default)]
+    pub late: u64,
     /// Operations that the engine can't do.
     pub unsupported: u64,
     /// Answers that no allowed order of the operations explains. Above 0 the run has no latencies.
@@ -248,6 +251,9 @@ pub struct Measurement {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
+
+/// Later than this an answer counts as none where availability is asked for: 200 ms, the published p99 before the move.
+pub const LATE_NS: u64 = 200_000_000;
 
 impl Measurement {
     /// Who it is in a comparison: the engine, or its variant.

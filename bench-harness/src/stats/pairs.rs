@@ -25,6 +25,20 @@ pub struct PairedRatio {
     pub sign_p: f64,
 }
 
+impl PairedRatio {
+    /// The same, where each `a` may be up to `a_step` times as large as it was found, and each `b` up to `b_step` times:
+    /// every bound moves out by that much. Values found in steps can agree by the steps alone, so without this an
+    /// interval could be narrower than a step.
+    pub(crate) fn widened(mut self, a_step: f64, b_step: f64) -> Self {
+        let wider = |[low, high]: [f64; 2]| [low / b_step, high * a_step];
+        self.ci95 = self.ci95.map(wider);
+        self.bootstrap_ci95 = self.bootstrap_ci95.map(wider);
+        self.lower95 = self.lower95.map(|low| low / b_step);
+        self.upper95 = self.upper95.map(|high| high * a_step);
+        self
+    }
+}
+
 /// The ratio over pairs `(a, b)`. Pairs with a value that isn't positive and finite are left out.
 ///
 /// `None` when no pair is left. `seed` is for the bootstrap.
@@ -107,6 +121,15 @@ mod tests {
         assert_eq!((got.pairs, got.ratio, got.ci95, got.lower95), (1, 2.0, None, None));
         assert!(paired_ratio(&[(0.0, 1.0)], Seed(1)).is_none());
         assert!(paired_ratio(&[], Seed(1)).is_none());
+    }
+
+    #[test]
+    fn values_found_in_steps_have_intervals_no_narrower_than_the_steps() {
+        let found = paired_ratio(&[(20.0, 10.0), (20.0, 10.0)], Seed(1)).expect("two pairs");
+        assert_eq!(found.ci95, Some([2.0, 2.0]));
+        let got = found.widened(1.5, 1.25);
+        assert_eq!((got.ratio, got.ci95, got.bootstrap_ci95), (2.0, Some([1.6, 3.0]), Some([1.6, 3.0])));
+        assert_eq!((got.lower95, got.upper95), (Some(1.6), Some(3.0)));
     }
 
     #[test]
