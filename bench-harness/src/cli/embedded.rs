@@ -1,5 +1,6 @@
 //! `workbench embedded`: the store beside other embedded stores, called directly.
 
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -15,7 +16,7 @@ use crate::result_folder::default_data_folder;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  workbench embedded                                       2 million keys; minutes; needs 15 GB of disk, and as much memory for its cache
+  workbench embedded                                       2 million keys; a quarter of an hour; needs 15 GB of disk, and as much memory for its cache
   workbench embedded --keys 10000000 --value-bytes 100 --engines kv-store     ten million small keys: memory, reopening
   workbench embedded --engines kv-store,kv-unmerged,kv-called    what merges cost a put (p99), and what memory maps save a get
   workbench embedded --keys 200000 --rounds 2 --turn-ms 200                   a look
@@ -72,8 +73,10 @@ pub(super) fn embedded(args: &EmbeddedArgs) -> Result<(), Failure> {
     };
     // Load, gets, updates, reopening, synced updates twice, space.
     let steps = plan.value_bytes.len() as u64 * (5 + 2 * plan.threads.len() as u64);
-    let mut progress = Progress::new(steps);
-    let result = embedded::run(&plan, &mut |what| progress.step(what), &mut |_| {});
+    let progress = RefCell::new(Progress::new(steps));
+    // Each row as soon as it is known: whoever ends the rest for good has what was measured.
+    let mut told = |row: &embedded::Row| progress.borrow().note(&row.told());
+    let result = embedded::run(&plan, &mut |what| progress.borrow_mut().step(what), &mut told);
     drop(progress);
     // Empty again, and ours only where the user named none.
     let _ = std::fs::remove_dir(&own);

@@ -127,6 +127,13 @@ impl Row {
         Self { what, value_bytes, threads: 0, synced: false, cells, against: None, of_ceiling: None }.judged()
     }
 
+    /// What each of its stores did, in a line.
+    pub(crate) fn told(&self) -> String {
+        let cells: Vec<_> =
+            self.cells.iter().map(|c| format!("{} {}", c.name, short(self.what, c.value))).collect();
+        format!("{}, {} B: {}", self.what, self.value_bytes, cells.join(", "))
+    }
+
     fn more_is_better(&self) -> bool {
         matches!(self.what, What::Load | What::Get | What::Update)
     }
@@ -312,5 +319,6 @@ mod tests {
         let row = Row::of_values(What::Space, 100, vec![("kv-store", 2.5), ("lmdb", 3.0), ("redb", 2.0)]);
         assert_eq!(row.against.as_ref().map(|a| a.name), Some("redb"));
         assert_eq!(row.target(1).map(|(_, met)| met), Some(false));
+        assert_eq!(row.told(), format!("{}, 100 B: kv-store 2.50, lmdb 3.00, redb 2.00", What::Space));
     }
 }
