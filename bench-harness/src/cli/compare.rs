@@ -38,7 +38,7 @@ pub(super) struct CompareArgs {
     /// A few minutes; verdicts are at best about the direction (the default)
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// Many hours; long enough to decide. The pre-registered pairs come first: after about 40 minutes C1 is decided, and
+    /// Many hours; long enough to decide. The pre-registered pairs come first: after more than an hour C1 is decided, and
     /// Ctrl-C keeps that. The same command with the same --out goes on where it was ended
     #[arg(long)]
     full: bool,
