@@ -80,7 +80,10 @@ pub use coordinator::{
 };
 pub use engine_env::Durability;
 pub use follower::{FollowConfig, Followed, Following, KvFollower};
-pub use membership::{DetectorConfig, DetectorKind, NodeFailure};
+pub use membership::{
+    Balance, DetectorConfig, DetectorKind, DonorRule, NodeFailure, NodeLoad, PlanError, PlanOptions,
+    PlanTotals, PlannedStore, RebalanceBatch, RebalancePlan, StealTask, StolenPartition,
+};
 pub use message::{MessageError, NodeChange, ReplicaError, Request, RequestId, Response};
 pub use metadata::{
     Cluster, Compression, MetadataError, Notice, Retention, RoutingTier, Schema, Serializer, Server,

@@ -11,6 +11,7 @@ mod inspect;
 mod limits;
 mod list;
 mod read_only;
+mod rebalance;
 mod recovery;
 mod report;
 mod ring;
@@ -97,6 +98,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Show where a cluster keeps a key, from Voldemort's cluster.xml and stores.xml.
     Ring(ring::RingArgs),
+    /// Plan how partitions move when nodes come or go, from Voldemort's files.
+    Rebalance(rebalance::RebalanceArgs),
     /// Build read-only stores in batches, swap them in, roll them back, read and verify them.
     ReadOnly(read_only::ReadOnlyArgs),
     /// Write until killed, dump what survived, judge it.
@@ -144,6 +147,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
         Command::Aa(args) => aa::aa(&args, workbench),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Ring(args) => ring::ring(&args),
+        Command::Rebalance(args) => rebalance::rebalance(&args),
         Command::ReadOnly(args) => read_only::read_only(&args),
         Command::Stress(args) => stress::stress(&args),
         Command::Simulate(args) => simulate::simulate(&args),

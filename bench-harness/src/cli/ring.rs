@@ -129,7 +129,8 @@ pub(super) fn ring(args: &RingArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+/// The text of a file of the original's.
+pub(super) fn read(path: &Path) -> Result<String, Failure> {
     let unreadable = |why: String| {
         Failure::Input(format!(
             "{}: can't be read ({why}); name a file of the original's kind",

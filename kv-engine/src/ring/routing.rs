@@ -164,9 +164,18 @@ impl Routing {
     /// The nodes that hold a key: its preference list.
     #[must_use]
     pub fn replicas(&self, key: &[u8]) -> &[NodeId] {
+        self.replicas_of(self.ring.master_partition(key))
+    }
+
+    /// The nodes that hold the keys of a master partition: their preference list.
+    ///
+    /// # Panics
+    /// If the ring has no such partition.
+    #[must_use]
+    pub fn replicas_of(&self, partition: u32) -> &[NodeId] {
         match &*self.lists {
             [only] => only,
-            lists => &lists[self.ring.master_partition(key) as usize],
+            lists => &lists[partition as usize],
         }
     }
 
