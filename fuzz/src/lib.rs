@@ -39,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     target("kv-request", kv::request),
     target("kv-response", kv::response),
     target("kv-slop", kv_engine::fuzzing::slop),
+    target("kv-metadata", kv_engine::fuzzing::metadata),
     target("kv-segment", kv::segment),
     target("kv-store", kv::store),
     target("log-batch", log::batch),

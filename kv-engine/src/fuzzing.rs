@@ -1,6 +1,7 @@
 //! Decoders for the fuzzer: each takes any bytes, and says whether they were what it reads.
 
 use crate::handoff::Slop;
+pub use crate::membership::accepts_metadata as metadata;
 
 /// The key of a hint in the slop store.
 #[must_use]

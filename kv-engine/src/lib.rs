@@ -61,6 +61,7 @@ mod membership;
 mod message;
 mod metadata;
 mod node;
+mod operator;
 mod read_only_build;
 mod replica;
 mod ring;
@@ -81,15 +82,21 @@ pub use coordinator::{
 pub use engine_env::Durability;
 pub use follower::{FollowConfig, Followed, Following, KvFollower};
 pub use membership::{
-    Balance, DetectorConfig, DetectorKind, DonorRule, NodeFailure, NodeLoad, PlanError, PlanOptions,
-    PlanTotals, PlannedStore, RebalanceBatch, RebalancePlan, StealTask, StolenPartition,
+    Balance, ControllerConfig, ControllerPhase, DetectorConfig, DetectorKind, DonorRule, KeptMetadata,
+    MetadataDamaged, MetadataKey, NodeFailure, NodeLoad, PartitionStorage, PlanError, PlanOptions,
+    PlanTotals, PlannedStore, RebalanceBatch, RebalanceController, RebalanceOutcome, RebalancePlan,
+    RebalanceProgress, Rebalancer, RebalancerConfig, RebalancerStats, StealTask, StolenPartition,
 };
-pub use message::{MessageError, NodeChange, ReplicaError, Request, RequestId, Response};
+pub use message::{
+    MessageError, NodeChange, NodeProgress, RebalanceRequest, RebalanceResponse, ReplicaError, Request,
+    RequestId, Response, Steal, Switch,
+};
 pub use metadata::{
     Cluster, Compression, MetadataError, Notice, Retention, RoutingTier, Schema, Serializer, Server,
     StoreDefinition, StoreRouting, Stores, ViewDefinition,
 };
-pub use node::{KvNode, NodeConfig, NodeStats, StartError, StopError};
+pub use node::{KvNode, NodeConfig, NodeHomes, NodeStats, StartError, StopError};
+pub use operator::{Proceed, carry_out};
 pub use read_only_build::{BuildConfig, Built, BuiltNode, Placement, ReadOnlyBuild};
 pub use replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
 pub use ring::{
@@ -111,7 +118,8 @@ pub use storage::read_only::{
     roll_back_read_only, swap_read_only, verify_read_only,
 };
 pub use storage::{
-    CloseError, DeleteError, GetError, KEY_BYTES_MAX, OpenError, PutError, Storage, VALUE_BYTES_MAX,
+    CloseError, DeleteError, EntriesPage, EntriesPosition, GetError, KEY_BYTES_MAX, OpenError, PutError,
+    Storage, VALUE_BYTES_MAX,
 };
 pub use store::{KvFeed, KvStore};
 pub use version::{

@@ -2,7 +2,8 @@
 //!
 //! One thread receives, works and sends; it never waits for a commit. A durable write's completion rings its port, so
 //! that it waits for network and disk at once. Each round takes all that has arrived, and sends all answers in one
-//! flush. The store's own threads commit and maintain.
+//! flush. The store's own threads commit and maintain. What the node itself has to remember, which ring is in force and what
+//! it is taking over, is in a small store of its own.
 
 #![expect(clippy::disallowed_methods, reason = "the edge: here is a thread")]
 
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use engine_env::clock::Monotonic;
+use engine_env::clock::{Monotonic, wall_ms};
 use engine_env::{
     Arrival, CompletionQueue, Durability, Home, Net, NetError, Peer, Port, PortStats, Wait, Waker,
 };
@@ -19,11 +20,17 @@ use engine_env::{
 use crate::config::KvConfig;
 use crate::followers::Followers;
 use crate::handoff::Pusher;
+use crate::membership::{
+    KeptMetadata, MetadataDamaged, MetadataKey, PartitionStorage, Rebalancer, RebalancerConfig,
+    RebalancerStats,
+};
 use crate::message::{Response, asks_for_changes, is_response};
 use crate::replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
 use crate::ring::{NodeId, Ring, Routing, RoutingStrategy};
 use crate::storage::bitcask::{KvDone, KvStats, RecoveryReport};
-use crate::storage::{CloseError, DeleteError, GetError, OpenError, PutError, Storage};
+use crate::storage::{
+    CloseError, DeleteError, EntriesPage, EntriesPosition, GetError, OpenError, PutError, Storage,
+};
 use crate::store::KvStore;
 use crate::version::{VectorClock, Versioned};
 
@@ -41,14 +48,33 @@ pub struct NodeConfig {
     /// How often the hints that it keeps are delivered, in milliseconds. Default: 300,000, five minutes, as in the
     /// original.
     pub push_every_ms: u64,
+    /// How it takes part in rebalances; for that it needs a folder for its metadata.
+    pub rebalancer: RebalancerConfig,
+}
+
+/// A node's folders.
+#[derive(Debug)]
+pub struct NodeHomes<H> {
+    /// Of its store.
+    pub store: H,
+    /// Of the hints that it keeps for other nodes. None: it keeps none.
+    pub hints: Option<H>,
+    /// Of what it keeps of its own: which ring is in force. None: it can't take part in a rebalance.
+    pub metadata: Option<H>,
 }
 
 impl NodeConfig {
     /// A node of a cluster with so many replicas of each key.
     #[must_use]
     pub fn new(storage: KvConfig, replicas: u16) -> Self {
-        let store = "store".to_owned();
-        Self { storage, replicas, routing: RoutingStrategy::Consistent, store, push_every_ms: 300_000 }
+        Self {
+            storage,
+            replicas,
+            routing: RoutingStrategy::Consistent,
+            store: "store".to_owned(),
+            push_every_ms: 300_000,
+            rebalancer: RebalancerConfig::default(),
+        }
     }
 }
 
@@ -70,6 +96,15 @@ pub enum StartError {
         /// Why not.
         #[source]
         source: OpenError,
+    },
+    /// What it keeps of its own can't be read.
+    #[error("the metadata of {node} can't be read")]
+    Metadata {
+        /// The node.
+        node: NodeId,
+        /// Why not.
+        #[source]
+        source: MetadataDamaged,
     },
     /// It can't join the network.
     #[error(transparent)]
@@ -110,6 +145,8 @@ pub struct NodeStats {
     pub hints: u64,
     /// Hints that it has delivered.
     pub hints_delivered: u64,
+    /// Its part in rebalances.
+    pub rebalancer: RebalancerStats,
 }
 
 /// A running node. Dropping it without [`KvNode::stop`] is like [`KvNode::kill`].
@@ -135,7 +172,16 @@ struct Shared {
     ending: AtomicBool,
     /// Whether the thread closes the store at its end.
     closing: AtomicBool,
-    counted: Mutex<(ReplicaStats, PortStats, u64)>,
+    counted: Mutex<Counted>,
+}
+
+/// What its thread has counted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    replica: ReplicaStats,
+    port: PortStats,
+    hints_delivered: u64,
+    rebalancer: RebalancerStats,
 }
 
 impl KvNode {
@@ -150,7 +196,8 @@ impl KvNode {
         ring: Arc<Ring>,
         config: NodeConfig,
     ) -> Result<Self, StartError> {
-        Self::start_with(home, None, net, node, ring, config)
+        let homes = NodeHomes { store: home, hints: None, metadata: None };
+        Self::start_in(homes, net, node, ring, config)
     }
 
     /// Like [`KvNode::start`], with a second folder for the hints that it keeps for other nodes: what they missed, to
@@ -166,29 +213,39 @@ impl KvNode {
         ring: Arc<Ring>,
         config: NodeConfig,
     ) -> Result<Self, StartError> {
-        Self::start_with(home, Some(hints), net, node, ring, config)
+        let homes = NodeHomes { store: home, hints: Some(hints), metadata: None };
+        Self::start_in(homes, net, node, ring, config)
     }
 
-    fn start_with<H: Home, N: Net>(
-        home: H,
-        hints: Option<H>,
+    /// Like [`KvNode::start`], with the folders that are given. With one for metadata the node takes part in rebalances,
+    /// and goes by the ring that it went by last: `ring` is for its first start.
+    ///
+    /// # Errors
+    /// As [`KvNode::start`]; any folder; or what it has kept can't be read.
+    pub fn start_in<H: Home, N: Net>(
+        homes: NodeHomes<H>,
         net: &N,
         node: NodeId,
         ring: Arc<Ring>,
         config: NodeConfig,
     ) -> Result<Self, StartError> {
-        if ring.nodes().binary_search(&node).is_err() {
+        let open =
+            |home, config| KvStore::open(home, config).map_err(|source| StartError::Store { node, source });
+        let metadata = homes.metadata.map(|home| open(home, metadata_config(&config.storage))).transpose()?;
+        let metadata = metadata.map(|(metadata, _)| Arc::new(metadata));
+        let kept = kept_metadata(metadata.as_deref());
+        if kept.ring.is_none() && ring.nodes().binary_search(&node).is_err() {
             return Err(StartError::NotInRing { node });
         }
         let durability = config.storage.durability;
-        let (store, recovery) = KvStore::open(home, config.storage.clone())
-            .map_err(|source| StartError::Store { node, source })?;
+        let (store, recovery) = open(homes.store, config.storage.clone())?;
         let store = Arc::new(store);
-        let slops = hints
-            .map(|home| KvStore::open(home, config.storage))
-            .transpose()
-            .map_err(|source| StartError::Store { node, source })?
-            .map(|(slops, _)| Arc::new(slops));
+        let slops = homes.hints.map(|home| open(home, config.storage)).transpose()?;
+        let slops = slops.map(|(slops, _)| Arc::new(slops));
+        let routing = Routing::new(ring, config.routing, config.replicas);
+        let first_id = u64::try_from(wall_ms()).unwrap_or(0).wrapping_mul(1_000_000);
+        let (rebalancer, replica) = Rebalancer::open(node, routing, &kept, first_id, config.rebalancer)
+            .map_err(|source| StartError::Metadata { node, source })?;
         let port = net.join(Peer(node.0.into()))?;
         let waker = port.waker();
         let shared = Arc::new(Shared::default());
@@ -196,6 +253,7 @@ impl KvNode {
         let stores = Stores {
             store: Arc::clone(&store),
             slops: slops.clone(),
+            metadata,
             waits: durability == Durability::Synced,
             completions,
         };
@@ -203,10 +261,10 @@ impl KvNode {
         let service = Service {
             followers: Followers::new(waker.clone()),
             port,
-            replica: Replica::routed(node, Routing::new(Arc::clone(&ring), config.routing, config.replicas)),
+            replica,
+            rebalancer,
             pusher: Pusher::new(clock.now_ns(), config.push_every_ms, config.store),
             clock,
-            ring,
             stores,
             shared: Arc::clone(&shared),
         };
@@ -232,10 +290,10 @@ impl KvNode {
     /// What it has counted.
     #[must_use]
     pub fn stats(&self) -> NodeStats {
-        let (replica, port, hints_delivered) =
+        let Counted { replica, port, hints_delivered, rebalancer } =
             *self.shared.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let (store, hints) = (self.store_stats)();
-        NodeStats { replica, port, store, hints, hints_delivered }
+        NodeStats { replica, port, store, hints, hints_delivered, rebalancer }
     }
 
     /// Answers what has arrived, leaves the network and closes the store.
@@ -276,6 +334,8 @@ struct Stores<H: Home> {
     store: Arc<KvStore<H>>,
     /// Hints for other nodes.
     slops: Option<Arc<KvStore<H>>>,
+    /// What the node keeps of its own.
+    metadata: Option<Arc<KvStore<H>>>,
     /// Whether a write has to wait for the disk; otherwise it is done when the call returns.
     waits: bool,
     completions: Arc<CompletionQueue<KvDone>>,
@@ -317,6 +377,47 @@ impl<H: Home> ReplicaStorage for Stores<H> {
     }
 }
 
+impl<H: Home> PartitionStorage for Stores<H> {
+    fn page(
+        &self,
+        ring: &Ring,
+        partitions: &[u32],
+        from: &EntriesPosition,
+        max_bytes: usize,
+    ) -> Result<EntriesPage, GetError> {
+        self.store.page_of(ring, partitions, from, max_bytes)
+    }
+
+    fn start_keep(
+        &self,
+        key: MetadataKey,
+        version: &Versioned,
+        ticket: u64,
+    ) -> Option<Result<Taken, PutError>> {
+        let metadata = self.metadata.as_ref()?;
+        Some(if self.waits {
+            metadata.put_async(key.bytes(), version, ticket, &self.completions).map(|()| Taken::Later)
+        } else {
+            metadata.put(key.bytes(), version).map(|()| Taken::Done { removed: false })
+        })
+    }
+}
+
+/// The settings of the store of what a node keeps of its own: a few small values.
+fn metadata_config(storage: &KvConfig) -> KvConfig {
+    KvConfig { durability: storage.durability, segment_bytes: 1 << 20, shards: 1, ..KvConfig::default() }
+}
+
+/// What a node has kept. An entry that can't be read is damage, which its decoder tells.
+fn kept_metadata<H: Home>(metadata: Option<&KvStore<H>>) -> KeptMetadata {
+    let kept = |key: MetadataKey| {
+        let versions =
+            metadata?.get(key.bytes()).unwrap_or_else(|_| vec![Versioned::new(VectorClock::empty(0), b"")]);
+        versions.into_iter().next_back()
+    };
+    KeptMetadata { ring: kept(MetadataKey::Ring), steals: kept(MetadataKey::Steals) }
+}
+
 /// The ticket of a delete that nobody waits for.
 const NOBODYS: u64 = u64::MAX;
 
@@ -324,10 +425,10 @@ const NOBODYS: u64 = u64::MAX;
 struct Service<H: Home, P> {
     port: P,
     replica: Replica,
+    rebalancer: Rebalancer,
     pusher: Pusher,
     followers: Followers<H>,
     clock: Monotonic,
-    ring: Arc<Ring>,
     stores: Stores<H>,
     shared: Arc<Shared>,
 }
@@ -339,22 +440,25 @@ impl<H: Home, P: Port> Service<H, P> {
         loop {
             let closing = self.shared.closing.load(Ordering::Acquire);
             let ending = self.shared.ending.load(Ordering::Acquire);
-            if ending && (!closing || self.replica.pending() == 0) {
+            if ending && (!closing || (self.replica.pending() == 0 && !self.rebalancer.is_writing())) {
                 break;
             }
             self.port.receive(self.wait(), &mut arrivals);
             for arrival in arrivals.drain(..) {
                 match arrival {
-                    Arrival::Message { from, bytes } if is_response(&bytes) => {
-                        self.hint_answered(from, &bytes)
-                    }
+                    Arrival::Message { from, bytes } if is_response(&bytes) => self.answered(from, &bytes),
                     Arrival::Message { from, bytes } if asks_for_changes(&bytes) => {
                         self.followers.handle(from, &bytes, &self.stores.store);
                     }
-                    Arrival::Message { from, bytes } => self.replica.handle(from, &bytes, &self.stores),
+                    Arrival::Message { from, bytes } => {
+                        let now_ns = self.clock.now_ns();
+                        self.rebalancer.handle(now_ns, from, &bytes, &mut self.replica, &self.stores);
+                    }
                     // Of other clients there is nothing to forget: the port drops answers to those that are gone.
                     Arrival::Unreachable { peer } => {
                         self.followers.unreachable(peer);
+                        let now_ns = self.clock.now_ns();
+                        self.rebalancer.unreachable(now_ns, peer, &mut self.replica, &self.stores);
                         if let Ok(node) = u16::try_from(peer.0) {
                             self.pusher.unreachable(NodeId(node));
                         }
@@ -363,19 +467,34 @@ impl<H: Home, P: Port> Service<H, P> {
             }
             self.stores.completions.drain(Wait::No, &mut done);
             for KvDone { token, removed, result } in done.drain(..) {
-                if token != NOBODYS {
+                if self.rebalancer.has_ticket(token) {
+                    let (now_ns, replica) = (self.clock.now_ns(), &mut self.replica);
+                    self.rebalancer.completed(now_ns, token, removed, result, replica, &self.stores);
+                } else if token != NOBODYS {
                     self.replica.completed(token, removed, result);
                 }
+            }
+            let now_ns = self.clock.now_ns();
+            if self.rebalancer.poll_timeout().is_some_and(|due_ns| due_ns <= now_ns) {
+                self.rebalancer.handle_timeout(now_ns, &mut self.replica, &self.stores);
             }
             self.push_hints();
             self.followers.tell();
             for (to, bytes) in self.followers.outputs() {
                 self.port.send(to, bytes);
             }
+            while let Some((to, bytes)) = self.rebalancer.poll_output() {
+                self.port.send(to, bytes);
+            }
             while let Some((to, bytes)) = self.replica.poll_output() {
                 self.port.send(to, bytes);
             }
-            let counted = (self.replica.stats(), self.port.stats(), self.pusher.delivered_count());
+            let counted = Counted {
+                replica: self.replica.stats(),
+                port: self.port.stats(),
+                hints_delivered: self.pusher.delivered_count(),
+                rebalancer: self.rebalancer.stats(),
+            };
             *self.shared.counted.lock().unwrap_or_else(PoisonError::into_inner) = counted;
         }
         let Self { mut port, followers, stores, shared, .. } = self;
@@ -386,24 +505,29 @@ impl<H: Home, P: Port> Service<H, P> {
         }
         port.flush();
         drop(port);
-        let Stores { store, slops, .. } = stores;
+        let Stores { store, slops, metadata, .. } = stores;
         let mine = "the node's owner holds it weakly, and is busy stopping it";
-        let hints = slops.map_or(Ok(()), |slops| Arc::into_inner(slops).expect(mine).close());
-        Arc::into_inner(store).expect(mine).close().and(hints)
+        let close = |store: Arc<KvStore<H>>| Arc::into_inner(store).expect(mine).close();
+        let (hints, metadata) = (slops.map_or(Ok(()), close), metadata.map_or(Ok(()), close));
+        close(store).and(hints).and(metadata)
     }
 
     fn wait(&self) -> Wait {
-        if self.stores.slops.is_none() {
-            return Wait::Forever;
-        }
-        match self.pusher.poll_timeout().saturating_sub(self.clock.now_ns()) {
+        let of_hints = self.stores.slops.as_ref().map(|_| self.pusher.poll_timeout());
+        let of_rebalance = self.rebalancer.poll_timeout();
+        let Some(due_ns) = of_hints.into_iter().chain(of_rebalance).min() else { return Wait::Forever };
+        match due_ns.saturating_sub(self.clock.now_ns()) {
             0 => Wait::No,
             left_ns => Wait::AtMost(Duration::from_nanos(left_ns)),
         }
     }
 
-    fn hint_answered(&mut self, from: Peer, bytes: &[u8]) {
-        if let Ok((id, response)) = Response::decode(bytes) {
+    fn answered(&mut self, from: Peer, bytes: &[u8]) {
+        let Ok((id, response)) = Response::decode(bytes) else { return };
+        if Rebalancer::has_asked(id) {
+            let now_ns = self.clock.now_ns();
+            self.rebalancer.handle_answer(now_ns, from, id, response, &mut self.replica, &self.stores);
+        } else {
             self.pusher.handle(from, id, &response);
         }
     }
@@ -418,7 +542,7 @@ impl<H: Home, P: Port> Service<H, P> {
             self.pusher.scan(now_ns, keys);
         }
         // What can't be read stays, and is met again in each scan.
-        self.pusher.push(now_ns, &self.ring, |key| slops.get(key).unwrap_or_default());
+        self.pusher.push(now_ns, self.replica.routing().ring(), |key| slops.get(key).unwrap_or_default());
         while let Some((key, clock)) = self.pusher.poll_delivered() {
             // A delete that fails leaves a hint that is delivered once more.
             let _ = slops.delete_async(&key, &clock, NOBODYS, &self.stores.completions);

@@ -4,7 +4,8 @@
 //! Invariants:
 //! * A write is answered once it is as durable as the store promises: at once, or when its completion comes.
 //! * Each request that can be read has one answer, to whoever sent it, under its id.
-//! * Keys that this node doesn't hold by its ring are refused (getVersions isn't checked, as in the original).
+//! * Keys that this node doesn't hold by its ring are refused. (The original answers getVersions also then; a delete by the
+//!   ring before could find nothing at a node that has given the key away, and be told that there is nothing to delete.)
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -113,6 +114,8 @@ struct Pending {
     from: Peer,
     id: RequestId,
     is_delete: bool,
+    /// By which ring it was taken.
+    ring_version: u64,
 }
 
 /// The server's side of a node.
@@ -174,16 +177,24 @@ impl Replica {
                 let why = "nobody here follows the store".to_owned();
                 Some(Response::Refused(ReplicaError::Application { why }))
             }
+            // Whoever keeps a node's metadata stands in front of its replica, and answers these.
+            Request::Rebalance(_) => {
+                let why = "this node keeps no metadata: it can't take part in a rebalance".to_owned();
+                Some(Response::Refused(ReplicaError::Application { why }))
+            }
             Request::GetRing => {
                 Some(Response::Ring { version: self.ring_version, ring: Arc::clone(self.routing.ring()) })
             }
             Request::GetAll { keys } => {
                 self.stats.get_alls += 1;
-                Some(self.get_all(&keys, storage))
+                Some(self.all_values(&keys, |key| storage.read(key)))
             }
             Request::GetVersions { key } => {
                 self.stats.version_reads += 1;
-                Some(storage.clocks(key).map_or_else(|error| persistence(&error), Response::Versions))
+                Some(match self.holds(key) {
+                    true => storage.clocks(key).map_or_else(|error| persistence(&error), Response::Versions),
+                    false => Response::Refused(ReplicaError::InvalidMetadata),
+                })
             }
             Request::Get { key } => {
                 self.stats.gets += 1;
@@ -210,13 +221,18 @@ impl Replica {
         }
     }
 
-    fn get_all(&self, keys: &[&[u8]], storage: &impl ReplicaStorage) -> Response {
+    /// The answer to a getAll of these keys.
+    pub(crate) fn all_values(
+        &self,
+        keys: &[&[u8]],
+        mut read: impl FnMut(&[u8]) -> Result<Vec<Versioned>, GetError>,
+    ) -> Response {
         if !keys.iter().all(|key| self.holds(key)) {
             return Response::Refused(ReplicaError::InvalidMetadata);
         }
         let (mut found, mut bytes) = (Vec::new(), 0);
         for key in keys {
-            match storage.read(key) {
+            match read(key) {
                 Ok(versions) if versions.is_empty() => {}
                 Ok(versions) => {
                     bytes += versions.iter().map(|v| v.clock.encoded_len() + v.value.len()).sum::<usize>();
@@ -250,7 +266,7 @@ impl Replica {
         self.scratch.clock = clock;
         self.scratch.value.clear();
         self.scratch.value.extend_from_slice(value);
-        let ticket = self.reserve(Pending { from, id, is_delete: false });
+        let ticket = self.reserve(Pending { from, id, is_delete: false, ring_version: self.ring_version });
         match storage.start_put(key, &self.scratch, ticket) {
             Ok(Taken::Later) => None,
             Ok(Taken::Done { .. }) => {
@@ -278,7 +294,7 @@ impl Replica {
             let why = "a hint says what is to be done for another node".to_owned();
             return Some(Response::Refused(ReplicaError::Application { why }));
         }
-        let ticket = self.reserve(Pending { from, id, is_delete: false });
+        let ticket = self.reserve(Pending { from, id, is_delete: false, ring_version: self.ring_version });
         let taken = storage.start_hint(key, &Versioned::new(clock, value), ticket);
         if let Some(Ok(Taken::Later)) = taken {
             return None;
@@ -305,7 +321,7 @@ impl Replica {
         if !self.holds(key) {
             return Some(Response::Refused(ReplicaError::InvalidMetadata));
         }
-        let ticket = self.reserve(Pending { from, id, is_delete: true });
+        let ticket = self.reserve(Pending { from, id, is_delete: true, ring_version: self.ring_version });
         match storage.start_delete(key, clock, ticket) {
             Ok(Taken::Later) => None,
             Ok(Taken::Done { removed }) => {
@@ -314,10 +330,7 @@ impl Replica {
             }
             Err(error) => {
                 self.release(ticket);
-                Some(match error {
-                    DeleteError::ClockTooLong { .. } => application(&error),
-                    _ => persistence(&error),
-                })
+                Some(refused_delete(&error))
             }
         }
     }
@@ -327,7 +340,7 @@ impl Replica {
     /// # Panics
     /// If no such write is under way.
     pub fn completed(&mut self, ticket: u64, removed: bool, result: Result<(), PutError>) {
-        let Pending { from, id, is_delete } =
+        let Pending { from, id, is_delete, .. } =
             self.release(ticket).expect("a store completes what it has taken, once");
         let response = match result {
             Ok(()) if is_delete => Response::Deleted(removed),
@@ -346,6 +359,23 @@ impl Replica {
     #[must_use]
     pub fn pending(&self) -> usize {
         self.pending.len() - self.free.len()
+    }
+
+    /// Whether a write waits for the disk that was taken by a ring before this one.
+    pub(crate) fn has_pending_before(&self, ring_version: u64) -> bool {
+        self.pending.iter().flatten().any(|pending| pending.ring_version < ring_version)
+    }
+
+    /// Which nodes hold which keys, as it goes by.
+    #[must_use]
+    pub fn routing(&self) -> &Routing {
+        &self.routing
+    }
+
+    /// The version of the ring that it goes by.
+    #[must_use]
+    pub fn ring_version(&self) -> u64 {
+        self.ring_version
     }
 
     /// What it has counted.
@@ -379,7 +409,8 @@ impl Replica {
     }
 }
 
-fn refused_put(error: PutError) -> Response {
+/// What is answered to a put that wasn't done.
+pub(crate) fn refused_put(error: PutError) -> Response {
     match error {
         PutError::ObsoleteVersion { stored, .. } => {
             Response::Refused(ReplicaError::ObsoleteVersion { stored })
@@ -391,11 +422,20 @@ fn refused_put(error: PutError) -> Response {
     }
 }
 
+/// What is answered to a delete that wasn't done.
+pub(crate) fn refused_delete(error: &DeleteError) -> Response {
+    match error {
+        DeleteError::ClockTooLong { .. } => application(error),
+        _ => persistence(error),
+    }
+}
+
 fn application(error: &dyn Error) -> Response {
     Response::Refused(ReplicaError::Application { why: with_causes(error) })
 }
 
-fn persistence(error: &dyn Error) -> Response {
+/// What is answered when the store fails.
+pub(crate) fn persistence(error: &dyn Error) -> Response {
     Response::Refused(ReplicaError::Persistence { why: with_causes(error) })
 }
 
@@ -482,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_others_are_refused_except_by_get_versions() {
+    fn keys_of_others_are_refused() {
         let (mut replica, store) = (replica(1), MemoryStorage::new());
         let ring = Ring::even(3, 3).expect("a ring");
         let key = (0u8..).map(|b| [b]).find(|key| ring.preference_list(key, 1)[0] != NodeId(0));
@@ -492,8 +532,7 @@ mod tests {
         assert_eq!(ask(&mut replica, 1, &put, &store), refused);
         assert_eq!(ask(&mut replica, 2, &Request::Get { key }, &store), refused);
         assert_eq!(ask(&mut replica, 3, &Request::Delete { key, clock: clock("-") }, &store), refused);
-        let none = Some(Response::Versions(vec![]));
-        assert_eq!(ask(&mut replica, 4, &Request::GetVersions { key }, &store), none);
+        assert_eq!(ask(&mut replica, 4, &Request::GetVersions { key }, &store), refused);
         assert_eq!(store.keys(), 0);
     }
 

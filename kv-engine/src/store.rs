@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the edge: here are the threads and the clock")]
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -24,7 +25,9 @@ use crate::storage::bitcask::{
     BatchAnswers, BatchWrite, Bitcask, Change, ChangeFeed, FeedError, FeedPosition, KvDone, KvStats,
     MaintenanceStep, RecoveryReport, Snapshot, SyncTarget, Workers,
 };
-use crate::storage::{CloseError, DeleteError, GetError, OpenError, PutError, Storage};
+use crate::storage::{
+    CloseError, DeleteError, EntriesPage, EntriesPosition, GetError, OpenError, PutError, Storage,
+};
 use crate::version::{VectorClock, Versioned};
 
 /// A key-value store in a folder.
@@ -254,6 +257,23 @@ impl<H: Home> KvStore<H> {
     /// reads only the wanted ones.
     pub fn snapshot_of<'a>(&'a self, ring: &'a Ring, partitions: &'a [u32]) -> Snapshot<'a, FileOf<H>> {
         self.core.snapshot(move |key| partitions.contains(&ring.master_partition(key)))
+    }
+
+    /// The next entries whose master partition is among `partitions`, until they have `max_bytes`, but at least one; or
+    /// none, where many keys had to be looked at: then it goes on from there. Nothing is held between two pages, unlike a
+    /// [`KvStore::snapshot_of`], and the position stands a restart.
+    ///
+    /// # Errors
+    /// A version can't be read.
+    pub fn page_of(
+        &self,
+        ring: &Ring,
+        partitions: &[u32],
+        from: &EntriesPosition,
+        max_bytes: usize,
+    ) -> Result<EntriesPage, GetError> {
+        let wanted: BTreeSet<u32> = partitions.iter().copied().collect();
+        self.core.page(|key| wanted.contains(&ring.master_partition(key)), from, max_bytes)
     }
 
     /// Calls `each` with every key and its versions, or why they can't be read, as they are now.

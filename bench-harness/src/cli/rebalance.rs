@@ -179,7 +179,8 @@ fn cluster(path: &Path) -> Result<Cluster, Failure> {
 /// The stores that were asked for, as they lie in the clusters.
 fn stores(args: &PlanArgs, current: &Cluster, target: &Cluster) -> Result<Vec<PlannedStore>, Failure> {
     let file = args.stores.display().to_string();
-    let Stores { stores, notices, .. } = Stores::parse(&file, &read(&args.stores)?).map_err(Failure::input)?;
+    let Stores { stores, notices, .. } =
+        Stores::parse(&file, &read(&args.stores)?).map_err(Failure::input)?;
     for notice in notices {
         let _ = writeln!(std::io::stderr(), "{file}:{}: {}", notice.line, notice.what);
     }

@@ -10,7 +10,10 @@ use engine_env::rng::Seed;
 use engine_env::sim::SimHome;
 use engine_env::{CompletionQueue, Durability, Home};
 use fuzz::join;
-use kv_engine::{Bitcask, KvConfig, ReplicaError, Request, RequestId, Response, VectorClock, Versioned};
+use kv_engine::{
+    Bitcask, EntriesPosition, KvConfig, NodeId, RebalanceRequest, ReplicaError, Request, RequestId, Response,
+    Ring, Steal, Switch, VectorClock, Versioned,
+};
 use log_engine::{
     Appending, EncodedBatch, Header, Interval, LogConfig, Offset, Record, SteppedLog, TopicPartition,
 };
@@ -52,7 +55,10 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("kv-response", "values", Response::Values(versions).encode(id)),
         ("kv-response", "versions", Response::Versions(vec![clock(1), clock(2)]).encode(id)),
         ("kv-response", "refused", Response::Refused(refused).encode(id)),
+        ("kv-request", "switch", Request::Rebalance(switch()).encode(id)),
+        ("kv-request", "entries", Request::Rebalance(entries()).encode(id)),
         ("kv-slop", "delete", slop(key)),
+        ("kv-metadata", "rebalancing", kept_by_a_stealer()),
         ("kv-segment", "small", first(&small)),
         ("kv-segment", "large", first(&large)),
         ("kv-store", "one-segment", kv_files(&small)),
@@ -148,6 +154,30 @@ fn frames(messages: &[&[u8]]) -> Vec<u8> {
 }
 
 /// By hand, from the original's layout.
+fn entries() -> RebalanceRequest<'static> {
+    let from = EntriesPosition { shards: 64, shard: 3, after: Some(b"member:1".to_vec()) };
+    RebalanceRequest::Entries { ring_version: 1, partitions: vec![0, 2], from, max_bytes: 4096 }
+}
+
+fn switch() -> RebalanceRequest<'static> {
+    let ring = |nodes| Arc::new(Ring::even(nodes, 4).expect("a ring"));
+    let steals = vec![Steal { donor: NodeId(0), partitions: vec![2] }];
+    RebalanceRequest::Switch(Box::new(Switch { version: 1, source: ring(2), target: ring(3), steals }))
+}
+
+/// Layout, order and ring version, then what the order to switch has: the new ring, that it is rebalancing, the one before, and
+/// what it takes.
+fn kept_by_a_stealer() -> Vec<u8> {
+    let RebalanceRequest::Switch(order) = switch() else { unreachable!("it is one") };
+    let ring_bytes = |ring: &Arc<Ring>| {
+        let response = Response::Ring { version: 1, ring: Arc::clone(ring) };
+        response.encode(RequestId(0))[18..].to_vec()
+    };
+    let steal = [1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0];
+    let head = [1, 9, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+    [&head[..], &ring_bytes(&order.target), &[1], &ring_bytes(&order.source), &steal].concat()
+}
+
 fn slop(key: &[u8]) -> Vec<u8> {
     [&[1, 0, 0, 0, 0, 0, 2, 0], key].concat()
 }

@@ -161,6 +161,8 @@ pub enum ClusterBug {
     RepairLosesSibling,
     /// With replica tombstones on, a delete removes the versions instead.
     TombstoneNotKept,
+    /// A stealer doesn't fetch the last of the partitions that it takes from a donor.
+    RebalanceForgetsRange,
 }
 
 /// How long one round of each operation may take, in milliseconds. `None`: [`ClientConfig::timeout_ms`].

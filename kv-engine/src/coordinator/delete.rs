@@ -128,6 +128,9 @@ impl Round for Delete {
             ReplicaError::Persistence { why } => {
                 return self.failed(now_ns, node, NodeFailure::Persistence { why });
             }
+            ReplicaError::ProxyUnreachable { donor } => {
+                return self.failed(now_ns, node, NodeFailure::ProxyUnreachable { donor });
+            }
             // The replica has moved on: what was to go is gone.
             ReplicaError::ObsoleteVersion { .. } => return self.deleted(node, false),
             ReplicaError::InvalidMetadata => KvOpError::InvalidMetadata { node },

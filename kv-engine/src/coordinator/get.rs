@@ -98,6 +98,9 @@ impl<V> Round for Read<V> {
         }
         match error {
             ReplicaError::Persistence { why } => self.failed(now_ns, node, NodeFailure::Persistence { why }),
+            ReplicaError::ProxyUnreachable { donor } => {
+                self.failed(now_ns, node, NodeFailure::ProxyUnreachable { donor });
+            }
             ReplicaError::InvalidMetadata => self.end(Err(KvOpError::InvalidMetadata { node })),
             ReplicaError::Application { why } => self.end(Err(KvOpError::Application { node, why })),
             // No answer to a read: the replica is given up when its time is up.

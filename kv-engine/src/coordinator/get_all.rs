@@ -159,6 +159,9 @@ impl Round for GetAll {
             ReplicaError::Persistence { why } => {
                 return self.failed(now_ns, node, NodeFailure::Persistence { why });
             }
+            ReplicaError::ProxyUnreachable { donor } => {
+                return self.failed(now_ns, node, NodeFailure::ProxyUnreachable { donor });
+            }
             ReplicaError::InvalidMetadata => KvOpError::InvalidMetadata { node },
             ReplicaError::Application { why } => KvOpError::Application { node, why },
             // No answer to a read: the replica is given up when its time is up.

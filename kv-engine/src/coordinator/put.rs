@@ -186,6 +186,9 @@ impl Round for Put {
             ReplicaError::Persistence { why } => {
                 return self.failed(now_ns, node, NodeFailure::Persistence { why });
             }
+            ReplicaError::ProxyUnreachable { donor } => {
+                return self.failed(now_ns, node, NodeFailure::ProxyUnreachable { donor });
+            }
             ReplicaError::ObsoleteVersion { .. } if self.master.is_some() => return self.stored(node),
             ReplicaError::ObsoleteVersion { stored } => {
                 KvOpError::ObsoleteVersion { given: self.clock.clone(), stored }

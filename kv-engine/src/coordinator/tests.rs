@@ -79,6 +79,7 @@ impl Hand {
                 Request::Delete { clock, .. } => format!("{node} delete {clock}"),
                 Request::Ping => format!("{node} ping"),
                 Request::Changes { .. } => panic!("a coordinator follows nobody"),
+                Request::Rebalance(_) => panic!("a coordinator moves nothing"),
                 Request::GetRing => format!("{node} ring"),
                 Request::GetAll { keys } => {
                     let keys: Vec<_> = keys.iter().map(|key| String::from_utf8_lossy(key)).collect();

@@ -31,6 +31,12 @@ pub enum NodeFailure {
         /// What the store says.
         why: String,
     },
+    /// The key's partition moves to it, from a node that doesn't answer it.
+    #[error("its donor, {donor}, doesn't answer while the partition moves")]
+    ProxyUnreachable {
+        /// Whom it takes the partition from.
+        donor: NodeId,
+    },
 }
 
 /// What makes a node count as down.

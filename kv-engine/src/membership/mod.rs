@@ -5,7 +5,11 @@ mod rebalance;
 
 pub(crate) use failure_detector::FailureDetector;
 pub use failure_detector::{DetectorConfig, DetectorKind, NodeFailure};
+#[cfg(feature = "fuzzing")]
+pub use rebalance::accepts_metadata;
 pub use rebalance::{
-    Balance, DonorRule, NodeLoad, PlanError, PlanOptions, PlanTotals, PlannedStore, RebalanceBatch,
-    RebalancePlan, StealTask, StolenPartition,
+    Balance, ControllerConfig, ControllerPhase, DonorRule, KeptMetadata, MetadataDamaged, MetadataKey,
+    NodeLoad, PartitionStorage, PlanError, PlanOptions, PlanTotals, PlannedStore, RebalanceBatch,
+    RebalanceController, RebalanceOutcome, RebalancePlan, RebalanceProgress, Rebalancer, RebalancerConfig,
+    RebalancerStats, StealTask, StolenPartition,
 };

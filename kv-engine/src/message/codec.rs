@@ -1,8 +1,9 @@
 //! The bytes of messages: little-endian but for clocks, which have Voldemort's bytes.
 
+use super::rebalance::{RebalanceRequest, RebalanceResponse};
 use super::ring::{push_ring, read_ring};
 use super::{NodeChange, ReplicaError, Request, RequestId, Response};
-use crate::ring::RingError;
+use crate::ring::{NodeId, RingError};
 use crate::version::{ClockDecodeError, VectorClock, Versioned};
 
 /// The version of the layout that this build writes and reads.
@@ -20,7 +21,7 @@ const HINT: u8 = 33;
 const CHANGES: u8 = 34;
 const GET_RING: u8 = 35;
 /// An answer's kind is that of its request with this bit.
-const ANSWER: u8 = 0x80;
+pub(super) const ANSWER: u8 = 0x80;
 const REFUSED: u8 = 0xff;
 
 /// Error codes: the original's.
@@ -28,6 +29,7 @@ const OBSOLETE_VERSION: u16 = 4;
 const INVALID_METADATA: u16 = 9;
 const PERSISTENCE: u16 = 10;
 const APPLICATION: u16 = 12;
+const PROXY_UNREACHABLE: u16 = 15;
 
 /// What a change is.
 const CHANGE_PUT: u8 = 0;
@@ -142,6 +144,7 @@ impl Request<'_> {
             Self::Changes { .. } => (CHANGES, 8 + 4),
             Self::Ping => (PING, 0),
             Self::GetRing => (GET_RING, 0),
+            Self::Rebalance(request) => return request.encode(id),
         };
         let mut bytes = message(kind, id, body_len);
         match self {
@@ -164,7 +167,7 @@ impl Request<'_> {
                 bytes.extend_from_slice(&from.to_le_bytes());
                 bytes.extend_from_slice(&max_bytes.to_le_bytes());
             }
-            Self::Ping | Self::GetRing => {}
+            Self::Ping | Self::GetRing | Self::Rebalance(_) => {}
         }
         debug_assert_eq!(bytes.len(), HEADER_LEN + body_len, "the length was computed ahead");
         bytes
@@ -177,7 +180,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// The bytes are no request.
     pub fn decode(bytes: &'a [u8]) -> Result<(RequestId, Self), MessageError> {
-        let mut rest = Rest { bytes, len: bytes.len() };
+        let mut rest = Rest::new(bytes);
         let (kind, id) = rest.header()?;
         let request = match kind {
             GET => Self::Get { key: rest.key()? },
@@ -196,6 +199,9 @@ impl<'a> Request<'a> {
             CHANGES => Self::Changes { from: rest.u64("position")?, max_bytes: rest.u32("most bytes")? },
             PING => Self::Ping,
             GET_RING => Self::GetRing,
+            kind if RebalanceRequest::is_kind(kind) => {
+                Self::Rebalance(RebalanceRequest::read(kind, &mut rest)?)
+            }
             found => return Err(MessageError::Kind { found }),
         };
         rest.end()?;
@@ -256,6 +262,7 @@ impl Response {
                 bytes
             }
             Self::Pong => message(PING | ANSWER, id, 0),
+            Self::Rebalance(response) => response.encode(id),
             Self::Refused(error) => {
                 let mut bytes = message(REFUSED, id, 16);
                 match error {
@@ -274,6 +281,10 @@ impl Response {
                         bytes.extend_from_slice(&APPLICATION.to_le_bytes());
                         push_text(&mut bytes, why);
                     }
+                    ReplicaError::ProxyUnreachable { donor } => {
+                        bytes.extend_from_slice(&PROXY_UNREACHABLE.to_le_bytes());
+                        bytes.extend_from_slice(&donor.0.to_le_bytes());
+                    }
                 }
                 bytes
             }
@@ -285,7 +296,7 @@ impl Response {
     /// # Errors
     /// The bytes are no response.
     pub fn decode(bytes: &[u8]) -> Result<(RequestId, Self), MessageError> {
-        let mut rest = Rest { bytes, len: bytes.len() };
+        let mut rest = Rest::new(bytes);
         let (kind, id) = rest.header()?;
         const VALUES: u8 = GET | ANSWER;
         const ALL_VALUES: u8 = GET_ALL | ANSWER;
@@ -314,11 +325,7 @@ impl Response {
                 Self::Versions((0..count).map(|_| rest.clock()).collect::<Result<_, _>>()?)
             }
             STORED => Self::Stored,
-            DELETED => match rest.take(1, "answer")? {
-                [0] => Self::Deleted(false),
-                [1] => Self::Deleted(true),
-                other => return Err(MessageError::Bool { found: other[0] }),
-            },
+            DELETED => Self::Deleted(rest.flag()?),
             PONG => Self::Pong,
             CHANGED => {
                 let next = rest.u64("position")?;
@@ -334,8 +341,12 @@ impl Response {
                 INVALID_METADATA => ReplicaError::InvalidMetadata,
                 PERSISTENCE => ReplicaError::Persistence { why: rest.text()? },
                 APPLICATION => ReplicaError::Application { why: rest.text()? },
+                PROXY_UNREACHABLE => ReplicaError::ProxyUnreachable { donor: NodeId(rest.u16("donor")?) },
                 found => return Err(MessageError::Code { found }),
             }),
+            kind if RebalanceResponse::is_kind(kind) => {
+                Self::Rebalance(RebalanceResponse::read(kind, &mut rest)?)
+            }
             found => return Err(MessageError::Kind { found }),
         };
         rest.end()?;
@@ -348,29 +359,34 @@ pub(crate) fn is_response(bytes: &[u8]) -> bool {
     bytes.get(1).is_some_and(|kind| kind & ANSWER != 0)
 }
 
+/// Whether these bytes, if they are a message, are a [`RebalanceRequest`].
+pub(crate) fn asks_to_rebalance(bytes: &[u8]) -> bool {
+    bytes.get(1).is_some_and(|kind| RebalanceRequest::is_kind(*kind))
+}
+
 /// Whether these bytes, if they are a message, are a [`Request::Changes`].
 pub(crate) fn asks_for_changes(bytes: &[u8]) -> bool {
     bytes.get(1) == Some(&CHANGES)
 }
 
-fn message(kind: u8, id: RequestId, body_len: usize) -> Vec<u8> {
+pub(super) fn message(kind: u8, id: RequestId, body_len: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_LEN + body_len);
     bytes.extend_from_slice(&[VERSION, kind]);
     bytes.extend_from_slice(&id.0.to_le_bytes());
     bytes
 }
 
-fn push_key(bytes: &mut Vec<u8>, key: &[u8]) {
+pub(super) fn push_key(bytes: &mut Vec<u8>, key: &[u8]) {
     let len = u16::try_from(key.len()).expect("whoever asks has checked the key's length");
     bytes.extend_from_slice(&len.to_le_bytes());
     bytes.extend_from_slice(key);
 }
 
-fn versions_len(versions: &[Versioned]) -> usize {
+pub(super) fn versions_len(versions: &[Versioned]) -> usize {
     4 + versions.iter().map(|v| 4 + v.clock.encoded_len() + v.value.len()).sum::<usize>()
 }
 
-fn push_versions(bytes: &mut Vec<u8>, versions: &[Versioned]) {
+pub(super) fn push_versions(bytes: &mut Vec<u8>, versions: &[Versioned]) {
     push_len(bytes, versions.len());
     for version in versions {
         push_len(bytes, version.clock.encoded_len() + version.value.len());
@@ -379,7 +395,7 @@ fn push_versions(bytes: &mut Vec<u8>, versions: &[Versioned]) {
     }
 }
 
-fn push_len(bytes: &mut Vec<u8>, len: usize) {
+pub(super) fn push_len(bytes: &mut Vec<u8>, len: usize) {
     let len = u32::try_from(len).expect("values end at 1 GiB, and a key has few versions");
     bytes.extend_from_slice(&len.to_le_bytes());
 }
@@ -405,21 +421,25 @@ fn push_change(bytes: &mut Vec<u8>, change: &NodeChange) {
     }
 }
 
-fn push_text(bytes: &mut Vec<u8>, text: &str) {
+pub(super) fn push_text(bytes: &mut Vec<u8>, text: &str) {
     let text = &text[..text.floor_char_boundary(TEXT_LEN_MAX)];
     bytes.extend_from_slice(&u16::try_from(text.len()).expect("cut above").to_le_bytes());
     bytes.extend_from_slice(text.as_bytes());
 }
 
 /// What is left of a message.
-pub(super) struct Rest<'a> {
+pub(crate) struct Rest<'a> {
     bytes: &'a [u8],
     /// Length of the whole message.
     len: usize,
 }
 
 impl<'a> Rest<'a> {
-    fn take(&mut self, len: usize, field: &'static str) -> Result<&'a [u8], MessageError> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, len: bytes.len() }
+    }
+
+    pub(crate) fn take(&mut self, len: usize, field: &'static str) -> Result<&'a [u8], MessageError> {
         let (head, tail) =
             self.bytes.split_at_checked(len).ok_or(MessageError::Truncated { field, got: self.len })?;
         self.bytes = tail;
@@ -430,15 +450,15 @@ impl<'a> Rest<'a> {
         Ok(self.take(LEN, field)?.try_into().expect("as long as asked for"))
     }
 
-    pub(super) fn u16(&mut self, field: &'static str) -> Result<u16, MessageError> {
+    pub(crate) fn u16(&mut self, field: &'static str) -> Result<u16, MessageError> {
         Ok(u16::from_le_bytes(self.array(field)?))
     }
 
-    pub(super) fn u32(&mut self, field: &'static str) -> Result<u32, MessageError> {
+    pub(crate) fn u32(&mut self, field: &'static str) -> Result<u32, MessageError> {
         Ok(u32::from_le_bytes(self.array(field)?))
     }
 
-    fn u64(&mut self, field: &'static str) -> Result<u64, MessageError> {
+    pub(crate) fn u64(&mut self, field: &'static str) -> Result<u64, MessageError> {
         Ok(u64::from_le_bytes(self.array(field)?))
     }
 
@@ -456,6 +476,14 @@ impl<'a> Rest<'a> {
         })
     }
 
+    pub(crate) fn flag(&mut self) -> Result<bool, MessageError> {
+        match self.array("flag")? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            [found] => Err(MessageError::Bool { found }),
+        }
+    }
+
     fn header(&mut self) -> Result<(u8, RequestId), MessageError> {
         let [version, kind] = self.array("header")?;
         if version != VERSION {
@@ -464,18 +492,18 @@ impl<'a> Rest<'a> {
         Ok((kind, RequestId(self.u64("header")?)))
     }
 
-    fn key(&mut self) -> Result<&'a [u8], MessageError> {
+    pub(crate) fn key(&mut self) -> Result<&'a [u8], MessageError> {
         let len = self.u16("key length")?;
         self.take(len.into(), "key")
     }
 
-    fn clock(&mut self) -> Result<VectorClock, MessageError> {
+    pub(crate) fn clock(&mut self) -> Result<VectorClock, MessageError> {
         let (clock, used) = VectorClock::decode(self.bytes)?;
         self.bytes = &self.bytes[used..];
         Ok(clock)
     }
 
-    fn versions(&mut self) -> Result<Vec<Versioned>, MessageError> {
+    pub(crate) fn versions(&mut self) -> Result<Vec<Versioned>, MessageError> {
         let count = self.count(4 + CLOCK_LEN_MIN)?;
         let mut versions = Vec::with_capacity(count);
         for _ in 0..count {
@@ -486,7 +514,7 @@ impl<'a> Rest<'a> {
     }
 
     /// A number of items of which each takes at least `item_len_min` bytes.
-    pub(super) fn count(&mut self, item_len_min: usize) -> Result<usize, MessageError> {
+    pub(crate) fn count(&mut self, item_len_min: usize) -> Result<usize, MessageError> {
         let count = self.u32("count")?;
         if count as usize > self.bytes.len() / item_len_min {
             return Err(MessageError::Count { count, left: self.bytes.len() });
@@ -495,12 +523,12 @@ impl<'a> Rest<'a> {
     }
 
     /// A text that is for reading only: what isn't UTF-8 in it is replaced.
-    fn text(&mut self) -> Result<String, MessageError> {
+    pub(crate) fn text(&mut self) -> Result<String, MessageError> {
         let len = self.u16("text length")?;
         Ok(String::from_utf8_lossy(self.take(len.into(), "text")?).into_owned())
     }
 
-    fn end(&self) -> Result<(), MessageError> {
+    pub(crate) fn end(&self) -> Result<(), MessageError> {
         if self.bytes.is_empty() { Ok(()) } else { Err(MessageError::Trailing { extra: self.bytes.len() }) }
     }
 }
@@ -510,7 +538,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::ring::{NodeId, Ring, Zone, ZoneId};
+    use crate::ring::{Ring, Zone, ZoneId};
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -561,6 +589,9 @@ mod tests {
             Just(Response::Refused(ReplicaError::InvalidMetadata)),
             ".{0,30}".prop_map(|why| Response::Refused(ReplicaError::Persistence { why })),
             ".{0,30}".prop_map(|why| Response::Refused(ReplicaError::Application { why })),
+            any::<u16>().prop_map(|donor| {
+                Response::Refused(ReplicaError::ProxyUnreachable { donor: NodeId(donor) })
+            }),
         ]
     }
 

@@ -6,15 +6,19 @@
 //! that arrived, so that a replica copies neither.
 
 mod codec;
+mod rebalance;
 mod ring;
 
 use std::sync::Arc;
 
-use crate::ring::Ring;
+use crate::ring::{NodeId, Ring};
 use crate::version::{VectorClock, Versioned};
 
 pub use codec::MessageError;
-pub(crate) use codec::{asks_for_changes, is_response};
+pub(crate) use codec::{Rest, asks_for_changes, asks_to_rebalance, is_response};
+pub use rebalance::{NodeProgress, RebalanceRequest, RebalanceResponse, Steal, Switch};
+pub(crate) use rebalance::{push_position, push_steals, read_position, read_steals};
+pub(crate) use ring::{push_ring, read_ring};
 
 /// What a client asks of a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +76,8 @@ pub enum Request<'a> {
     Ping,
     /// The ring that the replica goes by.
     GetRing,
+    /// What is asked while partitions move.
+    Rebalance(RebalanceRequest<'a>),
 }
 
 /// What a replica answers.
@@ -104,6 +110,8 @@ pub enum Response {
         /// The ring.
         ring: Arc<Ring>,
     },
+    /// To [`Request::Rebalance`].
+    Rebalance(RebalanceResponse),
     /// To any of them: it wasn't done.
     Refused(ReplicaError),
 }
@@ -157,6 +165,12 @@ pub enum ReplicaError {
     Application {
         /// Why not.
         why: String,
+    },
+    /// Code 15: the key's partition moves to this replica, and its donor doesn't answer.
+    #[error("the key moves here from {donor}, which doesn't answer")]
+    ProxyUnreachable {
+        /// The donor.
+        donor: NodeId,
     },
 }
 

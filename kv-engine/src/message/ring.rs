@@ -6,7 +6,7 @@ use super::MessageError;
 use super::codec::Rest;
 use crate::ring::{NodeId, Ring, Zone, ZoneId};
 
-pub(super) fn push_ring(bytes: &mut Vec<u8>, ring: &Ring) {
+pub(crate) fn push_ring(bytes: &mut Vec<u8>, ring: &Ring) {
     let count = |len: usize| u32::try_from(len).expect("ids are 16 bits").to_le_bytes();
     bytes.extend_from_slice(&count(ring.zones().len()));
     for zone in ring.zones() {
@@ -26,7 +26,7 @@ pub(super) fn push_ring(bytes: &mut Vec<u8>, ring: &Ring) {
     }
 }
 
-pub(super) fn read_ring(rest: &mut Rest<'_>) -> Result<Arc<Ring>, MessageError> {
+pub(crate) fn read_ring(rest: &mut Rest<'_>) -> Result<Arc<Ring>, MessageError> {
     let count = rest.count(2 + 4)?;
     let mut zones = Vec::with_capacity(count);
     for _ in 0..count {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
+use super::page::{EntriesPage, EntriesPosition, entry_bytes};
 use super::{DeleteError, GetError, PutError, Storage};
 use crate::hash::{KeyHasher, shard_of};
 use crate::version::{Siblings, VectorClock, Versioned};
@@ -44,6 +45,38 @@ impl MemoryStorage {
                 each(key, versions.as_slice());
             }
         }
+    }
+
+    /// The next entries with a wanted key, in the order of their keys, until they have `max_bytes` (keys, clocks and
+    /// values), but at least one.
+    pub fn page(
+        &self,
+        wanted: impl Fn(&[u8]) -> bool,
+        from: &EntriesPosition,
+        max_bytes: usize,
+    ) -> EntriesPage {
+        let mut all = Vec::new();
+        self.for_each(|key, versions| {
+            if from.after.as_deref().is_none_or(|after| key > after) && wanted(key) {
+                all.push((key.to_vec(), versions.to_vec()));
+            }
+        });
+        all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let mut bytes = 0;
+        let fits = |(key, versions): &&(Vec<u8>, Vec<Versioned>)| {
+            let is_room = bytes < max_bytes;
+            bytes += entry_bytes(key, versions);
+            is_room
+        };
+        let count = all.iter().take_while(fits).count().max(1);
+        let is_more = all.len() > count;
+        all.truncate(count);
+        let next = all.last().filter(|_| is_more).map(|(key, _)| EntriesPosition {
+            shards: 1,
+            shard: 0,
+            after: Some(key.clone()),
+        });
+        EntriesPage { entries: all, next }
     }
 
     fn shard(&self, key: &[u8]) -> &Shard {

@@ -5,12 +5,15 @@
 
 pub(crate) mod bitcask;
 pub(crate) mod memory;
+pub(crate) mod page;
 pub(crate) mod read_only;
 
 use engine_env::DiskError;
 
 use crate::config::ConfigError;
 use crate::version::{VectorClock, Versioned};
+
+pub use page::{EntriesPage, EntriesPosition};
 
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = u16::MAX as usize;

@@ -26,7 +26,8 @@ pub struct Balance(Vec<NodeLoad>);
 impl Balance {
     pub(super) fn of(ring: &Arc<Ring>, stores: &[PlannedStore]) -> Self {
         let mut primaries: BTreeMap<NodeId, u32> = BTreeMap::new();
-        (0..ring.partitions()).for_each(|partition| *primaries.entry(ring.owner(partition)).or_default() += 1);
+        (0..ring.partitions())
+            .for_each(|partition| *primaries.entry(ring.owner(partition)).or_default() += 1);
         let mut copies: BTreeMap<NodeId, u64> = BTreeMap::new();
         for store in stores {
             let routing = store.routing.on(Arc::clone(ring));

@@ -119,7 +119,9 @@ pub enum PlanError {
         after: u32,
     },
     /// The zones differ.
-    #[error("{zone} is only in the {whose} cluster; list the same zones in both, the new one without servers first")]
+    #[error(
+        "{zone} is only in the {whose} cluster; list the same zones in both, the new one without servers first"
+    )]
     Zones {
         /// A zone that only one has.
         zone: ZoneId,
@@ -127,7 +129,9 @@ pub enum PlanError {
         whose: &'static str,
     },
     /// A node is gone.
-    #[error("{node} isn't in the final cluster; leave it there without partitions, and take it out when it is empty")]
+    #[error(
+        "{node} isn't in the final cluster; leave it there without partitions, and take it out when it is empty"
+    )]
     NodeGone {
         /// The node.
         node: NodeId,
@@ -146,7 +150,9 @@ pub enum PlanError {
     #[error("a batch of 0 partitions moves nothing; allow at least 1")]
     EmptyBatch,
     /// A store has no replica of a partition.
-    #[error("store {store:?} has no replica of partition {partition} in the current cluster: nobody can give it")]
+    #[error(
+        "store {store:?} has no replica of partition {partition} in the current cluster: nobody can give it"
+    )]
     NoDonor {
         /// The store.
         store: String,
@@ -161,7 +167,9 @@ pub enum PlanError {
 /// The steps from one ring to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RebalancePlan {
-    /// The current ring with the new nodes, which have no partition yet: what nodes are started with.
+    /// The current ring.
+    pub current: Arc<Ring>,
+    /// The current ring with the new nodes, which have no partition yet: what those are started with.
     pub interim: Arc<Ring>,
     /// In the order in which they are to be done.
     pub batches: Vec<RebalanceBatch>,
@@ -179,7 +187,7 @@ impl RebalancePlan {
     /// # Errors
     /// The rings aren't two of one cluster.
     pub fn new(
-        current: &Ring,
+        current: &Arc<Ring>,
         target: &Arc<Ring>,
         stores: &[PlannedStore],
         options: PlanOptions,
@@ -205,9 +213,9 @@ impl RebalancePlan {
             match batches.first_mut() {
                 Some(first) => {
                     first.tasks.extend(joins);
-                    first.tasks.sort_by(|a, b| {
-                        (a.stealer, a.donor, &a.store).cmp(&(b.stealer, b.donor, &b.store))
-                    });
+                    first
+                        .tasks
+                        .sort_by(|a, b| (a.stealer, a.donor, &a.store).cmp(&(b.stealer, b.donor, &b.store)));
                 }
                 None => batches.push(RebalanceBatch {
                     source: Arc::clone(&interim),
@@ -227,7 +235,7 @@ impl RebalancePlan {
             }
         }
         for store in stores {
-            let (old, new) = (store.routing.on(Arc::new(current.clone())), store.routing.on(Arc::clone(target)));
+            let (old, new) = (store.routing.on(Arc::clone(current)), store.routing.on(Arc::clone(target)));
             for partition in 0..current.partitions() {
                 let (old, new) = (old.replicas_of(partition), new.replicas_of(partition));
                 totals.copies_before += old.len() as u64;
@@ -235,7 +243,7 @@ impl RebalancePlan {
             }
         }
         let (before, after) = (Balance::of(&interim, stores), Balance::of(target, stores));
-        Ok(Self { interim, batches, totals, before, after })
+        Ok(Self { current: Arc::clone(current), interim, batches, totals, before, after })
     }
 }
 
@@ -269,7 +277,8 @@ fn check(current: &Ring, target: &Ring) -> Result<(), PlanError> {
 /// The nodes and zones of a ring with other owners.
 fn with_owners(ring: &Ring, owner: impl Fn(u32) -> NodeId) -> Result<Ring, RingError> {
     let mut partitions: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
-    (0..ring.partitions()).for_each(|partition| partitions.entry(owner(partition)).or_default().push(partition));
+    (0..ring.partitions())
+        .for_each(|partition| partitions.entry(owner(partition)).or_default().push(partition));
     let nodes = ring.nodes().iter().map(|node| {
         let zone = ring.zone_of(*node).expect("it is a node of the ring");
         (*node, zone, partitions.remove(node).unwrap_or_default())
@@ -328,8 +337,8 @@ fn tasks(
                 new: new.replicas_of(partition),
             };
             for (stealer, donor) in change.pairs(rule) {
-                let donor = donor
-                    .ok_or_else(|| PlanError::NoDonor { store: store.name.clone(), partition })?;
+                let donor =
+                    donor.ok_or_else(|| PlanError::NoDonor { store: store.name.clone(), partition })?;
                 let stolen = StolenPartition { partition, place: change.place(change.new, stealer) };
                 tasks.entry((stealer, donor, &store.name)).or_default().push(stolen);
             }
@@ -394,8 +403,7 @@ impl Change<'_> {
 
     /// Who joins, and from whom it takes.
     fn pairs(&self, rule: DonorRule) -> Vec<(NodeId, Option<NodeId>)> {
-        let joining: Vec<NodeId> =
-            self.new.iter().copied().filter(|node| !self.old.contains(node)).collect();
+        let joining: Vec<NodeId> = self.new.iter().copied().filter(|node| !self.old.contains(node)).collect();
         if rule == DonorRule::SamePlace {
             return joining.into_iter().map(|node| (node, self.same_place(node))).collect();
         }

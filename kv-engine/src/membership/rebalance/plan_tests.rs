@@ -17,7 +17,9 @@ fn plan(current: &Arc<Ring>, target: &Arc<Ring>, n: u16, donors: DonorRule) -> R
 }
 
 /// Who takes from whom: partitions and places.
-fn moves(batch: &RebalanceBatch) -> Vec<(u16, u16, Vec<(u32, u16)>)> {
+type Move = (u16, u16, Vec<(u32, u16)>);
+
+fn moves(batch: &RebalanceBatch) -> Vec<Move> {
     let stolen = |task: &StealTask| task.partitions.iter().map(|s| (s.partition, s.place)).collect();
     batch.tasks.iter().map(|task| (task.stealer.0, task.donor.0, stolen(task))).collect()
 }
@@ -43,7 +45,8 @@ fn a_new_node_takes_each_partition_from_the_node_whose_place_it_takes() {
             copies_given_up: 2,
         };
         assert_eq!((plan.totals, plan.totals.moved()), (expected, 2));
-        let laden = |balance: &Balance| balance.nodes().iter().map(|n| (n.primaries, n.copies)).collect::<Vec<_>>();
+        let laden =
+            |balance: &Balance| balance.nodes().iter().map(|n| (n.primaries, n.copies)).collect::<Vec<_>>();
         assert_eq!(laden(&plan.before), [(2, 4), (2, 4), (2, 4), (0, 0)]);
         assert_eq!(laden(&plan.after), [(2, 4), (2, 4), (1, 2), (1, 2)]);
         assert!((plan.before.copies_max_to_mean() - 4.0 / 3.0).abs() < 1e-9);
@@ -77,8 +80,7 @@ fn a_new_zone_is_filled_from_the_zone_of_the_owner() {
     let stores = [PlannedStore { name: "s".to_owned(), routing }];
     let options = PlanOptions { donors: DonorRule::SamePlace, ..PlanOptions::default() };
     let plan = RebalancePlan::new(&current, &target, &stores, options).expect("a plan");
-    let expected =
-        [(0, 1, vec![(3, 0)]), (2, 0, vec![(0, 0), (1, 0)]), (2, 1, vec![(2, 0), (3, 0)])];
+    let expected = [(0, 1, vec![(3, 0)]), (2, 0, vec![(0, 0), (1, 0)]), (2, 1, vec![(2, 0), (3, 0)])];
     assert_eq!(moves(&plan.batches[0]), expected);
     assert_eq!((plan.totals.cross_zone, plan.totals.moved()), (4, 5));
 }
@@ -125,8 +127,8 @@ fn rings_that_are_not_of_one_cluster_are_refused() {
     check(&ring(&[(0, &[0, 1, 2])]), "node 1 isn't in the final cluster");
     let zone = |id| Zone::new(ZoneId(id), []);
     let nodes = |zone| [(NodeId(0), ZoneId(zone), vec![0, 1]), (NodeId(1), ZoneId(0), vec![2])];
-    let more = Ring::zoned([zone(0), zone(1)], nodes(0)).expect("a ring");
-    check(&Arc::new(more.clone()), "zone 1 is only in the final cluster");
+    let more = Arc::new(Ring::zoned([zone(0), zone(1)], nodes(0)).expect("a ring"));
+    check(&more, "zone 1 is only in the final cluster");
     let moved = Arc::new(Ring::zoned([zone(0), zone(1)], nodes(1)).expect("a ring"));
     let error = RebalancePlan::new(&more, &moved, &[], PlanOptions::default()).expect_err("it moves");
     assert!(error.to_string().contains("node 0 is in zone 0 now and in zone 1"), "{error}");
@@ -140,7 +142,8 @@ fn two_rings() -> impl Strategy<Value = (Arc<Ring>, Arc<Ring>)> {
         let owners = |nodes: u16| proptest::collection::vec(0..nodes, partitions);
         (owners(before), owners(before + more)).prop_map(move |(old, new)| {
             let of = |nodes: u16, owners: &[u16]| {
-                let owned = |node: u16| (0..).zip(owners).filter(|(_, o)| **o == node).map(|(p, _)| p).collect();
+                let owned =
+                    |node: u16| (0..).zip(owners).filter(|(_, o)| **o == node).map(|(p, _)| p).collect();
                 Arc::new(Ring::new((0..nodes).map(|node| (NodeId(node), owned(node)))).expect("a ring"))
             };
             (of(before, &old), of(before + more, &new))

@@ -92,6 +92,11 @@ impl<F> Shard<F> {
         spots.map(|spot| spot.clock()).any(|stored| stored.compare(version) == Occurred::Before)
     }
 
+    /// All keys, in no particular order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.slots.iter().map(|slot| Entry::first_of(self.arena.at(slot.address)).key())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }

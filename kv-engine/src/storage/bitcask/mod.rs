@@ -27,6 +27,7 @@ mod keydir;
 mod maintenance;
 mod mark;
 mod merge;
+mod page;
 mod record;
 mod recovery;
 mod replay;

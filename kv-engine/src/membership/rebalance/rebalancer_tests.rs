@@ -1,0 +1,379 @@
+use std::cell::RefCell;
+
+use super::super::metadata::MetadataKey;
+use super::*;
+use crate::message::{RebalanceResponse, Steal, Switch};
+use crate::replica::ReplicaStorage;
+use crate::ring::{Ring, RoutingStrategy};
+use crate::storage::memory::MemoryStorage;
+use crate::storage::{DeleteError, EntriesPage, EntriesPosition, GetError, Storage};
+
+const CLIENT: Peer = Peer(1000);
+const OPERATOR: Peer = Peer(2000);
+
+/// A store that is done at once, unless its puts are held up.
+#[derive(Default)]
+struct Store {
+    memory: MemoryStorage,
+    kept: RefCell<KeptMetadata>,
+    /// Whether there is nowhere to keep metadata.
+    is_bare: bool,
+    /// Puts that wait, if they do.
+    held: Option<RefCell<Vec<u64>>>,
+}
+
+impl ReplicaStorage for Store {
+    fn read(&self, key: &[u8]) -> Result<Vec<Versioned>, GetError> {
+        self.memory.get(key)
+    }
+
+    fn clocks(&self, key: &[u8]) -> Result<Vec<VectorClock>, GetError> {
+        self.memory.get_versions(key)
+    }
+
+    fn start_put(&self, key: &[u8], version: &Versioned, ticket: u64) -> Result<Taken, PutError> {
+        if let Some(held) = &self.held {
+            held.borrow_mut().push(ticket);
+            return Ok(Taken::Later);
+        }
+        self.memory.start_put(key, version, ticket)
+    }
+
+    fn start_delete(&self, key: &[u8], clock: &VectorClock, ticket: u64) -> Result<Taken, DeleteError> {
+        self.memory.start_delete(key, clock, ticket)
+    }
+}
+
+impl PartitionStorage for Store {
+    fn page(
+        &self,
+        ring: &Ring,
+        partitions: &[u32],
+        from: &EntriesPosition,
+        max_bytes: usize,
+    ) -> Result<EntriesPage, GetError> {
+        Ok(self.memory.page(|key| partitions.contains(&ring.master_partition(key)), from, max_bytes))
+    }
+
+    fn start_keep(
+        &self,
+        key: MetadataKey,
+        version: &Versioned,
+        _ticket: u64,
+    ) -> Option<Result<Taken, PutError>> {
+        if self.is_bare {
+            return None;
+        }
+        let mut kept = self.kept.borrow_mut();
+        match key {
+            MetadataKey::Ring => kept.ring = Some(version.clone()),
+            MetadataKey::Steals => kept.steals = Some(version.clone()),
+        }
+        Some(Ok(Taken::Done { removed: false }))
+    }
+}
+
+struct Node {
+    me: u16,
+    rebalancer: Rebalancer,
+    replica: Replica,
+    store: Store,
+    next_id: u64,
+}
+
+/// Node 0 owns partition 0, and node 1 partition 1; afterwards node 1 owns both.
+fn source() -> Arc<Ring> {
+    Arc::new(Ring::new([(NodeId(0), vec![0]), (NodeId(1), vec![1])]).expect("a ring"))
+}
+
+fn target() -> Arc<Ring> {
+    Arc::new(Ring::new([(NodeId(0), vec![]), (NodeId(1), vec![0, 1])]).expect("a ring"))
+}
+
+/// A key of partition 0.
+fn moved_key() -> Vec<u8> {
+    (0u8..).map(|byte| vec![byte]).find(|key| source().master_partition(key) == 0).expect("half of them are")
+}
+
+impl Node {
+    fn new(me: u16, store: Store) -> Self {
+        let routing = Routing::new(source(), RoutingStrategy::Consistent, 1);
+        let kept = store.kept.borrow().clone();
+        let (rebalancer, replica) =
+            Rebalancer::open(NodeId(me), routing, &kept, 7, RebalancerConfig::default())
+                .expect("nothing is damaged");
+        Self { me, rebalancer, replica, store, next_id: 0 }
+    }
+
+    /// What it sends when it gets this request.
+    fn ask(&mut self, from: Peer, request: Request<'_>) -> Vec<(Peer, Vec<u8>)> {
+        self.next_id += 1;
+        self.deliver(from, &request.encode(RequestId(self.next_id)))
+    }
+
+    fn deliver(&mut self, from: Peer, bytes: &[u8]) -> Vec<(Peer, Vec<u8>)> {
+        let Self { rebalancer, replica, store, .. } = self;
+        match Response::decode(bytes) {
+            Ok((id, response)) => rebalancer.handle_answer(0, from, id, response, replica, store),
+            Err(_) => rebalancer.handle(0, from, bytes, replica, store),
+        }
+        // A sweep takes turns of its own.
+        while rebalancer.can_sweep() {
+            rebalancer.handle_timeout(0, replica, store);
+        }
+        self.sent()
+    }
+
+    fn sent(&mut self) -> Vec<(Peer, Vec<u8>)> {
+        let Self { rebalancer, replica, .. } = self;
+        let own = std::iter::from_fn(|| rebalancer.poll_output()).collect::<Vec<_>>();
+        own.into_iter().chain(std::iter::from_fn(|| replica.poll_output())).collect()
+    }
+
+    fn switch(&mut self, steals: Vec<Steal>) -> Vec<(Peer, Vec<u8>)> {
+        let order = Switch { version: 1, source: source(), target: target(), steals };
+        self.ask(OPERATOR, Request::Rebalance(RebalanceRequest::Switch(Box::new(order))))
+    }
+}
+
+fn response(messages: &[(Peer, Vec<u8>)], to: Peer) -> Response {
+    let (_, bytes) = messages.iter().find(|(peer, _)| *peer == to).expect("it is answered");
+    Response::decode(bytes).expect("a response").1
+}
+
+fn clock(text: &str) -> VectorClock {
+    text.parse().expect("a clock")
+}
+
+fn steal() -> Vec<Steal> {
+    vec![Steal { donor: NodeId(0), partitions: vec![0] }]
+}
+
+/// The donor with a version, and the stealer, which has switched and asked whether the donor has.
+fn pair() -> (Node, Node, Vec<(Peer, Vec<u8>)>) {
+    let (donor, mut stealer) = (Node::new(0, Store::default()), Node::new(1, Store::default()));
+    let version = Versioned::new(clock("0:1"), b"old");
+    donor.store.memory.put(&moved_key(), &version).expect("fresh");
+    let sent = stealer.switch(steal());
+    assert_eq!(response(&sent, OPERATOR), Response::Stored);
+    (donor, stealer, sent.into_iter().filter(|(to, _)| *to == Peer(0)).collect())
+}
+
+/// Passes messages between the two until there are none for them; what is left is for others.
+fn between(donor: &mut Node, stealer: &mut Node, mut messages: Vec<(Peer, Vec<u8>)>) -> Vec<(Peer, Vec<u8>)> {
+    let mut others = Vec::new();
+    while let Some((to, bytes)) = messages.pop() {
+        match to {
+            Peer(0) => messages.extend(donor.deliver(Peer(stealer.me.into()), &bytes)),
+            Peer(1) => messages.extend(stealer.deliver(Peer(donor.me.into()), &bytes)),
+            _ => others.push((to, bytes)),
+        }
+    }
+    others
+}
+
+#[test]
+fn nothing_is_fetched_before_the_donor_goes_by_the_new_ring() {
+    let (mut donor, mut stealer, asked) = pair();
+    assert!(between(&mut donor, &mut stealer, asked).is_empty());
+    assert_eq!(stealer.rebalancer.progress().steals_done, 0);
+    assert_eq!(stealer.store.memory.keys(), 0);
+    donor.switch(Vec::new());
+    let due_ns = stealer.rebalancer.poll_timeout().expect("it asks again");
+    stealer.rebalancer.handle_timeout(due_ns, &mut stealer.replica, &stealer.store);
+    let asked = stealer.sent();
+    between(&mut donor, &mut stealer, asked);
+    assert_eq!(stealer.rebalancer.progress().steals_done, 1);
+    assert_eq!(stealer.store.memory.get(&moved_key()).expect("in memory")[0].value, b"old");
+}
+
+#[test]
+fn nothing_is_told_while_a_write_by_the_old_ring_waits_for_the_disk() {
+    let mut donor = Node::new(0, Store { held: Some(RefCell::default()), ..Store::default() });
+    let key = moved_key();
+    let put = Request::Put { key: &key, clock: clock("0:1"), value: b"v" };
+    assert!(donor.ask(CLIENT, put).is_empty(), "it waits");
+    donor.switch(Vec::new());
+    let entries = || {
+        Request::Rebalance(RebalanceRequest::Entries {
+            ring_version: 1,
+            partitions: vec![0],
+            from: EntriesPosition::default(),
+            max_bytes: 100,
+        })
+    };
+    let sent = donor.ask(Peer(1), entries());
+    assert_eq!(response(&sent, Peer(1)), Response::Rebalance(RebalanceResponse::NotYet));
+    let ticket = donor.store.held.as_ref().expect("held").borrow()[0];
+    donor.replica.completed(ticket, false, Ok(()));
+    let sent = donor.ask(Peer(1), entries());
+    let told = Response::Rebalance(RebalanceResponse::Entries { next: None, entries: vec![] });
+    assert_eq!(response(&sent, Peer(1)), told);
+}
+
+#[test]
+fn reads_come_from_the_donor_and_writes_go_to_it_first() {
+    let (mut donor, mut stealer, _) = pair();
+    let key = moved_key();
+    let asked = stealer.ask(CLIENT, Request::Get { key: &key });
+    let answer = between(&mut donor, &mut stealer, asked);
+    let old = Versioned::new(clock("0:1"), b"old");
+    assert_eq!(response(&answer, CLIENT), Response::Values(vec![old]));
+    let asked = stealer.ask(CLIENT, Request::GetVersions { key: &key });
+    let answer = between(&mut donor, &mut stealer, asked);
+    assert_eq!(response(&answer, CLIENT), Response::Versions(vec![clock("0:1")]));
+    let put = Request::Put { key: &key, clock: clock("0:1,1:1"), value: b"new" };
+    let asked = stealer.ask(CLIENT, put.clone());
+    assert_eq!(response(&between(&mut donor, &mut stealer, asked), CLIENT), Response::Stored);
+    assert_eq!(donor.store.memory.get(&key).expect("in memory")[0].value, b"new");
+    assert_eq!(stealer.store.memory.keys(), 0, "the donor may still take writes by the old ring");
+    let asked = stealer.ask(CLIENT, put);
+    let obsolete = ReplicaError::ObsoleteVersion { stored: clock("0:1,1:1") };
+    assert_eq!(response(&between(&mut donor, &mut stealer, asked), CLIENT), Response::Refused(obsolete));
+    let asked = stealer.ask(CLIENT, Request::GetAll { keys: vec![&key] });
+    let Response::AllValues(found) = response(&between(&mut donor, &mut stealer, asked), CLIENT) else {
+        panic!("values")
+    };
+    assert_eq!(found[0].1[0].value, b"new");
+}
+
+#[test]
+fn a_put_that_the_donor_calls_obsolete_leaves_what_makes_it_so() {
+    let (mut donor, mut stealer, asked) = pair();
+    let key = moved_key();
+    donor.switch(Vec::new());
+    between(&mut donor, &mut stealer, asked);
+    assert_eq!(stealer.rebalancer.progress().steals_done, 1);
+    // As if a node that stays a replica had it from a client that went by the old ring.
+    let newer = Versioned::new(clock("0:2"), b"newer");
+    donor.store.memory.put(&key, &newer).expect("it descends");
+    let asked = stealer.ask(CLIENT, Request::Put { key: &key, clock: clock("0:2"), value: b"newer" });
+    let answer = between(&mut donor, &mut stealer, asked);
+    let obsolete = ReplicaError::ObsoleteVersion { stored: clock("0:2") };
+    assert_eq!(response(&answer, CLIENT), Response::Refused(obsolete));
+    assert_eq!(stealer.store.memory.get(&key).expect("in memory"), [newer]);
+}
+
+#[test]
+fn a_page_on_its_way_brings_nothing_back_that_was_deleted_meanwhile() {
+    let (mut donor, mut stealer, asked) = pair();
+    let key = moved_key();
+    donor.switch(Vec::new());
+    // Does it go by the ring? It does, so the stealer asks for entries.
+    let answer = donor.deliver(Peer(1), &asked[0].1);
+    let asked = stealer.deliver(Peer(0), &answer[0].1);
+    let page = donor.deliver(Peer(1), &asked[0].1);
+    let deleted = stealer.ask(CLIENT, Request::Delete { key: &key, clock: clock("0:1") });
+    let answer = between(&mut donor, &mut stealer, deleted);
+    assert_eq!(response(&answer, CLIENT), Response::Deleted(true), "the donor had it");
+    between(&mut donor, &mut stealer, page);
+    assert_eq!(stealer.rebalancer.progress().steals_done, 1);
+    assert_eq!((donor.store.memory.keys(), stealer.store.memory.keys()), (0, 0));
+}
+
+#[test]
+fn without_its_donor_a_stealer_answers_nothing_of_what_moves() {
+    let (_, mut stealer, _) = pair();
+    let key = moved_key();
+    let asked = stealer.ask(CLIENT, Request::Get { key: &key });
+    assert_eq!(asked[0].0, Peer(0));
+    stealer.rebalancer.unreachable(0, Peer(0), &mut stealer.replica, &stealer.store);
+    let refused = Response::Refused(ReplicaError::ProxyUnreachable { donor: NodeId(0) });
+    assert_eq!(response(&stealer.sent(), CLIENT), refused);
+    stealer.ask(CLIENT, Request::Put { key: &key, clock: clock("1:1"), value: b"v" });
+    let due_ns = RebalancerConfig::default().donor_timeout_ms * 1_000_000;
+    stealer.rebalancer.handle_timeout(due_ns, &mut stealer.replica, &stealer.store);
+    assert_eq!(response(&stealer.sent(), CLIENT), refused);
+    assert_eq!(stealer.rebalancer.stats().proxies_failed, 2);
+}
+
+#[test]
+fn what_it_went_by_stands_a_restart_and_a_roll_back() {
+    let (mut donor, mut stealer, asked) = pair();
+    donor.switch(Vec::new());
+    between(&mut donor, &mut stealer, asked);
+    let mut stealer = Node::new(1, stealer.store);
+    let progress = stealer.rebalancer.progress();
+    assert_eq!((progress.ring_version, progress.steals, progress.steals_done), (1, 1, 1));
+    assert_eq!(stealer.replica.ring_version(), 1);
+    for request in
+        [RebalanceRequest::Suspend { version: 1 }, RebalanceRequest::RollBack { version: 1, to: 2 }]
+    {
+        let sent = stealer.ask(OPERATOR, Request::Rebalance(request));
+        assert_eq!(response(&sent, OPERATOR), Response::Stored);
+    }
+    let mut stealer = Node::new(1, stealer.store);
+    assert_eq!(stealer.replica.ring_version(), 2);
+    assert_eq!(**stealer.replica.routing().ring(), *source());
+    let key = moved_key();
+    let sent = stealer.ask(CLIENT, Request::Get { key: &key });
+    assert_eq!(response(&sent, CLIENT), Response::Refused(ReplicaError::InvalidMetadata));
+    // What it took is of an earlier time when it takes again: deleted since, it mustn't come up.
+    assert_eq!(stealer.store.memory.keys(), 1);
+    donor.ask(OPERATOR, Request::Rebalance(RebalanceRequest::RollBack { version: 1, to: 2 }));
+    donor.ask(CLIENT, Request::Delete { key: &key, clock: clock("0:1") });
+    let order = |steals| {
+        let order = Switch { version: 3, source: source(), target: target(), steals };
+        Request::Rebalance(RebalanceRequest::Switch(Box::new(order)))
+    };
+    donor.ask(OPERATOR, order(Vec::new()));
+    let asked = stealer.ask(OPERATOR, order(steal()));
+    between(&mut donor, &mut stealer, asked);
+    assert_eq!(stealer.rebalancer.progress().steals_done, 1);
+    assert_eq!(stealer.store.memory.keys(), 0);
+}
+
+#[test]
+fn an_order_that_was_given_before_another_one_is_dropped() {
+    let (_, mut stealer, _) = pair();
+    let suspend = |id| Request::Rebalance(RebalanceRequest::Suspend { version: 1 }).encode(RequestId(id));
+    stealer.switch(steal());
+    assert!(stealer.deliver(OPERATOR, &suspend(1)).is_empty(), "it was given before the last switch");
+    assert!(!stealer.rebalancer.progress().is_suspended);
+    assert_eq!(response(&stealer.deliver(OPERATOR, &suspend(9)), OPERATOR), Response::Stored);
+    assert!(stealer.rebalancer.progress().is_suspended);
+    // Another controller goes on after all.
+    stealer.next_id = 9;
+    assert_eq!(response(&stealer.switch(steal()), OPERATOR), Response::Stored);
+    assert!(!stealer.rebalancer.progress().is_suspended);
+}
+
+#[test]
+fn orders_that_do_not_fit_are_refused_with_the_reason() {
+    let refused = |node: &mut Node, request: RebalanceRequest<'_>, words: &str| {
+        let sent = node.ask(OPERATOR, Request::Rebalance(request));
+        let Response::Refused(ReplicaError::Application { why }) = response(&sent, OPERATOR) else {
+            panic!("it is refused")
+        };
+        assert!(why.contains(words), "{why}");
+    };
+    let order = |version, target: Arc<Ring>, steals| {
+        RebalanceRequest::Switch(Box::new(Switch { version, source: source(), target, steals }))
+    };
+    let mut node = Node::new(1, Store::default());
+    let other = Arc::new(Ring::even(2, 3).expect("a ring"));
+    refused(&mut node, order(1, other, vec![]), "2 partitions");
+    let beyond = vec![Steal { donor: NodeId(0), partitions: vec![2] }];
+    refused(&mut node, order(1, target(), beyond), "2 partitions");
+    refused(&mut node, order(0, target(), vec![]), "goes by ring version 0");
+    refused(&mut node, RebalanceRequest::Finish { version: 1 }, "not 1");
+    node.switch(steal());
+    refused(&mut node, order(2, source(), vec![]), "is being rebalanced to ring version 1");
+    refused(&mut node, RebalanceRequest::Finish { version: 1 }, "hasn't taken everything");
+    refused(&mut node, RebalanceRequest::Repair, "is rebalancing");
+    let mut bare = Node::new(1, Store { is_bare: true, ..Store::default() });
+    refused(&mut bare, order(1, target(), vec![]), "keeps no metadata");
+}
+
+#[test]
+fn repair_deletes_what_the_node_does_not_hold_and_nothing_else() {
+    let mut donor = Node::new(0, Store::default());
+    for byte in 0..100u8 {
+        donor.store.memory.put(&[byte], &Versioned::new(clock("0:1"), b"v")).expect("fresh");
+    }
+    let own = (0..100u8).filter(|byte| source().master_partition(&[*byte]) == 0).count() as u64;
+    let sent = donor.ask(OPERATOR, Request::Rebalance(RebalanceRequest::Repair));
+    assert_eq!(response(&sent, OPERATOR), Response::Stored, "it is done");
+    assert_eq!(donor.store.memory.keys(), own);
+    assert_eq!(donor.rebalancer.stats().versions_dropped, 100 - own);
+}
