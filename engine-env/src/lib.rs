@@ -49,6 +49,7 @@ mod net;
 mod os;
 pub mod rng;
 pub mod sim;
+mod workers;
 
 pub use commit_queue::{Chunk, CommitQueue};
 pub use committer::{Committer, Machine, drive_until_idle};
@@ -64,3 +65,4 @@ pub use net::{
     TcpNet, TcpPort, UNREAD_BYTES_MAX, UnknownNetProfile,
 };
 pub use os::{Backend, OsDisk, OsFile, OsHome, SealedBytes};
+pub use workers::{AllCores, OneWorker, Workers};

@@ -46,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     target("log-files", log::files),
     target("log-message", log_engine::fuzzing::message),
     target("log-partition", log::partition),
+    target("log-snapshot", log_engine::fuzzing::producer_snapshot),
     target("view-request", view::request),
     target("view-reply", view::reply),
     target("view-position", view::position),

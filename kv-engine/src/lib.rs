@@ -106,8 +106,8 @@ pub use ring::{
 pub use storage::bitcask::{
     BatchAnswers, BatchWrite, Bitcask, Change, ChangeEvent, ChangeFeed, Damage, DamageKind, FeedError,
     FeedPosition, HintError, HintRefused, InspectedRecord, Inspection, KvDone, KvStats, MaintenanceStep,
-    OneWorker, RecordKind, RecoveryReport, SegmentHeaderError, SegmentSummary, Snapshot, SnapshotEntry,
-    SyncTarget, TailTruncated, Workers, inspect_segment,
+    RecordKind, RecoveryReport, SegmentHeaderError, SegmentSummary, Snapshot, SnapshotEntry, SyncTarget,
+    TailTruncated, inspect_segment,
 };
 pub use storage::memory::MemoryStorage;
 #[cfg(feature = "planted-bugs")]

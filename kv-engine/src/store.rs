@@ -13,17 +13,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use engine_env::{
-    Committer, CompletionQueue, Disk, DiskError, Done, Durability, File, FileOf, Home, Machine, Op, OpId,
-    Wait, Waker, clock,
+    AllCores, Committer, CompletionQueue, Disk, DiskError, Done, Durability, File, FileOf, Home, Machine, Op,
+    OpId, Wait, Waker, clock,
 };
-
-use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::config::KvConfig;
 use crate::ring::Ring;
 use crate::storage::bitcask::{
     BatchAnswers, BatchWrite, Bitcask, Change, ChangeFeed, FeedError, FeedPosition, KvDone, KvStats,
-    MaintenanceStep, RecoveryReport, Snapshot, SyncTarget, Workers,
+    MaintenanceStep, RecoveryReport, Snapshot, SyncTarget,
 };
 use crate::storage::{
     CloseError, DeleteError, EntriesPage, EntriesPosition, GetError, OpenError, PutError, Storage,
@@ -359,15 +357,6 @@ impl<H: Home> Storage for KvStore<H> {
             Durability::Synced => self.wait(|to| self.core.stage_delete(key, version, 0, to))?,
             Durability::Os | Durability::IntervalMs(_) => self.core.delete_through(key, version)?,
         })
-    }
-}
-
-/// The threads that are there for work that can be divided.
-struct AllCores;
-
-impl Workers for AllCores {
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
-        (0..jobs).into_par_iter().with_max_len(1).for_each(job);
     }
 }
 

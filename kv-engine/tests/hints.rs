@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 
 use engine_env::rng::Seed;
 use engine_env::sim::{SimFile, SimHome};
-use engine_env::{Disk, Home, Op, OpenHow, WriteSync};
-use kv_engine::{
-    Bitcask, Durability, KvConfig, MaintenanceStep, OneWorker, RecoveryReport, VectorClock, Versioned,
-    Workers,
-};
+use engine_env::{Disk, Home, OneWorker, Op, OpenHow, Workers, WriteSync};
+use kv_engine::{Bitcask, Durability, KvConfig, MaintenanceStep, RecoveryReport, VectorClock, Versioned};
 use proptest::prelude::*;
 
 type Dump = BTreeMap<Vec<u8>, Vec<Versioned>>;

@@ -20,6 +20,10 @@ pub struct LogConfig {
     pub recent_bytes: usize,
     /// The same in all partitions together: with many, each has an equal part of this instead. Default 64 MiB.
     pub recent_bytes_total: usize,
+    /// Batches of older segments that are read one at a time, and more than once, are kept verified and unpacked in memory,
+    /// this many bytes in all partitions together, so that reading single records doesn't verify a whole batch for each.
+    /// Default 16 MiB; 0 keeps none.
+    pub batch_cache_bytes: usize,
     /// A segment goes once its newest record is older than this, in milliseconds. Default: never. A record may outlive
     /// it by what its segment and two looks take; the active segment is left early for it.
     pub retention_ms: Option<u64>,
@@ -30,6 +34,9 @@ pub struct LogConfig {
     /// Topics that are compacted: of each key the latest record is kept, however old, and the limits on age and size
     /// don't count. Default: none.
     pub compacted_topics: Vec<String>,
+    /// Topics whose records get the time of their append, whatever their producer said: Kafka's
+    /// `message.timestamp.type=LogAppendTime`. In a cluster the leader gives it. Default: none.
+    pub append_time_topics: Vec<String>,
     /// How long compaction keeps a tombstone so that readers hear of it, in milliseconds from the pass that first meets
     /// it. Default one day, Kafka's `delete.retention.ms`.
     pub tombstone_retention_ms: u64,
@@ -57,11 +64,13 @@ impl Default for LogConfig {
             zero_fill_step_bytes: 4 << 20,
             recent_bytes: 4 << 20,
             recent_bytes_total: 64 << 20,
+            batch_cache_bytes: 16 << 20,
             producers_max: 10_000,
             retention_ms: None,
             retention_bytes: None,
             retention_check_ms: 300_000,
             compacted_topics: Vec::new(),
+            append_time_topics: Vec::new(),
             tombstone_retention_ms: 24 * 3_600_000,
             compaction_dirty_percent: 50,
             compaction_bytes_per_s: 64 << 20,
@@ -168,6 +177,11 @@ impl LogConfig {
     /// Whether a topic is compacted.
     pub(crate) fn compacts(&self, topic: &str) -> bool {
         self.compacted_topics.iter().any(|t| t == topic)
+    }
+
+    /// Whether a topic's records get the time of their append.
+    pub(crate) fn gives_append_time(&self, topic: &str) -> bool {
+        self.append_time_topics.iter().any(|t| t == topic)
     }
 
     /// Whether anything is ever removed by age or size.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use engine_env::{Disk, DiskError, Done, File, Machine, Op, OpId, Wait, Waker};
 
 use crate::log::append::{AppendError, Appended, Refused};
+use crate::log::batch_cache::BatchCache;
 use crate::log::cleaner::{CleanError, Cleaner, Stepped};
 use crate::log::fetch::{self, FetchError, Fetched, Reader};
 use crate::log::partition_log::{Effects, PartitionLog, Tell};
@@ -113,6 +114,7 @@ const GIVEN_UP_MS: i64 = 60_000;
 pub(crate) struct Core<F> {
     pub(crate) config: Arc<LogConfig>,
     pub(crate) recent_room: Arc<RecentRoom>,
+    pub(crate) batch_cache: BatchCache,
     table: RwLock<Table<F>>,
     to_commit: Mutex<Vec<u32>>,
     to_keep_up: Mutex<Vec<u32>>,
@@ -137,6 +139,7 @@ impl<F: File> Core<F> {
     pub(crate) fn new(config: Arc<LogConfig>) -> Self {
         Self {
             recent_room: RecentRoom::new(&config),
+            batch_cache: BatchCache::new(config.batch_cache_bytes),
             config,
             table: RwLock::new(Table { list: Vec::new(), by_name: HashMap::new() }),
             to_commit: Mutex::default(),
@@ -413,10 +416,18 @@ impl<F: File> Core<F> {
         name: &TopicPartition,
         timestamp_ms: i64,
     ) -> Result<Option<TimedOffset>, FetchError> {
-        let partition =
-            self.get(name).ok_or_else(|| FetchError::UnknownPartition { partition: name.clone() })?;
-        let stretches = partition.lock().stretches(timestamp_ms, Reader::Local)?;
-        stretches.first_at(name, timestamp_ms)
+        self.offset_for_time_as(&*self.look_up(name)?, Reader::Local, timestamp_ms)
+    }
+
+    /// As [`Core::offset_for_time`], for that reader.
+    pub(crate) fn offset_for_time_as(
+        &self,
+        partition: &Partition<F>,
+        reader: Reader,
+        timestamp_ms: i64,
+    ) -> Result<Option<TimedOffset>, FetchError> {
+        let stretches = partition.lock().stretches(timestamp_ms, reader);
+        stretches.first_at(&partition.name, timestamp_ms)
     }
 
     /// As [`Core::fetch`], for that reader.
@@ -427,7 +438,9 @@ impl<F: File> Core<F> {
         from: Offset,
         max_bytes: usize,
     ) -> Result<Fetched, FetchError> {
-        fetch::fetch(&partition.name, from, max_bytes, |at| partition.lock().spot(at, reader))
+        // Followers and consumers behind a broker unpack for themselves.
+        let cache = (reader == Reader::Local).then_some(&self.batch_cache);
+        fetch::fetch(&partition.name, from, max_bytes, cache, |at| partition.lock().spot(at, reader))
     }
 }
 

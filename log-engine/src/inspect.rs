@@ -2,8 +2,12 @@
 //! disk. Needs no folder and changes nothing.
 
 use crate::Offset;
+pub use crate::log::leader_epochs::EpochsError;
+use crate::log::producer_snapshot;
+pub use crate::log::producer_snapshot::SnapshotError;
 use crate::record::batch::{Batch, BatchError, LENGTH_PREFIX};
 use crate::segment::index::entries;
+use crate::segment::name;
 pub use crate::segment::offset_index::IndexEntry;
 pub use crate::segment::time_index::TimeEntry;
 
@@ -68,6 +72,59 @@ pub fn mark(bytes: &[u8]) -> Option<crate::Mark> {
     crate::log::mark::latest(bytes).map(|(_, mark)| mark)
 }
 
+/// An idempotent producer in a `.snapshot` file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotProducer {
+    /// The producer.
+    pub producer_id: i64,
+    /// Its incarnation.
+    pub epoch: i16,
+    /// Its last batches, the oldest first; what Kafka writes has one.
+    pub batches: Vec<SnapshotBatch>,
+}
+
+/// A batch that a `.snapshot` file remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotBatch {
+    /// Sequence numbers of its first and its last record.
+    pub sequences: (i32, i32),
+    /// Their offsets.
+    pub offsets: (Offset, Offset),
+    /// Its latest timestamp, milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+}
+
+/// The offset that a `.snapshot` file is of: it is in its name.
+#[must_use]
+pub fn snapshot_offset(file_name: &str) -> Option<Offset> {
+    name::base_of(file_name, ".snapshot")
+}
+
+/// The producers in the bytes of a `.snapshot` file, in the file's order.
+///
+/// # Errors
+/// They are not such a snapshot.
+pub fn producer_snapshot(bytes: &[u8]) -> Result<Vec<SnapshotProducer>, SnapshotError> {
+    let all = producer_snapshot::parse(bytes)?;
+    let told = all.into_iter().map(|(producer_id, known)| {
+        let batches = known.batches.iter().map(|batch| SnapshotBatch {
+            sequences: (batch.first_sequence(), batch.last_sequence),
+            offsets: (batch.first_offset(), batch.last_offset),
+            timestamp_ms: batch.timestamp_ms,
+        });
+        SnapshotProducer { producer_id, epoch: known.epoch, batches: batches.collect() }
+    });
+    Ok(told.collect())
+}
+
+/// The terms of leaders in the text of a `leader-epoch-checkpoint`, each with its first offset.
+///
+/// # Errors
+/// It isn't such a file.
+pub fn leader_epochs(text: &str) -> Result<Vec<(i32, Offset)>, EpochsError> {
+    crate::log::leader_epochs::parse(text)
+}
+
 /// The batch at `at`, if it is whole.
 fn whole(bytes: &[u8], at: usize) -> Result<Batch<'_>, BatchError> {
     let batch = Batch::parse(&bytes[at..])?;
@@ -119,6 +176,7 @@ impl Items<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::producer_state::{KnownProducer, ProducerState, StoredBatch};
     use crate::record::builder::EncodedBatch;
     use crate::record::record::Record;
     use proptest::prelude::*;
@@ -152,6 +210,43 @@ mod tests {
         assert_eq!(items.len(), 4);
     }
 
+    #[test]
+    fn a_snapshot_tells_its_producers_and_what_harmed_it() {
+        let mut state = ProducerState::new(10);
+        let batch = |last_sequence, last_offset| StoredBatch {
+            last_sequence,
+            last_offset: Offset(last_offset),
+            last_offset_delta: 4,
+            timestamp_ms: 7,
+        };
+        let batches = [batch(4, 104), batch(9, 119)].into();
+        assert!(state.restore(5, KnownProducer { epoch: 1, batches }));
+        let bytes = producer_snapshot::encode(&state);
+        let told = producer_snapshot(&bytes).expect("its own");
+        let [SnapshotProducer { producer_id: 5, epoch: 1, batches }] = told.as_slice() else {
+            panic!("{told:?}")
+        };
+        let last = batches.last().expect("two");
+        assert_eq!((batches.len(), last.sequences, last.offsets), (2, (5, 9), (Offset(115), Offset(119))));
+        let mut harmed = bytes.clone();
+        harmed[20] ^= 1;
+        assert!(matches!(producer_snapshot(&harmed), Err(SnapshotError::Crc { .. })));
+        assert!(matches!(producer_snapshot(&bytes[..3]), Err(SnapshotError::Cut { len: 3 })));
+        harmed[1] = 9;
+        assert_eq!(producer_snapshot(&harmed), Err(SnapshotError::Version { found: 9 }));
+        assert_eq!(snapshot_offset("00000000000000000120.snapshot"), Some(Offset(120)));
+    }
+
+    #[test]
+    fn an_epoch_checkpoint_tells_its_terms_and_the_line_that_is_wrong() {
+        assert_eq!(leader_epochs("0\n2\n0 0\n3 17\n"), Ok(vec![(0, Offset(0)), (3, Offset(17))]));
+        for (text, line) in
+            [("1\n0\n", 1), ("0\nx\n", 2), ("0\n2\n0 0\n", 2), ("0\n2\n1 5\n1 9\n", 4), ("0\n1\n0;0\n", 3)]
+        {
+            assert_eq!(leader_epochs(text).expect_err(text).line, line, "{text:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic_and_every_byte_is_told(noise in proptest::collection::vec(any::<u8>(), 0..300), at in 0..200usize) {
@@ -165,6 +260,8 @@ mod tests {
             prop_assert_eq!(told, bytes.len() as u64);
             let _ = (index(&bytes).count(), time_index(&bytes).count());
             let _ = mark(&bytes);
+            let _ = producer_snapshot(&bytes);
+            let _ = std::str::from_utf8(&bytes).map(leader_epochs);
         }
     }
 }

@@ -37,6 +37,7 @@ pub use client::numbering::ProducerIdentity;
 pub use client::outcome::{Fetches, ProduceError, ProduceOutcome, SubscriptionError};
 pub use client::partitioner::partition_for_key;
 pub use client::producer::{Producer, ProducerConfig, SendError};
+pub use client::time_queries::FindTimeError;
 pub use cluster::{BrokerId, ClusterLayout, LayoutError, PartitionLayout};
 #[cfg(feature = "planted-bugs")]
 pub use config::PlantedBug;

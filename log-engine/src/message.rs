@@ -3,8 +3,12 @@
 //! Every message names the layout that its sender goes by; partitions are numbers within it. Decoding borrows, checks
 //! each length against what is left, and never allocates more than the message could fill.
 
+mod find_time;
+
 use crate::log::leader_epochs::Epoch;
 use crate::{BrokerId, Offset};
+
+pub(crate) use find_time::{FindAnswer, FindTimes, FoundTimes};
 
 const VERSION: u8 = 1;
 /// Version, kind, two bytes of zero, the layout's fingerprint.
@@ -69,6 +73,8 @@ pub(crate) enum Message<'a> {
     Progress(Vec<Progress>),
     /// A broker has started: whatever it was asked before is forgotten.
     Hello,
+    FindTimes(FindTimes),
+    FoundTimes(FoundTimes<'a>),
 }
 
 /// Batches to append.
@@ -258,6 +264,8 @@ mod kind {
     pub(super) const FOLLOWED: u8 = 6;
     pub(super) const PROGRESS: u8 = 7;
     pub(super) const HELLO: u8 = 8;
+    pub(super) const FIND_TIMES: u8 = 9;
+    pub(super) const FOUND_TIMES: u8 = 10;
 }
 
 /// Appends fields to a message.
@@ -285,6 +293,10 @@ impl Out {
     }
 
     fn u64(&mut self, n: u64) {
+        self.0.extend_from_slice(&n.to_le_bytes());
+    }
+
+    fn i64(&mut self, n: i64) {
         self.0.extend_from_slice(&n.to_le_bytes());
     }
 
@@ -341,6 +353,10 @@ impl<'a> In<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
+    fn i64(&mut self) -> Result<i64, MessageError> {
+        Ok(i64::from_le_bytes(self.array()?))
+    }
+
     fn epoch(&mut self) -> Result<Epoch, MessageError> {
         Ok(Epoch::from_le_bytes(self.array()?))
     }
@@ -356,6 +372,11 @@ impl<'a> In<'a> {
     fn bytes(&mut self) -> Result<&'a [u8], MessageError> {
         let len = self.u32()?;
         self.take(usize::try_from(len).map_err(|_| self.malformed("a length is beyond the address space"))?)
+    }
+
+    fn text(&mut self) -> Result<&'a str, MessageError> {
+        let text = std::str::from_utf8(self.bytes()?);
+        text.map_err(|_| self.malformed("a sentence isn't UTF-8"))
     }
 
     /// A counted list, whose entries take at least `entry_len` bytes each.
@@ -462,6 +483,17 @@ impl Message<'_> {
                 out.0
             }
             Self::Hello => Out::new(kind::HELLO, layout, 0).0,
+            Self::FindTimes(find) => {
+                let mut out =
+                    Out::new(kind::FIND_TIMES, layout, 12 + find.places.len() * FindTimes::ENTRY_LEN);
+                find.encode(&mut out);
+                out.0
+            }
+            Self::FoundTimes(found) => {
+                let mut out = Out::new(kind::FOUND_TIMES, layout, 12 + found.answers.len() * 21);
+                found.encode(&mut out);
+                out.0
+            }
         }
     }
 }
@@ -539,6 +571,8 @@ impl<'a> Message<'a> {
                 })?)
             }
             kind::HELLO => Self::Hello,
+            kind::FIND_TIMES => Self::FindTimes(FindTimes::decode(input)?),
+            kind::FOUND_TIMES => Self::FoundTimes(FoundTimes::decode(input)?),
             found => return Err(MessageError::Kind { found }),
         })
     }
@@ -615,10 +649,7 @@ impl<'a> FetchAnswer<'a> {
             code::OUT_OF_RANGE => Self::OutOfRange { start: input.offset()?, end: input.offset()? },
             code::UNKNOWN_PARTITION => Self::UnknownPartition,
             code::NOT_LEADER => Self::NotLeader { leader: BrokerId(input.u16()?) },
-            code::FAILED => {
-                let text = std::str::from_utf8(input.bytes()?);
-                Self::Failed(text.map_err(|_| input.malformed("a sentence isn't UTF-8"))?)
-            }
+            code::FAILED => Self::Failed(input.text()?),
             _ => return Err(input.malformed("an answer has a code that nobody knows")),
         })
     }

@@ -5,7 +5,9 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use engine_env::{CompletionQueue, Disk, DiskError, EntryKind, FileOf, Home, Machine, Op, WriteSync};
+use engine_env::{
+    CompletionQueue, Disk, DiskError, EntryKind, FileOf, Home, Machine, OneWorker, Op, Workers, WriteSync,
+};
 
 use crate::core::Core;
 use crate::log::append::{AppendError, Refused};
@@ -118,6 +120,10 @@ pub struct LogStats {
     pub records: u64,
     /// Segments that compaction has replaced by their copies, several by one.
     pub compactions: u64,
+    /// Fetches of one batch of a sealed segment that found it verified in memory.
+    pub batch_cache_hits: u64,
+    /// Those that had to read and verify it.
+    pub batch_cache_misses: u64,
     /// Passes of compaction that damage or the disk ended; each is tried again after a minute.
     pub compactions_given_up: u64,
 }
@@ -155,6 +161,16 @@ impl<H: Home> SteppedLog<H> {
     /// # Errors
     /// A wrong setting, a folder of something else, or the disk's failure.
     pub fn open(home: H, config: LogConfig) -> Result<(Self, RecoveryReport), OpenError> {
+        Self::open_with(home, config, &OneWorker, 1)
+    }
+
+    /// [`SteppedLog::open`], with `workers` to recover partitions, up to `disks_max` at a time, and to read segments.
+    pub(crate) fn open_with(
+        home: H,
+        config: LogConfig,
+        workers: &dyn Workers,
+        disks_max: usize,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
         config.check()?;
         let mut disk = home.disk()?;
         format::check(&mut disk)?;
@@ -165,14 +181,28 @@ impl<H: Home> SteppedLog<H> {
             .filter(|e| e.kind == EntryKind::Dir)
             .filter_map(|e| TopicPartition::of_folder(&e.name))
             .collect();
-        partitions.sort();
-        let mut report = RecoveryReport::default();
-        for partition in partitions {
-            let (log, found) = recovery::recover(&mut disk, partition, &core.config, &core.recent_room)?;
-            core.add(log);
-            report.partitions.push(found);
-        }
         drop(disk);
+        partitions.sort();
+        let groups: Vec<_> = partitions.chunks(partitions.len().div_ceil(disks_max).max(1)).collect();
+        let recovered: Vec<_> = groups.iter().map(|_| Mutex::new(None)).collect();
+        workers.run(groups.len(), &|job| {
+            let recover_group = || -> Result<Vec<_>, DiskError> {
+                // A disk belongs to the thread that uses it.
+                let mut disk = home.disk()?;
+                let (config, room) = (&core.config, &core.recent_room);
+                let each = groups[job].iter().cloned();
+                each.map(|name| recovery::recover(&mut disk, name, config, room, workers)).collect()
+            };
+            *recovered[job].lock().unwrap_or_else(PoisonError::into_inner) = Some(recover_group());
+        });
+        let mut report = RecoveryReport::default();
+        for group in recovered {
+            let group = group.into_inner().unwrap_or_else(PoisonError::into_inner);
+            for (log, found) in group.expect("every job was run")? {
+                core.add(log);
+                report.partitions.push(found);
+            }
+        }
         Ok((Self { home, core, creating: Mutex::new(()) }, report))
     }
 
@@ -221,8 +251,13 @@ impl<H: Home> SteppedLog<H> {
         }
         disk.run(Op::SyncDir { dir: String::new() })?;
         for partition in missing {
-            let (log, _) =
-                recovery::recover(&mut disk, partition, &self.core.config, &self.core.recent_room)?;
+            let (log, _) = recovery::recover(
+                &mut disk,
+                partition,
+                &self.core.config,
+                &self.core.recent_room,
+                &OneWorker,
+            )?;
             self.core.add(log);
         }
         Ok(())
@@ -250,11 +285,16 @@ impl<H: Home> SteppedLog<H> {
         to: &Arc<CompletionQueue<LogDone>>,
     ) -> Result<Appending, AppendError> {
         let buffer = self.partition(partition)?.lock().take_spare();
-        self.append_batch(partition, encode(partition, records, now_ms, buffer)?, token, to)
+        let mut batch = encode(partition, records, now_ms, buffer)?;
+        if self.core.config.gives_append_time(&partition.topic) {
+            batch.set_append_time(now_ms);
+        }
+        self.append_batch(partition, batch, token, to)
     }
 
     /// As [`SteppedLog::append`], of a batch that is encoded already: one of an idempotent producer, for example, which is
-    /// stored once, however often it is sent. Sent again it is accepted at its old offsets.
+    /// stored once, however often it is sent. Sent again it is accepted at its old offsets. Its timestamps are taken as they
+    /// are.
     ///
     /// # Errors
     /// As of [`SteppedLog::append`]; or it isn't its producer's next one.
@@ -372,6 +412,7 @@ impl<H: Home> SteppedLog<H> {
             sum.compactions_given_up += log.compaction.given_up;
             sum.records += log.end.0 - log.start.0;
         }
+        (sum.batch_cache_hits, sum.batch_cache_misses) = self.core.batch_cache.hits_and_misses();
         sum
     }
 

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use engine_env::clock::{Monotonic, wall_ms};
-use engine_env::{Committer, CompletionQueue, Disk, DiskError, File, FileOf, Home, Wait, Waker};
+use engine_env::{AllCores, Committer, CompletionQueue, Disk, DiskError, File, FileOf, Home, Wait, Waker};
 
 use crate::core::{Bells, Core};
 use crate::log::append::AppendError;
@@ -22,6 +22,9 @@ use crate::record::record::Record;
 use crate::segment::time_search::TimedOffset;
 use crate::stepped::{CreateTopicError, Ends, Interval, LogStats, OpenError, SteppedLog, encode};
 use crate::{Durability, LogConfig, Offset, TopicPartition};
+
+/// So many groups of partitions are recovered at a time at most, each with a disk of its own.
+const DISKS_MAX: usize = 16;
 
 /// A log: topics with partitions, in one folder. Shared by reference; every method may be called from any thread.
 ///
@@ -56,7 +59,7 @@ impl<H: Home> Log<H> {
     /// # Errors
     /// A wrong setting, a folder of something else, or the disk's failure.
     pub fn open(home: H, config: LogConfig) -> Result<(Self, RecoveryReport), OpenError> {
-        let (stepped, report) = SteppedLog::open(home.clone(), config)?;
+        let (stepped, report) = SteppedLog::open_with(home.clone(), config, &AllCores, DISKS_MAX)?;
         let committer = Committer::spawn("log-commit", home.clone(), stepped.machine())?;
         let upkeep = Worker::spawn("log-upkeep", home.clone(), &stepped.core, keep_up)?;
         let compaction = match stepped.core.config.compacted_topics.is_empty() {
@@ -100,7 +103,10 @@ impl<H: Home> Log<H> {
     ) -> Result<Offset, AppendError> {
         let core = &self.stepped.core;
         let partition = self.stepped.partition(partition)?;
-        let batch = encode(&partition.name, records, now_ms, partition.lock().take_spare())?;
+        let mut batch = encode(&partition.name, records, now_ms, partition.lock().take_spare())?;
+        if core.config.gives_append_time(&partition.name.topic) {
+            batch.set_append_time(now_ms);
+        }
         let mut effects = Effects::default();
         if !core.config.synced() {
             let (appended, log) =
@@ -163,7 +169,23 @@ impl<H: Home> Log<H> {
     ) -> Result<Offset, AppendError> {
         let partition = self.stepped.partition(partition)?;
         let batch = encode(&partition.name, records, now_ms, partition.lock().take_spare())?;
-        self.append_telling(&partition, batch, Tell::Batch(token, Arc::clone(to)))
+        self.append_telling(&partition, batch, Tell::Batch(token, Arc::clone(to)), || now_ms)
+    }
+
+    /// As [`Log::append_async`], of a batch that is encoded already: one of an idempotent producer, for example, which is
+    /// stored once, however often it is sent. Sent again it is acknowledged at its old offsets.
+    ///
+    /// # Errors
+    /// As of [`Log::append_async`]; or it isn't its producer's next one.
+    pub fn append_batch_async(
+        &self,
+        partition: &TopicPartition,
+        batch: EncodedBatch,
+        token: u64,
+        to: &Arc<CompletionQueue<LogDone>>,
+    ) -> Result<Offset, AppendError> {
+        let partition = self.stepped.partition(partition)?;
+        self.append_telling(&partition, batch, Tell::Batch(token, Arc::clone(to)), wall_ms)
     }
 
     /// Appends a finished batch; each record has a token of its own, in order. Gives a buffer for the next batch;
@@ -180,7 +202,7 @@ impl<H: Home> Log<H> {
             Err(error) => return Err((error, tokens)),
         };
         let kept = tokens.clone();
-        self.append_telling(&partition, batch, Tell::EachRecord(tokens, Arc::clone(to)))
+        self.append_telling(&partition, batch, Tell::EachRecord(tokens, Arc::clone(to)), wall_ms)
             .map_err(|error| (error, kept))?;
         Ok(partition.lock().take_spare())
     }
@@ -188,10 +210,14 @@ impl<H: Home> Log<H> {
     fn append_telling(
         &self,
         partition: &crate::core::Partition<FileOf<H>>,
-        batch: EncodedBatch,
+        mut batch: EncodedBatch,
         tell: Tell,
+        now_ms: impl FnOnce() -> i64,
     ) -> Result<Offset, AppendError> {
         let core = &self.stepped.core;
+        if core.config.gives_append_time(&partition.name.topic) {
+            batch.set_append_time(now_ms());
+        }
         let mut effects = Effects::default();
         let (appended, log) = core.append_waiting(partition, partition.lock(), batch, tell, &mut effects)?;
         let commit = log.queue.can_begin();

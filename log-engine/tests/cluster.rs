@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use engine_env::{Backend, Delay, LocalNet, Net, OsHome, Peer, TcpNet, Wait};
 use log_engine::{
-    Acks, Broker, BrokerConfig, BrokerId, BrokerStats, ClusterLayout, Durability, Fetches, LogClient,
-    LogClientConfig, LogConfig, Offset, ProduceError, ProduceOutcome, TopicPartition,
+    Acks, Broker, BrokerConfig, BrokerId, BrokerStats, ClusterLayout, Durability, Fetches, FindTimeError,
+    LogClient, LogClientConfig, LogConfig, Offset, ProduceError, ProduceOutcome, Record, TopicPartition,
 };
 
 const PARTITIONS: u32 = 3;
@@ -34,10 +34,14 @@ fn config(durability: Durability) -> BrokerConfig {
 
 impl<N: Net> Cluster<N> {
     fn start(net: N, durability: Durability) -> Self {
+        Self::start_with(net, config(durability))
+    }
+
+    fn start_with(net: N, config: BrokerConfig) -> Self {
         let mut cluster = Self {
             net,
             layout: ClusterLayout::even(3, &[("t", PARTITIONS)], 3).expect("it fits"),
-            config: config(durability),
+            config,
             folders: (0..3).map(|_| tempfile::tempdir().expect("a temporary folder")).collect(),
             brokers: vec![None, None, None],
         };
@@ -267,6 +271,80 @@ fn with_too_few_in_sync_nothing_is_appended() {
         client.poll(Wait::Forever, &mut done, &mut fetches);
     }
     assert_eq!(done[0].result.as_ref().expect("there are enough again"), &Some(end));
+}
+
+/// Produces one record after the other, each of its time, and waits for all.
+fn produce_at<N: Net>(client: &mut LogClient<N::Port>, to: &TopicPartition, times_ms: &[i64]) {
+    for (token, &timestamp_ms) in (0..).zip(times_ms) {
+        let record = Record { timestamp_ms, ..Record::of_value(b"value") };
+        client.produce_record(token, to, &record);
+        client.flush();
+    }
+    let mut done = Vec::new();
+    while done.len() < times_ms.len() {
+        client.poll(Wait::Forever, &mut done, &mut Fetches::default());
+    }
+    assert!(done.iter().all(|one| one.result.is_ok()), "{done:?}");
+}
+
+#[test]
+fn a_client_finds_where_a_time_begins_by_asking_the_leader() {
+    fn check<N: Net>(net: N) {
+        let mut cluster = Cluster::start(net, Durability::Os);
+        let mut client = cluster.client(1000);
+        let times: Vec<i64> = (1..=40).map(|i| 1000 + 10 * i).collect();
+        produce_at::<N>(&mut client, &tp(2), &times);
+        let mut find = |partition, ms| client.offset_for_time(&tp(partition), ms).expect("a leader answers");
+        assert_eq!(find(2, 0).map(|f| (f.offset, f.timestamp_ms)), Some((Offset(0), 1010)));
+        assert_eq!(find(2, 1206).map(|f| (f.offset, f.timestamp_ms)), Some((Offset(20), 1210)));
+        assert_eq!(find(2, 1400).map(|f| f.offset), Some(Offset(39)));
+        assert_eq!(find(2, 1401), None);
+        assert_eq!(find(0, 0), None, "nothing is there");
+        let unknown = client.offset_for_time(&TopicPartition::new("other", 0), 0).expect_err("no such topic");
+        assert!(matches!(unknown, FindTimeError::UnknownPartition { .. }), "{unknown}");
+        // What it finds is where a subscription may begin.
+        let at =
+            client.offset_for_time(&tp(2), 1350).expect("a leader answers").expect("there is one").offset;
+        client.subscribe(&tp(2), at);
+        let (mut done, mut fetches) = (Vec::new(), Fetches::default());
+        client.poll(Wait::Forever, &mut done, &mut fetches);
+        let first = fetches.records().next().expect("one came").expect("whole").1.timestamp_ms;
+        assert_eq!(first, 1350);
+        cluster.kill(2);
+        let port = cluster.net.join(Peer(1001)).expect("a free name");
+        let config = LogClientConfig { timeout_ms: 300, ..client_config() };
+        let mut impatient = LogClient::new(port, cluster.layout.clone(), config);
+        let error = impatient.offset_for_time(&tp(2), 0).expect_err("its leader is gone");
+        assert!(matches!(error, FindTimeError::TimedOut { broker: BrokerId(2), .. }), "{error}");
+        cluster.bring_up(2);
+        assert_eq!(
+            client.offset_for_time(&tp(2), 1206).expect("it is back").map(|f| f.offset),
+            Some(Offset(20))
+        );
+    }
+    check(LocalNet::new(Delay::default()));
+    check(tcp());
+}
+
+#[test]
+fn with_append_time_the_leader_gives_the_time_and_all_copies_have_it() {
+    let log = LogConfig { append_time_topics: vec!["t".to_owned()], ..config(Durability::Os).log };
+    let cluster =
+        Cluster::start_with(LocalNet::new(Delay::default()), BrokerConfig { log, ..config(Durability::Os) });
+    let mut client = cluster.client(1000);
+    let before = engine_env::clock::wall_ms();
+    produce_at::<LocalNet>(&mut client, &tp(0), &[7, 5_000_000_000_000, 9]);
+    let after = engine_env::clock::wall_ms();
+    client.subscribe(&tp(0), Offset(0));
+    let (mut done, mut fetches) = (Vec::new(), Fetches::default());
+    while fetches.records().count() < 3 {
+        client.poll(Wait::Forever, &mut done, &mut fetches);
+    }
+    for record in fetches.records() {
+        let time = record.expect("its checksum is right").1.timestamp_ms;
+        assert!((before..=after).contains(&time), "{time} is not between {before} and {after}");
+    }
+    cluster.wait_until_whole();
 }
 
 #[test]

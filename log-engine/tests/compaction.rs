@@ -248,9 +248,10 @@ fn a_map_with_room_for_few_keys_takes_more_passes() {
 
 #[test]
 fn damage_ends_a_pass_in_front_of_it() {
-    let world = filled(config(Durability::Synced));
+    let mut world = filled(config(Durability::Synced));
     let files: Vec<_> = world.home.files().into_iter().filter(|f| f.ends_with(".log")).collect();
     world.home.flip_bit(&files[2], 8 * 300).expect("it is there");
+    world.reopen(Crash::KeepUnsynced, config(Durability::Synced));
     world.compact();
     assert!(world.log.stats().compactions > 0, "what lies before the damage is compacted");
     let base: u64 = files[2]["t-0/".len()..][..20].parse().expect("digits");

@@ -1,12 +1,15 @@
 //! Answers to the questions that a leader keeps: of followers, as soon as its log has more; of consumers, as soon as the
 //! high watermark is past what they have.
 
-use engine_env::File;
+use engine_env::{File, Peer};
 
 use super::machine::{Hosted, KeptFollow, Machine, Role};
 use crate::Offset;
 use crate::log::fetch::{FetchError, Fetched, Reader};
-use crate::message::{Fetch, FetchAnswer, FetchedWriter, FollowAnswer, FollowPlace, FollowedWriter};
+use crate::message::{
+    Fetch, FetchAnswer, FetchedWriter, FindAnswer, FindTimes, FollowAnswer, FollowPlace, FollowedWriter,
+    FoundTimes, Message,
+};
 
 /// One answer is no larger than this many times what was asked for of each partition.
 const PARTITIONS_MAX: usize = 8;
@@ -142,5 +145,38 @@ impl<F: File> Machine<F> {
             }
         }
         (is_due || !answer.is_empty()).then(|| answer.finish())
+    }
+
+    /// Answers a client's question for times at once: nothing that could still come changes the answer, but to one that
+    /// found nothing.
+    pub(super) fn find_times(&mut self, from: Peer, find: &FindTimes) {
+        if find.places.len() > self.layout.partitions().len() {
+            // Each search may read; nobody has so many questions.
+            self.counters.messages_refused += 1;
+            return;
+        }
+        let found: Vec<_> =
+            find.places.iter().map(|&(index, ms)| (index, self.find_time(index, ms))).collect();
+        let answers = found.iter().map(|(index, found)| match found {
+            Ok(answer) => (*index, *answer),
+            Err(why) => (*index, FindAnswer::Failed(why)),
+        });
+        let found = FoundTimes { correlation: find.correlation, answers: answers.collect() };
+        self.send(from, &Message::FoundTimes(found));
+    }
+
+    fn find_time(&self, index: u32, timestamp_ms: i64) -> Result<FindAnswer<'static>, String> {
+        let hosted = match self.hosted.get(&index) {
+            Some(hosted @ Hosted { role: Role::Leader(_), .. }) => hosted,
+            _ if self.layout.get(index).is_some() => {
+                return Ok(FindAnswer::NotLeader { leader: self.layout.leader_of(index) });
+            }
+            _ => return Ok(FindAnswer::UnknownPartition),
+        };
+        let reader = Reader::Below(hosted.high_watermark.value());
+        let found = self.core.offset_for_time_as(&hosted.partition, reader, timestamp_ms);
+        found
+            .map(|found| found.map_or(FindAnswer::Nothing, FindAnswer::Found))
+            .map_err(|error| error.to_string())
     }
 }

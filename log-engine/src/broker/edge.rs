@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use engine_env::clock::Monotonic;
+use engine_env::clock::{Monotonic, wall_ms};
 use engine_env::{Home, Net, Port, Wait, Waker};
 
 use super::config::BrokerConfig;
@@ -214,6 +214,7 @@ fn drive<F: engine_env::File, P: Port>(
             }
         }
         machine.handle_storage(now);
+        machine.set_wall_ms(wall_ms());
         for arrival in arrivals.drain(..) {
             machine.handle(now, arrival);
         }

@@ -29,7 +29,7 @@ use crate::replication::follower::{Busy, Follower, Step, agrees};
 use crate::replication::high_watermark::HighWatermark;
 use crate::replication::isr::Isr;
 use crate::replication::leader::{Leader, Waiting};
-use crate::{BrokerId, Offset};
+use crate::{BrokerId, NO_TIMESTAMP, Offset};
 
 /// A partition that this broker holds.
 #[derive(Debug)]
@@ -101,6 +101,8 @@ pub(crate) struct Machine<F> {
     /// No later than anything has to be looked at; perhaps earlier.
     next_look_ms: Option<u64>,
     pub(super) now_ms: u64,
+    /// What a clock on the wall says, milliseconds since the Unix epoch.
+    wall_ms: i64,
     moved: Vec<u32>,
     is_closing: bool,
     pub(super) counters: Counters,
@@ -143,6 +145,7 @@ impl<F: File> Machine<F> {
             outputs: VecDeque::new(),
             next_look_ms: None,
             now_ms,
+            wall_ms: NO_TIMESTAMP,
             moved: Vec::new(),
             is_closing: false,
             counters: Counters::default(),
@@ -215,6 +218,11 @@ impl<F: File> Machine<F> {
         self.outputs.push_back((to, message.encode(self.layout.fingerprint())));
     }
 
+    /// What a clock on the wall says, before [`Machine::handle`]: the time of append of the batches that come.
+    pub(crate) fn set_wall_ms(&mut self, wall_ms: i64) {
+        self.wall_ms = wall_ms;
+    }
+
     /// Takes what came over the network.
     pub(crate) fn handle(&mut self, now_ms: u64, arrival: Arrival) {
         self.now_ms = self.now_ms.max(now_ms);
@@ -265,7 +273,10 @@ impl<F: File> Machine<F> {
                     self.remind(self.now_ms);
                 }
             }
-            Message::Produced(_) | Message::Fetched(_) => self.counters.messages_refused += 1,
+            Message::FindTimes(find) => self.find_times(from, &find),
+            Message::Produced(_) | Message::Fetched(_) | Message::FoundTimes(_) => {
+                self.counters.messages_refused += 1;
+            }
         }
     }
 
@@ -283,7 +294,10 @@ impl<F: File> Machine<F> {
                 Err(refusal) => Some(refusal),
                 Ok(()) => match EncodedBatch::received(one.bytes.to_vec()) {
                     Err(_) => Some(ProduceAnswer::BadBatch),
-                    Ok(batch) => {
+                    Ok(mut batch) => {
+                        if self.gives_append_time(one.partition) {
+                            batch.set_append_time(self.wall_ms);
+                        }
                         let (id, acks) = (one.id, produce.acks);
                         self.append(one.partition, Arrived { client, id, acks, deadline_ms, batch })
                     }
@@ -293,6 +307,12 @@ impl<F: File> Machine<F> {
                 self.answers.entry(client).or_default().push(Produced { id: one.id, answer });
             }
         }
+    }
+
+    fn gives_append_time(&self, index: u32) -> bool {
+        let topics = &self.config.log.append_time_topics;
+        !topics.is_empty()
+            && self.hosted.get(&index).is_some_and(|h| topics.contains(&h.partition.name.topic))
     }
 
     fn admit(&self, index: u32, acks: Acks) -> Result<(), ProduceAnswer> {

@@ -72,6 +72,12 @@ impl<H: Home> SteppedBroker<H> {
         &self.log
     }
 
+    /// What a clock on the wall says, milliseconds since the Unix epoch: the time of append of batches that come from now on,
+    /// in topics whose records get it.
+    pub fn set_wall_ms(&mut self, wall_ms: i64) {
+        self.machine.set_wall_ms(wall_ms);
+    }
+
     /// Takes what came over the network.
     pub fn handle(&mut self, now_ms: u64, arrival: Arrival) {
         self.machine.handle(now_ms, arrival);

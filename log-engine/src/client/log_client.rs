@@ -9,10 +9,11 @@ use engine_env::{Port, PortStats, Wait, Waker};
 use super::numbering::ProducerIdentity;
 use super::outcome::{Fetches, ProduceOutcome};
 use super::session::Session;
+use super::time_queries::FindTimeError;
 use crate::message::Acks;
 use crate::record::compression::Compression;
 use crate::record::record::{NO_TIMESTAMP, Record};
-use crate::{ClusterLayout, Offset, TopicPartition};
+use crate::{ClusterLayout, Offset, TimedOffset, TopicPartition};
 
 /// How subscriptions ask for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +145,53 @@ impl<P: Port> LogClient<P> {
         self.session.high_watermark(partition)
     }
 
+    /// The offset of the first record that isn't earlier than `timestamp_ms` (milliseconds since the Unix epoch), as Kafka's
+    /// `offsetsForTimes`; `None`: every record below the high watermark is earlier. Subscribe from its offset to read from
+    /// that time on.
+    ///
+    /// Asks the partition's leader, and waits for its answer, for [`LogClientConfig::timeout_ms`] at most. What comes
+    /// meanwhile is given by the next [`LogClient::poll`].
+    ///
+    /// # Errors
+    /// No such partition, a leader that can't read or doesn't answer.
+    pub fn offset_for_time(
+        &mut self,
+        partition: &TopicPartition,
+        timestamp_ms: i64,
+    ) -> Result<Option<TimedOffset>, FindTimeError> {
+        let now_ms = self.now_ms();
+        let id = self.session.find_time(now_ms, partition, timestamp_ms)?;
+        loop {
+            let now_ms = self.now_ms();
+            self.session.handle_timeout(now_ms);
+            if let Some(found) = self.session.take_found(id) {
+                return found;
+            }
+            self.session.flush(now_ms);
+            self.send();
+            self.receive(None);
+        }
+    }
+
+    /// Waits for something to come, no longer than until `until_ns` or until something is due, and takes it. Gives whether
+    /// it was woken.
+    fn receive(&mut self, until_ns: Option<u64>) -> bool {
+        let now_ns = self.clock.now_ns();
+        let due_ns = self.session.poll_timeout().map(|ms| ms.saturating_mul(1_000_000));
+        let limit_ns = [until_ns, due_ns].into_iter().flatten().min().map(|at| at.saturating_sub(now_ns));
+        let limit = match limit_ns {
+            None => Wait::Forever,
+            Some(0) => Wait::No,
+            Some(ns) => Wait::AtMost(Duration::from_nanos(ns)),
+        };
+        let is_woken = self.port.receive(limit, &mut self.arrivals);
+        let now_ms = self.now_ms();
+        for arrival in self.arrivals.drain(..) {
+            self.session.handle(now_ms, arrival);
+        }
+        is_woken
+    }
+
     /// Records that were handed over and whose end is not known yet.
     #[must_use]
     pub fn pending(&self) -> usize {
@@ -170,19 +218,8 @@ impl<P: Port> LogClient<P> {
                 self.port.flush();
                 return;
             }
+            let is_woken = self.receive(until_ns);
             let now_ns = self.clock.now_ns();
-            let due_ns = self.session.poll_timeout().map(|ms| ms.saturating_mul(1_000_000));
-            let limit_ns = [until_ns, due_ns].into_iter().flatten().min().map(|at| at.saturating_sub(now_ns));
-            let limit = match limit_ns {
-                None => Wait::Forever,
-                Some(0) => Wait::No,
-                Some(ns) => Wait::AtMost(Duration::from_nanos(ns)),
-            };
-            let is_woken = self.port.receive(limit, &mut self.arrivals);
-            let now_ns = self.clock.now_ns();
-            for arrival in self.arrivals.drain(..) {
-                self.session.handle(now_ns / 1_000_000, arrival);
-            }
             if is_woken || until_ns.is_some_and(|until| until <= now_ns) {
                 self.session.flush(now_ns / 1_000_000);
                 self.send();

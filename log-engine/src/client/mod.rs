@@ -8,3 +8,4 @@ pub(crate) mod outcome;
 pub(crate) mod partitioner;
 pub(crate) mod producer;
 pub(crate) mod session;
+pub(crate) mod time_queries;

@@ -15,6 +15,7 @@ use super::accumulator::Accumulator;
 use super::log_client::{Fetching, LogClientConfig};
 use super::numbering::{Numbering, ProducerIdentity};
 use super::outcome::{Fetches, ProduceError, ProduceOutcome, SubscriptionError};
+use super::time_queries::{FindTimeError, FoundTime, QueryId, TimeQueries};
 use crate::log::fetch::Fetched;
 use crate::message::{
     self, Acks, Fetch, FetchAnswer, Message, Produce, ProduceAnswer, ProduceBatch, Produced,
@@ -85,6 +86,7 @@ pub(crate) struct Session {
     away: BTreeMap<BrokerId, u64>,
     following: BTreeMap<BrokerId, Following>,
     marks: HashMap<u32, Offset>,
+    times: TimeQueries,
     pub(crate) done: Vec<ProduceOutcome>,
     pub(crate) fetches: Fetches,
     outputs: VecDeque<(Peer, Vec<u8>)>,
@@ -105,6 +107,7 @@ impl Session {
             away: BTreeMap::new(),
             following: BTreeMap::new(),
             marks: HashMap::new(),
+            times: TimeQueries::default(),
             done: Vec::new(),
             fetches: Fetches::default(),
             outputs: VecDeque::new(),
@@ -224,6 +227,10 @@ impl Session {
             }
         }
         self.ask();
+        for (leader, find) in self.times.due(now_ms, |broker| self.away.contains_key(&broker)) {
+            let bytes = Message::FindTimes(find).encode(self.layout.fingerprint());
+            self.outputs.push_back((leader.peer(), bytes));
+        }
     }
 
     fn send_produce(&mut self, leader: BrokerId, batches: Vec<ProduceBatch<'_>>) {
@@ -428,6 +435,29 @@ impl Session {
         }
     }
 
+    // Times.
+
+    /// Asks a partition's leader for the first record that isn't earlier.
+    pub(super) fn find_time(
+        &mut self,
+        now_ms: u64,
+        partition: &TopicPartition,
+        timestamp_ms: i64,
+    ) -> Result<QueryId, FindTimeError> {
+        self.now_ms = self.now_ms.max(now_ms);
+        let Some(index) = self.layout.index(partition) else {
+            return Err(FindTimeError::UnknownPartition { partition: partition.clone() });
+        };
+        let deadline_ms = self.now_ms + u64::from(self.config.timeout_ms);
+        let (leader, span) = (self.layout.leader_of(index), (self.now_ms, deadline_ms));
+        Ok(self.times.begin((index, partition.clone()), leader, timestamp_ms, span))
+    }
+
+    /// What a question for a time came to, once that is known.
+    pub(super) fn take_found(&mut self, id: QueryId) -> Option<FoundTime> {
+        self.times.take(id)
+    }
+
     // Network and time.
 
     pub(crate) fn handle(&mut self, now_ms: u64, arrival: Arrival) {
@@ -441,6 +471,7 @@ impl Session {
                 match Message::decode(&bytes, layout.fingerprint()) {
                     Ok(Message::Produced(list)) => self.produced(from, &list),
                     Ok(Message::Fetched(fetched)) => self.fetched(from, &fetched, &bytes),
+                    Ok(Message::FoundTimes(found)) => self.times.answered(from, &found),
                     // Nothing that a client could do about it: what it waits for times out.
                     Ok(_) | Err(_) => {}
                 }
@@ -449,6 +480,7 @@ impl Session {
                 let Some(broker) = self.broker_of(peer) else { return };
                 let again_ms = self.now_ms + self.config.retry_ms;
                 self.away.insert(broker, again_ms);
+                self.times.lost(broker, again_ms);
                 if let Some(following) = self.following.get_mut(&broker) {
                     following.open = None;
                     following.ask_at_ms = again_ms;
@@ -479,7 +511,7 @@ impl Session {
         let patience = self.patience_ms();
         let questions = self.following.values().filter(|f| !f.places.is_empty());
         let questions = questions.map(|f| f.open.map_or(f.ask_at_ms, |asked| asked + patience));
-        sent.chain(unsent).chain(away).chain(questions).min()
+        sent.chain(unsent).chain(away).chain(questions).chain(self.times.next_look()).min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now_ms: u64) {
@@ -506,6 +538,7 @@ impl Session {
             }
         }
         self.away.retain(|_, again_ms| *again_ms > now_ms);
+        self.times.expire(now_ms, timeout_ms);
         let patience = self.patience_ms();
         for following in self.following.values_mut() {
             if following.open.is_some_and(|asked| asked + patience <= now_ms) {

@@ -294,13 +294,13 @@ impl<F: File> Cleaner<F> {
             self.is_mapped = true;
             return Ok(Stepped::Worked(0));
         };
-        let place = segment.place(self.mapped)?;
+        let place = segment.place(self.mapped);
         let from = self.mapped.max(segment.base);
         let start = match place.boundary(from) {
             Ok((position, _)) => position,
             Err(_) => return self.damaged_at(segment.base),
         };
-        let mut window = Window::new(segment.source()?, segment.len, STEP_BYTES as usize);
+        let mut window = Window::new(segment.source.clone(), segment.len, STEP_BYTES as usize);
         let mut at = start;
         while at < segment.len && at - start < STEP_BYTES {
             let batch = match window.batch_at(at)? {
@@ -353,7 +353,7 @@ impl<F: File> Cleaner<F> {
         L: std::ops::DerefMut<Target = PartitionLog<F>>,
     {
         let (mut out, start) = (Vec::new(), copy.at);
-        let mut window = Window::new(copy.from.source()?, copy.from.len, STEP_BYTES as usize);
+        let mut window = Window::new(copy.from.source.clone(), copy.from.len, STEP_BYTES as usize);
         while copy.at < copy.from.len && copy.at - start < STEP_BYTES {
             let batch = match window.batch_at(copy.at)?.and_then(|b| b.check_next(copy.next).map(|()| b)) {
                 Ok(batch) => batch,

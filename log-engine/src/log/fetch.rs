@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use engine_env::{DiskError, File};
 
+use super::batch_cache::{BatchCache, VerifiedBatch};
 use super::partition_log::PartitionLog;
 use super::recent::RecentChunk;
 use crate::record::batch::{Batch, BatchError, Records, UnpackedBatch};
@@ -83,6 +84,8 @@ impl FetchError {
 pub(crate) enum Slice {
     Segment(Held, Range<usize>),
     Recent(Arc<RecentChunk>, Range<usize>),
+    /// One batch.
+    Verified(Arc<VerifiedBatch>),
     /// Of a message.
     Received(Arc<Vec<u8>>, Range<usize>),
 }
@@ -93,6 +96,7 @@ impl Slice {
             Self::Segment(Held::Mapped(map), range) => &map[range.clone()],
             Self::Segment(Held::Owned(bytes), range) => &bytes[range.clone()],
             Self::Recent(chunk, range) => &chunk.bytes()[range.clone()],
+            Self::Verified(batch) => batch.bytes(),
             Self::Received(message, range) => &message[range.clone()],
         }
     }
@@ -228,7 +232,11 @@ impl<'a> Iterator for FetchedRecords<'a> {
                 Some(plain) => Ok(plain),
                 None => {
                     self.packed += 1;
-                    self.of.unpacked(self.packed - 1, batch)
+                    match &self.of.slices[self.slice - 1] {
+                        Slice::Verified(verified) => Ok(batch
+                            .records_in(verified.unpacked().expect("a packed batch was unpacked for it"))),
+                        _ => self.of.unpacked(self.packed - 1, batch),
+                    }
                 }
             };
             match records {
@@ -301,7 +309,7 @@ impl<F: File> PartitionLog<F> {
             if segment.end <= end {
                 return Ok(Spot::Segment(Arc::clone(segment)));
             }
-            return Ok(Spot::Part(self.segment_part(segment, from, end)?));
+            return Ok(Spot::Part(self.segment_part(segment, from, end)));
         }
         Ok(Spot::Part(self.active_part(from, end)))
     }
@@ -319,20 +327,14 @@ impl<F: File> PartitionLog<F> {
     }
 
     /// What may be read of a segment of which not everything may, for a look from `from` on.
-    pub(super) fn segment_part(
-        &self,
-        segment: &Segment<F>,
-        from: Offset,
-        end: Offset,
-    ) -> Result<Place<F>, FetchError> {
-        let mut place =
-            segment.place(from).map_err(|cause| FetchError::Disk { partition: self.name.clone(), cause })?;
+    pub(super) fn segment_part(&self, segment: &Segment<F>, from: Offset, end: Offset) -> Place<F> {
+        let mut place = segment.place(from);
         place.end = end;
         if segment.end > self.readable_end() {
             // Rolled before all of it was durable.
             place.limit = self.readable_position_in(segment.base);
         }
-        Ok(place)
+        place
     }
 
     /// Position behind the last readable byte of the active segment.
@@ -349,18 +351,23 @@ impl<F: File> PartitionLog<F> {
     }
 }
 
-/// Gathers up to `max_bytes` (at least one batch) from `from` on; `locate` looks under the partition's lock.
+/// Gathers up to `max_bytes` (at least one batch) from `from` on; `locate` looks under the partition's lock. Whoever looks
+/// at records, one batch at a time, gives the cache.
 pub(crate) fn fetch<F: File>(
     partition: &TopicPartition,
     from: Offset,
     max_bytes: usize,
+    cache: Option<&BatchCache>,
     mut locate: impl FnMut(Offset) -> Result<Spot<F>, FetchError>,
 ) -> Result<Fetched, FetchError> {
     let (partition_name, unpacked) = (partition.clone(), Unpacked::default());
     let mut fetched = Fetched { partition: partition_name, from, next: from, slices: Vec::new(), unpacked };
     let mut left = max_bytes;
     loop {
-        let step = locate(fetched.next).and_then(|spot| read_spot(partition, spot, fetched.next, left));
+        // Behind the first batch it is a reader who goes on.
+        let cache = cache.filter(|_| fetched.slices.is_empty());
+        let step =
+            locate(fetched.next).and_then(|spot| read_spot(partition, spot, fetched.next, left, cache));
         match step {
             Ok(Some((slice, next))) => {
                 let len = slice.bytes().len();
@@ -388,18 +395,35 @@ fn read_spot<F: File>(
     spot: Spot<F>,
     from: Offset,
     max_bytes: usize,
+    cache: Option<&BatchCache>,
 ) -> Result<Option<(Slice, Offset)>, FetchError> {
-    let place = match spot {
+    let (place, cache) = match spot {
         Spot::End => return Ok(None),
         Spot::Recent(chunk, until) => {
             let (range, next) = chunk.find(from, until, max_bytes);
             return Ok(Some((Slice::Recent(chunk, range), next)));
         }
-        Spot::Segment(segment) => segment.place(from).map_err(ReadError::Disk),
-        Spot::Part(place) => Ok(place),
+        Spot::Segment(segment) => {
+            // A rolled segment becomes another one when it is sealed.
+            let cache = cache.filter(|_| segment.sealed).map(|cache| (cache, segment.number));
+            if let Some(batch) = cache.and_then(|(cache, number)| cache.get(number, from, max_bytes)) {
+                let next = batch.next_offset();
+                return Ok(Some((Slice::Verified(batch), next)));
+            }
+            (segment.place(from), cache)
+        }
+        Spot::Part(place) => (place, None),
     };
-    match place.and_then(|p| p.read(from, max_bytes)) {
-        Ok(Found { held, range, next }) => Ok(Some((Slice::Segment(held, range), next))),
-        Err(error) => Err(FetchError::of(partition, error)),
+    let found = place.read(from, max_bytes).map_err(|error| FetchError::of(partition, error))?;
+    let Found { held, range, next } = found;
+    let slice = Slice::Segment(held, range);
+    if let Some((cache, number)) = cache
+        && let Ok(batch) = Batch::parse(slice.bytes())
+        && batch.len() == slice.bytes().len()
+        && batch.len() >= max_bytes
+        && let Some(batch) = cache.keep(number, &batch)
+    {
+        return Ok(Some((Slice::Verified(batch), next)));
     }
+    Ok(Some((slice, next)))
 }

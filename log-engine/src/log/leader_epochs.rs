@@ -91,23 +91,9 @@ impl LeaderEpochs {
 
     /// `None`: that isn't such a file.
     pub(crate) fn decode(text: &str) -> Option<Self> {
-        let mut lines = text.lines();
-        if lines.next()? != VERSION {
-            return None;
-        }
-        let count: usize = lines.next()?.parse().ok()?;
-        let mut entries: Vec<(Epoch, Offset)> = Vec::new();
-        for line in lines.by_ref() {
-            let (epoch, start) = line.split_once(' ')?;
-            let (epoch, start): (Epoch, u64) = (epoch.parse().ok()?, start.parse().ok()?);
-            let rises = entries.last().is_none_or(|&(e, s)| e < epoch && s.0 < start);
-            if epoch < 0 || start >= 1 << 62 || !rises {
-                return None;
-            }
-            entries.push((epoch, Offset(start)));
-        }
+        let entries = parse(text).ok()?;
         let highest = entries.last().map(|&(e, _)| e);
-        (entries.len() == count).then_some(Self { entries, highest, led: None, unsaved: false })
+        Some(Self { entries, highest, led: None, unsaved: false })
     }
 
     /// Reads a partition's file; no file, no epochs. `Ok(None)`: it isn't one that this program reads.
@@ -133,6 +119,41 @@ impl LeaderEpochs {
         disk.run(Op::SyncDir { dir: dir.to_owned() })?;
         Ok(())
     }
+}
+
+/// Why a text is no leader-epoch checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {what}")]
+pub struct EpochsError {
+    /// The line's number, from 1.
+    pub line: usize,
+    /// What is wrong there.
+    pub what: &'static str,
+}
+
+/// The epochs in a file's text, each with its first offset.
+pub(crate) fn parse(text: &str) -> Result<Vec<(Epoch, Offset)>, EpochsError> {
+    let wrong = |line, what| EpochsError { line, what };
+    let mut lines = text.lines();
+    if lines.next() != Some(VERSION) {
+        return Err(wrong(1, "the version is not 0"));
+    }
+    let count = lines.next().and_then(|line| line.parse::<usize>().ok());
+    let count = count.ok_or(wrong(2, "the number of entries is missing"))?;
+    let mut entries: Vec<(Epoch, Offset)> = Vec::new();
+    for (text, line) in lines.zip(3..) {
+        let fields = text.split_once(' ').and_then(|(epoch, start)| {
+            Some((epoch.parse::<Epoch>().ok()?, start.parse::<u64>().ok().filter(|s| *s < 1 << 62)?))
+        });
+        let (epoch, start) = fields
+            .filter(|(epoch, _)| *epoch >= 0)
+            .ok_or(wrong(line, "it is not an epoch and an offset with a space between them"))?;
+        if entries.last().is_some_and(|&(e, s)| epoch <= e || start <= s.0) {
+            return Err(wrong(line, "epochs and offsets have to rise"));
+        }
+        entries.push((epoch, Offset(start)));
+    }
+    if entries.len() == count { Ok(entries) } else { Err(wrong(2, "another number of entries follows")) }
 }
 
 /// Whether a batch can be the next one.

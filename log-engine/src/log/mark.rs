@@ -106,6 +106,12 @@ impl<F: File> MarkFile<F> {
         self.advance(mark, WriteSync::Data)
     }
 
+    /// Writes the mark that is there once more and syncs it: after a sync that failed it may be in the page cache alone.
+    pub(crate) fn confirm(&mut self) -> Result<(), DiskError> {
+        let at = (self.sequence % 2) * SLOT_SPACING as u64;
+        self.file.write_now(at, &encode(self.sequence, self.mark), WriteSync::Data)
+    }
+
     /// Writes a later mark into the slot that doesn't hold the latest one.
     pub(crate) fn advance(&mut self, mark: Mark, sync: WriteSync) -> Result<(), DiskError> {
         // Asked for a synced one, the mark that is there already may still be one that no sync covered.

@@ -1,6 +1,7 @@
 //! The log of one partition: plain structs over `Disk` and `File`. No thread, no clock.
 
 pub(crate) mod append;
+pub(crate) mod batch_cache;
 pub(crate) mod cleaner;
 pub(crate) mod fetch;
 pub(crate) mod format;
@@ -15,6 +16,7 @@ pub(crate) mod producer_state;
 pub(crate) mod recent;
 pub(crate) mod recovery;
 pub(crate) mod retention;
+mod scan;
 pub(crate) mod seal;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -30,7 +30,7 @@ pub(crate) struct Stretches<F> {
 
 impl<F: File> PartitionLog<F> {
     /// Where that reader may find a record of `timestamp_ms` or later, in order.
-    pub(crate) fn stretches(&self, timestamp_ms: i64, reader: Reader) -> Result<Stretches<F>, FetchError> {
+    pub(crate) fn stretches(&self, timestamp_ms: i64, reader: Reader) -> Stretches<F> {
         let end = match reader {
             Reader::Below(high_watermark) => high_watermark.min(self.readable_end()),
             Reader::Local | Reader::Replica => self.readable_end(),
@@ -43,7 +43,7 @@ impl<F: File> PartitionLog<F> {
             } else {
                 let hint = segment.times.lookup(timestamp_ms);
                 let near = hint.map_or(segment.base, |h| segment.base.plus(u64::from(h.relative_offset)));
-                Stretch::Part(self.segment_part(segment, near, end)?, hint)
+                Stretch::Part(self.segment_part(segment, near, end), hint)
             });
         }
         let active = &self.active;
@@ -52,7 +52,7 @@ impl<F: File> PartitionLog<F> {
             let near = hint.map_or(active.base, |h| active.base.plus(u64::from(h.relative_offset)));
             list.push(Stretch::Part(self.active_part(near, end), hint));
         }
-        Ok(Stretches { from, list })
+        Stretches { from, list }
     }
 }
 

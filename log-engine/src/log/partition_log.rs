@@ -136,7 +136,7 @@ impl<F: File> Active<F> {
     pub(crate) fn into_rolled(self, end: Offset, path: String, len: u64) -> Segment<F> {
         let (offsets, times) = self.index.finish();
         let indexes = (Index::Memory(offsets), Index::Memory(times));
-        let rolled = Segment::new((self.base, end), path, self.file, len, indexes, false);
+        let rolled = Segment::rolled((self.base, end), path, self.file, len, indexes);
         rolled.knows_newest_ms(self.newest_ms);
         rolled
     }

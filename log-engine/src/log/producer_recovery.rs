@@ -24,7 +24,7 @@ const SNAPSHOT_LEN_MAX: u64 = 128 << 20;
 /// A stretch of the log: the active segment, or one before it.
 #[derive(Debug)]
 pub(crate) struct Replayed<F> {
-    pub(crate) file: F,
+    pub(crate) source: Source<F>,
     pub(crate) base: Offset,
     pub(crate) end: Offset,
     pub(crate) len: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Replayed<F> {
 
 impl<F: File> Replayed<F> {
     pub(crate) fn of(segment: &Arc<Segment<F>>) -> Self {
-        Self { file: segment.file.clone(), base: segment.base, end: segment.end, len: segment.len }
+        Self { source: segment.source.clone(), base: segment.base, end: segment.end, len: segment.len }
     }
 }
 
@@ -150,7 +150,7 @@ pub(crate) fn load<D: Disk>(
 
 /// Takes note of the whole batches of a segment, from `from` on.
 fn replay<F: File>(segment: &Replayed<F>, from: Offset, state: &mut ProducerState) -> Result<(), DiskError> {
-    let mut window = Window::new(Source::File(segment.file.clone()), segment.len, PIECE);
+    let mut window = Window::new(segment.source.clone(), segment.len, PIECE);
     let (mut at, mut expected) = (0, segment.base);
     while at < segment.len && expected < segment.end {
         match window.batch_at(at)?.and_then(|b| b.check_next(expected).map(|()| b)) {

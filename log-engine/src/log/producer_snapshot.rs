@@ -18,8 +18,6 @@ const ENTRIES: usize = COUNT + 4;
 /// Producer id, epoch, last sequence, last offset, offset delta, timestamp, coordinator epoch, first offset of an open
 /// transaction.
 const ENTRY_LEN: usize = 8 + 2 + 4 + 8 + 4 + 8 + 4 + 8;
-/// Last sequence, last offset, offset delta, timestamp.
-const BATCH_LEN: usize = 4 + 8 + 4 + 8;
 
 /// No transaction: neither a coordinator nor an open one.
 const NO_COORDINATOR_EPOCH: i32 = -1;
@@ -48,9 +46,16 @@ pub(crate) fn encode(state: &ProducerState) -> Vec<u8> {
             known.batches.iter().take(older).for_each(|batch| put_batch(&mut out, batch));
         }
     }
-    let crc = crc_fast::crc32_iscsi(&out[COUNT..]);
-    out[CRC..COUNT].copy_from_slice(&crc.to_be_bytes());
+    vouch_for(&mut out);
     out
+}
+
+/// Writes the checksum that the bytes behind it have, if there are any.
+pub(crate) fn vouch_for(bytes: &mut [u8]) {
+    if bytes.len() >= COUNT {
+        let crc = crc_fast::crc32_iscsi(&bytes[COUNT..]);
+        bytes[CRC..COUNT].copy_from_slice(&crc.to_be_bytes());
+    }
 }
 
 fn put_batch(out: &mut Vec<u8>, batch: &StoredBatch) {
@@ -60,18 +65,54 @@ fn put_batch(out: &mut Vec<u8>, batch: &StoredBatch) {
     out.extend_from_slice(&batch.timestamp_ms.to_be_bytes());
 }
 
+/// Why bytes are not a producer snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// They end too early.
+    #[error("it ends at byte {len}, inside an entry")]
+    Cut {
+        /// How many there are.
+        len: usize,
+    },
+    /// Another program's.
+    #[error("it has version {found}; this program reads version {VERSION}")]
+    Version {
+        /// The version.
+        found: i16,
+    },
+    /// They are not what was written.
+    #[error("its checksum is {stored:08x} and its bytes have {computed:08x}")]
+    Crc {
+        /// In the file.
+        stored: u32,
+        /// Of its bytes.
+        computed: u32,
+    },
+    /// The checksum is right, and a field says what can't be.
+    #[error("{what}")]
+    Malformed {
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
 /// Takes fields off the front of bytes.
-struct Fields<'a>(&'a [u8]);
+struct Fields<'a> {
+    whole: usize,
+    rest: &'a [u8],
+}
 
 impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (field, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*field)
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], SnapshotError> {
+        let cut = SnapshotError::Cut { len: self.whole };
+        let (field, rest) = self.rest.split_first_chunk::<N>().ok_or(cut)?;
+        self.rest = rest;
+        Ok(*field)
     }
 
-    fn batch(&mut self) -> Option<StoredBatch> {
-        Some(StoredBatch {
+    fn batch(&mut self) -> Result<StoredBatch, SnapshotError> {
+        Ok(StoredBatch {
             last_sequence: i32::from_be_bytes(self.take()?),
             last_offset: Offset(u64::from_be_bytes(self.take()?)),
             last_offset_delta: u32::from_be_bytes(self.take()?),
@@ -80,17 +121,24 @@ impl Fields<'_> {
     }
 }
 
-/// The producers in a file's bytes, of a partition that ends at `end` or behind it. `None`: they are not such a snapshot.
-pub(crate) fn decode(bytes: &[u8], end: Offset, producers_max: usize) -> Option<ProducerState> {
-    let mut fields = Fields(bytes);
+/// The producers in a file's bytes, each with its batches, the oldest first.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<(i64, KnownProducer)>, SnapshotError> {
+    let malformed = |what| Err(SnapshotError::Malformed { what });
+    let mut fields = Fields { whole: bytes.len(), rest: bytes };
     let version = i16::from_be_bytes(fields.take()?);
-    let crc = u32::from_be_bytes(fields.take()?);
-    if version != VERSION || crc != crc_fast::crc32_iscsi(&bytes[COUNT..]) {
-        return None;
+    if version != VERSION {
+        return Err(SnapshotError::Version { found: version });
     }
-    let count = usize::try_from(i32::from_be_bytes(fields.take()?)).ok()?;
-    if count > fields.0.len() / ENTRY_LEN {
-        return None;
+    let stored = u32::from_be_bytes(fields.take()?);
+    let computed = crc_fast::crc32_iscsi(&bytes[COUNT..]);
+    if stored != computed {
+        return Err(SnapshotError::Crc { stored, computed });
+    }
+    let Ok(count) = usize::try_from(i32::from_be_bytes(fields.take()?)) else {
+        return malformed("the number of producers is negative");
+    };
+    if count > fields.rest.len() / ENTRY_LEN {
+        return malformed("it names more producers than it has bytes for");
     }
     let mut all = Vec::with_capacity(count);
     for _ in 0..count {
@@ -100,26 +148,31 @@ pub(crate) fn decode(bytes: &[u8], end: Offset, producers_max: usize) -> Option<
         let _transaction: [u8; 12] = fields.take()?;
         all.push((producer_id, KnownProducer { epoch, batches: VecDeque::from([last]) }));
     }
-    if !fields.0.is_empty() {
+    if !fields.rest.is_empty() {
         for (_, known) in &mut all {
             let [older] = fields.take()?;
-            if usize::from(older) >= BATCHES_REMEMBERED || fields.0.len() < usize::from(older) * BATCH_LEN {
-                return None;
+            if usize::from(older) >= BATCHES_REMEMBERED {
+                return malformed("a producer has more batches than are remembered");
             }
             for i in 0..usize::from(older) {
                 known.batches.insert(i, fields.batch()?);
             }
         }
     }
+    if fields.rest.is_empty() { Ok(all) } else { malformed("something stands behind the last producer") }
+}
+
+/// The producers in a file's bytes, of a partition that ends at `end` or behind it. `None`: they are not such a snapshot.
+pub(crate) fn decode(bytes: &[u8], end: Offset, producers_max: usize) -> Option<ProducerState> {
     let mut state = ProducerState::new(producers_max);
-    for (producer_id, mut known) in all {
+    for (producer_id, mut known) in parse(bytes).ok()? {
         // Of a producer that Kafka knows by a transaction's marker alone there is no batch.
         known.batches.retain(|b| b.last_offset < end);
         if !known.batches.is_empty() && !state.restore(producer_id, known) {
             return None;
         }
     }
-    fields.0.is_empty().then_some(state)
+    Some(state)
 }
 
 #[cfg(test)]
@@ -180,8 +233,7 @@ mod tests {
             if fix && bytes.len() > ENTRIES {
                 bytes[..CRC].copy_from_slice(&VERSION.to_be_bytes());
                 bytes[COUNT..ENTRIES - 1].fill(0);
-                let crc = crc_fast::crc32_iscsi(&bytes[COUNT..]);
-                bytes[CRC..COUNT].copy_from_slice(&crc.to_be_bytes());
+                vouch_for(&mut bytes);
             }
             if let Some(state) = decode(&bytes, END, 3) {
                 prop_assert!(state.all().len() <= 3);

@@ -104,11 +104,11 @@ pub(crate) struct StoredBatch {
 }
 
 impl StoredBatch {
-    fn first_offset(&self) -> Offset {
+    pub(crate) fn first_offset(&self) -> Offset {
         Offset(self.last_offset.0.saturating_sub(u64::from(self.last_offset_delta)))
     }
 
-    fn first_sequence(&self) -> i32 {
+    pub(crate) fn first_sequence(&self) -> i32 {
         let first = i64::from(self.last_sequence) - i64::from(self.last_offset_delta);
         (first & i64::from(i32::MAX)) as i32
     }

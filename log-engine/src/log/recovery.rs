@@ -5,15 +5,17 @@
 //! * Below the mark a bad batch is damage: it is reported and refused, and never cut away.
 //! * What lies past the mark is written once more and synced before it is trusted: after a sync that failed, the page
 //!   cache may show bytes that are on no disk.
+//! * Segments that were durable to their ends are not read, but for those without a believable index: several at a time, if
+//!   whoever opens the log has the threads.
 //!
 //! Every step may be cut off by another crash: the next recovery starts from what is there.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use engine_env::marks::reached;
-use engine_env::{CommitQueue, Disk, DiskError, DiskErrorKind, EntryKind, Op, OpenHow, WriteSync};
+use engine_env::{CommitQueue, Disk, DiskError, DiskErrorKind, EntryKind, Op, OpenHow, Workers, WriteSync};
 
 use super::cleaner::{Compaction, finish_exchanges};
 use super::leader_epochs::LeaderEpochs;
@@ -23,18 +25,20 @@ use super::producer_recovery::{self, Replayed};
 use super::producer_state::ProducerState;
 use super::recent::{Recent, RecentRoom};
 use super::retention::{remove_segments, restart_at};
+use super::scan::{Durable, PIECE, Scan, scan};
 use super::seal;
 use crate::config::planted;
-use crate::record::batch::{Batch, BatchError};
+use crate::record::batch::BatchError;
 use crate::segment::index::Index;
-use crate::segment::index_builder::{IndexBuilder, Indexed};
 use crate::segment::name;
-use crate::segment::segment::{Damage, Segment, declared_end};
+use crate::segment::offset_index::OffsetIndex;
+use crate::segment::segment::{Damage, Segment};
+use crate::segment::time_index::TimeIndex;
 use crate::segment::window::{Source, Window};
-use crate::{LogConfig, NO_TIMESTAMP, Offset, TopicPartition};
+use crate::{LogConfig, Offset, TopicPartition};
 
-/// How much is read at once, and written at once when a tail is made safe.
-const PIECE: usize = 1 << 20;
+/// So many sealed segments are opened at a time, and read if they have to be.
+const FILES_MAX: usize = 64;
 
 /// What lay behind the end of a recovered log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,42 +101,21 @@ impl fmt::Display for RecoveryReport {
     }
 }
 
-/// What a scan of a segment found.
-struct Scan {
-    /// Where good batches end.
-    position: u64,
-    end: Offset,
-    index: IndexBuilder,
-    newest_ms: i64,
-    stopped_by: Option<BatchError>,
-}
-
-/// Up to where a segment is known to have been durable.
-#[derive(Debug, Clone, Copy)]
-enum Durable {
-    /// Not at all.
-    Nothing,
-    /// Up to this place.
-    UpTo { position: u64, offset: Offset },
-    /// All of it, up to the offset at which the next segment starts.
-    Whole { next: Offset },
-}
-
-impl Durable {
-    /// The offset below which a bad batch is damage.
-    fn offset(self) -> Offset {
-        match self {
-            Self::Nothing => Offset(0),
-            Self::UpTo { offset, .. } => offset,
-            Self::Whole { next } => next,
-        }
-    }
+/// A segment that was durable to its end, with its index files if they can be true.
+struct Whole<F> {
+    base: Offset,
+    next: Offset,
+    path: String,
+    file: F,
+    len: u64,
+    indexes: Option<(OffsetIndex, TimeIndex)>,
 }
 
 struct Recovery<'a, D: Disk> {
     disk: &'a mut D,
     dir: &'a str,
     config: &'a Arc<LogConfig>,
+    workers: &'a dyn Workers,
     report: PartitionReport,
     segments: Vec<Arc<Segment<D::File>>>,
     /// Segments that have an index file.
@@ -150,12 +133,13 @@ pub(crate) fn create<D: Disk>(disk: &mut D, dir: &str) -> Result<(), DiskError> 
     Ok(())
 }
 
-/// Brings back the partition in folder `dir`.
+/// Brings back a partition; `workers` read what has to be read.
 pub(crate) fn recover<D: Disk>(
     disk: &mut D,
     partition: TopicPartition,
     config: &Arc<LogConfig>,
     room: &Arc<RecentRoom>,
+    workers: &dyn Workers,
 ) -> Result<(PartitionLog<D::File>, PartitionReport), DiskError> {
     let dir = partition.to_string();
     let report = PartitionReport {
@@ -169,7 +153,8 @@ pub(crate) fn recover<D: Disk>(
         damage: Vec::new(),
     };
     let (segments, indexed) = (Vec::new(), BTreeSet::new());
-    Recovery { disk, dir: &dir, config, report, segments, indexed }.run(Recent::new(Arc::clone(room)))
+    Recovery { disk, dir: &dir, config, workers, report, segments, indexed }
+        .run(Recent::new(Arc::clone(room)))
 }
 
 impl<D: Disk> Recovery<'_, D> {
@@ -177,11 +162,22 @@ impl<D: Disk> Recovery<'_, D> {
         let mut mark = MarkFile::open(self.disk, self.dir, name::MARK)?;
         finish_exchanges(self.disk, self.dir)?;
         let mut bases = self.bases()?;
-        let start_mark = self.mark_if_there(name::START)?;
+        let mut start_mark = self.mark_if_there(name::START)?;
+        if let Some(mark) = &mut start_mark
+            && bases.first().is_none_or(|&first| mark.mark.offset > first)
+        {
+            // Readers will be told of it, and what lies below it goes.
+            mark.confirm()?;
+        }
         let clean_mark = self.mark_if_there(name::CLEAN)?;
         let start = start_mark.as_ref().map_or(Offset(0), |m| m.mark.offset);
+        let had_segments = !bases.is_empty();
         self.remove_below(&mut bases, start, mark.mark.segment)?;
-        if bases.is_empty() {
+        if bases.is_empty() && had_segments && mark.mark.position > 0 {
+            // All that is left lies in the segment that the mark names, which has no name of its own yet.
+            self.adopt_marked(mark.mark)?;
+            bases.push(mark.mark.segment);
+        } else if bases.is_empty() {
             // The crash came while the partition was being made, or the mark is all that is left of it.
             let base = mark.mark.offset.max(start);
             self.disk.open(&name::log(self.dir, base), OpenHow::CreateNew)?;
@@ -256,7 +252,7 @@ impl<D: Disk> Recovery<'_, D> {
         }
         let (file, base, len) = (active.file.clone(), active.base, active.position);
         let mut segments: Vec<_> = self.segments.iter().map(Replayed::of).collect();
-        segments.push(Replayed { file, base, end, len });
+        segments.push(Replayed { source: Source::File(file), base, end, len });
         producer_recovery::load(self.disk, self.dir, &segments, self.config.producers_max)
     }
 
@@ -273,9 +269,9 @@ impl<D: Disk> Recovery<'_, D> {
 
     fn epochs_of_batches(&mut self, active: &Active<D::File>) -> Result<LeaderEpochs, DiskError> {
         let mut epochs = LeaderEpochs::default();
-        let sealed = self.segments.iter().map(|s| (s.file.clone(), s.len));
-        for (file, len) in sealed.chain([(active.file.clone(), active.position)]) {
-            let mut window = Window::new(Source::File(file), len, PIECE);
+        let sealed = self.segments.iter().map(|s| (s.source.clone(), s.len));
+        for (source, len) in sealed.chain([(Source::File(active.file.clone()), active.position)]) {
+            let mut window = Window::new(source, len, PIECE);
             let mut at = 0;
             while at < len {
                 // Behind a damaged place nothing is sure.
@@ -309,9 +305,23 @@ impl<D: Disk> Recovery<'_, D> {
         let gone = bases.partition_point(|&base| base < first);
         if gone > 0 {
             reached("log segment below the start removed");
+            self.remember_producers(&bases[..gone], first)?;
             remove_segments(self.disk, self.dir, bases.drain(..gone))?;
         }
         Ok(())
+    }
+
+    /// What is known of producers when segments go, in a snapshot of the offset behind them: what wasn't sealed has none.
+    fn remember_producers(&mut self, gone: &[Offset], first: Offset) -> Result<(), DiskError> {
+        let mut segments = Vec::new();
+        for (i, &base) in gone.iter().enumerate() {
+            let (file, len) = self.disk.open(&name::log(self.dir, base), OpenHow::Existing)?;
+            let end = gone.get(i + 1).copied().unwrap_or(first);
+            segments.push(Replayed { source: Source::File(file), base, end, len });
+        }
+        let Some(source) = segments.last().map(|last| last.source.clone()) else { return Ok(()) };
+        segments.push(Replayed { source, base: first, end: first, len: 0 });
+        producer_recovery::load(self.disk, self.dir, &segments, self.config.producers_max).map(drop)
     }
 
     /// First offsets of the segments that are there.
@@ -327,6 +337,7 @@ impl<D: Disk> Recovery<'_, D> {
     /// Goes through the segments in order, to the one that ends the log.
     fn walk(&mut self, bases: Vec<Offset>, mark: Mark) -> Result<(Active<D::File>, Mark), DiskError> {
         let mut bases = VecDeque::from(bases);
+        self.keep_whole(&mut bases, mark)?;
         loop {
             let base = bases.pop_front().expect("the loop ends at the last segment");
             let path = name::log(self.dir, base);
@@ -337,10 +348,10 @@ impl<D: Disk> Recovery<'_, D> {
                 bases.push_back(mark.segment);
             }
             let next = bases.front().copied();
-            if let Some(next) = next
-                && (mark.segment > base || self.indexed.contains(&base))
-            {
-                self.keep_whole(base, next, path, file, len)?;
+            if self.is_whole(base, next, mark) {
+                // Behind one that had to be read, or named.
+                bases.push_front(base);
+                self.keep_whole(&mut bases, mark)?;
                 continue;
             }
             let durable = if mark.segment == base {
@@ -348,7 +359,7 @@ impl<D: Disk> Recovery<'_, D> {
             } else {
                 Durable::Nothing
             };
-            let scan = self.scan(&file, &path, base, len, durable)?;
+            let scan = self.told(scan(self.config, &file, &path, base, len, durable)?);
             let rewrite_from = if let Durable::UpTo { position, .. } = durable { position } else { 0 };
             self.write_once_more(&file, rewrite_from, scan.position)?;
             let follows = next == Some(scan.end) && scan.position > 0;
@@ -358,7 +369,7 @@ impl<D: Disk> Recovery<'_, D> {
                 }
                 let (offsets, times) = scan.index.finish();
                 let indexes = (Index::Memory(offsets), Index::Memory(times));
-                let rolled = Segment::new((base, scan.end), path, file, scan.position, indexes, false);
+                let rolled = Segment::rolled((base, scan.end), path, file, scan.position, indexes);
                 rolled.knows_newest_ms(scan.newest_ms);
                 let sealed = seal::seal(self.disk, self.dir, &rolled, None)?;
                 self.segments.push(sealed);
@@ -378,96 +389,71 @@ impl<D: Disk> Recovery<'_, D> {
         }
     }
 
-    /// Takes a segment that was durable to its end.
-    fn keep_whole(
-        &mut self,
-        base: Offset,
-        next: Offset,
-        path: String,
-        file: D::File,
-        len: u64,
-    ) -> Result<(), DiskError> {
-        let offsets = next.0 - base.0;
-        if let Some(indexes) = seal::read_indexes(self.disk, self.dir, base, len, offsets)? {
-            self.segments.push(Arc::new(Segment::new((base, next), path, file, len, indexes, true)));
-            return Ok(());
+    /// Whether a segment in front of `next` was durable to its end.
+    fn is_whole(&self, base: Offset, next: Option<Offset>, mark: Mark) -> bool {
+        next.is_some() && (mark.segment > base || self.indexed.contains(&base))
+    }
+
+    /// Takes the segments from the first on that were durable to their ends, not too many files at a time.
+    fn keep_whole(&mut self, bases: &mut VecDeque<Offset>, mark: Mark) -> Result<(), DiskError> {
+        while bases.front().is_some_and(|&base| self.is_whole(base, bases.get(1).copied(), mark)) {
+            self.keep_some_whole(bases, mark)?;
         }
-        let scan = self.scan(&file, &path, base, len, Durable::Whole { next })?;
-        reached("log index rebuilt");
-        self.report.indexes_rebuilt += 1;
-        let (offsets, times) = scan.index.finish();
-        let indexes = (Index::Memory(offsets), Index::Memory(times));
-        let rolled = Segment::new((base, next), path, file, scan.position, indexes, false);
-        rolled.knows_newest_ms(scan.newest_ms);
-        let sealed = seal::seal(self.disk, self.dir, &rolled, None)?;
-        self.segments.push(sealed);
         Ok(())
     }
 
-    /// Reads a segment's batches. Bad ones below what was durable are damage, the first other one ends the scan.
-    fn scan(
-        &mut self,
-        file: &D::File,
-        path: &str,
-        base: Offset,
-        len: u64,
-        durable: Durable,
-    ) -> Result<Scan, DiskError> {
-        let mut window = Window::new(Source::File(file.clone()), len, PIECE);
-        let mut index = IndexBuilder::new(self.config.index_interval_bytes);
-        let (mut at, mut expected, mut newest_ms) = (0, base, NO_TIMESTAMP);
-        let stopped_by = loop {
-            if at >= len && expected >= durable.offset() {
-                break None;
+    fn keep_some_whole(&mut self, bases: &mut VecDeque<Offset>, mark: Mark) -> Result<(), DiskError> {
+        let mut whole = Vec::new();
+        while let Some(&base) = bases.front()
+            && whole.len() < FILES_MAX
+            && self.is_whole(base, bases.get(1).copied(), mark)
+        {
+            bases.pop_front();
+            let next = bases[0];
+            let path = name::log(self.dir, base);
+            let (file, len) = self.disk.open(&path, OpenHow::Existing)?;
+            let indexes = seal::read_indexes(self.disk, self.dir, base, len, next.0 - base.0)?;
+            whole.push(Whole { base, next, path, file, len, indexes });
+        }
+        let mut scans = self.scan_unindexed(&whole)?.into_iter();
+        for Whole { base, next, path, file, len, indexes } in whole {
+            if let Some(indexes) = indexes {
+                let kept = Segment::sealed((base, next), path, file, len, indexes);
+                self.segments.push(Arc::new(kept));
+                continue;
             }
-            let why = match window.batch_at(at)?.and_then(|b| self.check(b, expected)) {
-                Ok(batch) if planted!(self.config, ScanOffByOne) && at + batch.len() as u64 == len => {
-                    BatchError::Zero
-                }
-                Ok(batch) => {
-                    let batch_len = batch.len() as u64;
-                    self.report.batches_scanned += 1;
-                    newest_ms = newest_ms.max(batch.max_timestamp_ms());
-                    index.add(Indexed {
-                        last_relative_offset: batch.last_offset().0 - base.0,
-                        position: at,
-                        len: batch_len,
-                        max_timestamp_ms: batch.max_timestamp_ms(),
-                    });
-                    expected = batch.next_offset();
-                    at += batch_len;
-                    continue;
-                }
-                Err(why) => why,
-            };
-            if expected >= durable.offset() || planted!(self.config, DamageCutAway) {
-                break Some(why);
-            }
-            let hint = declared_end(&mut window, at)?;
-            let resumed = window.resume_after(at, expected.plus(1), durable.offset(), hint)?;
-            let (next_at, next) = resumed.unwrap_or(match durable {
-                Durable::UpTo { position, offset } => (position, offset),
-                Durable::Whole { next } => (len, next),
-                Durable::Nothing => unreachable!("nothing lies below offset 0"),
-            });
-            reached("log damage found at opening");
-            self.report.damage.push(Damage {
-                segment: path.to_owned(),
-                position: at,
-                offset: expected,
-                until: next,
-                why,
-            });
-            (at, expected) = (next_at, next);
-        };
-        Ok(Scan { position: at, end: expected, index, newest_ms, stopped_by })
+            let scan = self.told(scans.next().expect("each of them was read"));
+            reached("log index rebuilt");
+            self.report.indexes_rebuilt += 1;
+            let (offsets, times) = scan.index.finish();
+            let indexes = (Index::Memory(offsets), Index::Memory(times));
+            let rolled = Segment::rolled((base, next), path, file, scan.position, indexes);
+            rolled.knows_newest_ms(scan.newest_ms);
+            let sealed = seal::seal(self.disk, self.dir, &rolled, None)?;
+            self.segments.push(sealed);
+        }
+        Ok(())
     }
 
-    fn check<'b>(&self, batch: Batch<'b>, expected: Offset) -> Result<Batch<'b>, BatchError> {
-        if planted!(self.config, CrcSkipped) && batch.base_offset() == expected {
-            return Ok(batch);
-        }
-        batch.check_next(expected).map(|()| batch)
+    /// Reads those of the segments that have no index, in their order.
+    fn scan_unindexed(&self, whole: &[Whole<D::File>]) -> Result<Vec<Scan>, DiskError> {
+        let unindexed: Vec<_> = whole.iter().filter(|w| w.indexes.is_none()).collect();
+        let scans: Vec<_> = unindexed.iter().map(|_| Mutex::new(None)).collect();
+        let config = self.config;
+        self.workers.run(unindexed.len(), &|job| {
+            let Whole { base, next, path, file, len, .. } = unindexed[job];
+            let found = scan(config, file, path, *base, *len, Durable::Whole { next: *next });
+            *scans[job].lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        });
+        let found = scans.into_iter().map(|scan| scan.into_inner().unwrap_or_else(PoisonError::into_inner));
+        found.map(|scan| scan.expect("every job was run")).collect()
+    }
+
+    /// Puts into the report what a scan met.
+    fn told(&mut self, mut scan: Scan) -> Scan {
+        self.report.batches_scanned += scan.batches;
+        self.report.damage.append(&mut scan.damage);
+        scan
     }
 
     /// Writes the same bytes again and syncs them: then they are on the disk, whatever the page cache showed.
@@ -602,5 +588,40 @@ impl<D: Disk> Recovery<'_, D> {
         }
         self.disk.run(Op::SyncDir { dir: self.dir.to_owned() })?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine_env::sim::SimHome;
+    use engine_env::{AllCores, Home, OneWorker};
+
+    use super::*;
+    use crate::log::testing::{config, copy, filled, first_bytes};
+    use crate::{Durability, SteppedLog};
+
+    #[test]
+    fn many_workers_rebuild_what_one_rebuilds() {
+        let home = copy(&filled(Durability::Synced));
+        let mut disk = home.disk().expect("powered");
+        for path in home.files().into_iter().filter(|f| f.ends_with("index")) {
+            disk.run(Op::Remove { path }).expect("it was listed");
+        }
+        drop(disk);
+        let other = copy(&home);
+        let open = |home: &SimHome, workers: &dyn Workers, disks_max| {
+            let config = config(Durability::Synced);
+            SteppedLog::open_with(home.clone(), config, workers, disks_max).expect("it opens")
+        };
+        let (one, report) = open(&home, &OneWorker, 1);
+        let (many, same) = open(&other, &AllCores, 4);
+        assert!(report.partitions[0].indexes_rebuilt >= 1, "{report:?}");
+        assert_eq!(report, same);
+        assert_eq!(first_bytes(&one), first_bytes(&many));
+        let bytes = |home: &SimHome| {
+            let files = home.files().into_iter();
+            files.map(|f| (f.clone(), home.seen_bytes(&f).expect("listed"))).collect::<Vec<_>>()
+        };
+        assert_eq!(bytes(&home), bytes(&other));
     }
 }

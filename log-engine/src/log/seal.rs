@@ -51,7 +51,8 @@ pub(crate) fn seal<D: Disk>(
     segment: &Segment<D::File>,
     snapshot: Option<Vec<u8>>,
 ) -> Result<Arc<Segment<D::File>>, DiskError> {
-    cut(disk, &segment.file, segment.len)?;
+    let file = segment.open_file();
+    cut(disk, file, segment.len)?;
     if let Some(snapshot) = snapshot {
         // Not before: of batches that are not durable nothing is told.
         producer_recovery::write(disk, dir, segment.end, snapshot)?;
@@ -62,7 +63,7 @@ pub(crate) fn seal<D: Disk>(
     let times = write_index(disk, dir, &name::time_index(dir, segment.base), times)?;
     let index = write_index(disk, dir, &name::index(dir, segment.base), offsets)?;
     let (range, path) = ((segment.base, segment.end), segment.path.clone());
-    let sealed = Segment::new(range, path, segment.file.clone(), segment.len, (index, times), true);
+    let sealed = Segment::sealed(range, path, file.clone(), segment.len, (index, times));
     sealed.knows_newest_ms(segment.newest_ms()?);
     Ok(Arc::new(sealed))
 }

@@ -66,7 +66,7 @@ impl<F: File> PartitionLog<F> {
             None
         };
         let (base, place) = match &cut_segment {
-            Some((_, segment)) => (segment.base, segment.place(to)?),
+            Some((_, segment)) => (segment.base, segment.place(to)),
             None => (self.active.base, self.active_place(to)),
         };
         let (position, end) = match place.boundary(to) {
@@ -115,7 +115,7 @@ impl<F: File> PartitionLog<F> {
         let active = &self.active;
         let mut segments: Vec<_> = self.segments.iter().map(Replayed::of).collect();
         let (file, base, len) = (active.file.clone(), active.base, active.position);
-        segments.push(Replayed { file, base, end, len });
+        segments.push(Replayed { source: Source::File(file), base, end, len });
         self.producers = producer_recovery::load(disk, &self.dir, &segments, self.config.producers_max)?;
         Ok(())
     }
@@ -192,18 +192,20 @@ impl<F: File> PartitionLog<F> {
         position: u64,
     ) -> Result<F, DiskError> {
         if matches!(segment.index, Index::Memory(_)) {
-            seal::cut(disk, &segment.file, position)?;
-            return Ok(segment.file.clone());
+            let file = segment.open_file();
+            seal::cut(disk, file, position)?;
+            return Ok(file.clone());
         }
         let from = format!("{}/{}", self.dir, name::CUT);
         let (copy, len) = disk.open(&from, OpenHow::OpenOrCreate)?;
         if len > 0 {
             disk.run(Op::Truncate { file: copy.clone(), len: 0 })?;
         }
+        let mut window = Window::new(segment.source.clone(), position, PIECE);
         let mut at = 0;
         while at < position {
-            let want = usize::try_from((position - at).min(PIECE as u64)).expect("at most a piece");
-            let buf = disk.read(&segment.file, at, want)?;
+            let bytes = window.bytes_at(at, PIECE)?;
+            let buf = bytes[..bytes.len().min(PIECE)].to_vec();
             if buf.is_empty() {
                 break;
             }

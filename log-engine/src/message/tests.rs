@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::TimedOffset;
 
 const LAYOUT: u32 = 0xfeed_beef;
 
@@ -66,6 +67,18 @@ fn every_kind() -> Vec<Message<'static>> {
     messages.push(Message::Followed(Followed { correlation: 10, partitions: partitions.collect() }));
     messages.push(Message::Progress(vec![Progress { partition: 2, epoch: 3, held: base }]));
     messages.push(Message::Hello);
+    messages.push(Message::FindTimes(FindTimes {
+        correlation: 11,
+        places: vec![(1, 0), (2, i64::MAX), (3, -1)],
+    }));
+    let answers = [
+        FindAnswer::Found(TimedOffset { offset: base, timestamp_ms: 1_700_000_000_000 }),
+        FindAnswer::Nothing,
+        FindAnswer::UnknownPartition,
+        FindAnswer::NotLeader { leader },
+        FindAnswer::Failed("a sentence"),
+    ];
+    messages.push(Message::FoundTimes(FoundTimes { correlation: 11, answers: (0..).zip(answers).collect() }));
     messages
 }
 
@@ -121,7 +134,7 @@ fn a_count_that_can_not_be_true_allocates_nothing() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_an_error_or_a_message(kind in 0u8..10, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_an_error_or_a_message(kind in 0u8..12, body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut bytes = vec![VERSION, kind, 0, 0];
         bytes.extend_from_slice(&LAYOUT.to_le_bytes());
         bytes.extend_from_slice(&body);

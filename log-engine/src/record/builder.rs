@@ -3,8 +3,8 @@
 
 use super::batch::{
     ATTRIBUTES, BASE_OFFSET, BASE_SEQUENCE, BASE_TIMESTAMP, BATCH_HEADER_LEN, BATCH_LENGTH, Batch,
-    BatchError, CRC, LAST_OFFSET_DELTA, LEADER_EPOCH, LENGTH_PREFIX, MAGIC, MAGIC_V2, MAX_TIMESTAMP,
-    PRODUCER_EPOCH, PRODUCER_ID, RECORDS_COUNT, field,
+    BatchError, CRC, LAST_OFFSET_DELTA, LEADER_EPOCH, LENGTH_PREFIX, LOG_APPEND_TIME, MAGIC, MAGIC_V2,
+    MAX_TIMESTAMP, PRODUCER_EPOCH, PRODUCER_ID, RECORDS_COUNT, field,
 };
 use super::compression::{Compression, UNPACKED_BYTES_MAX};
 use super::record::{NO_TIMESTAMP, Record};
@@ -218,8 +218,24 @@ impl EncodedBatch {
         b[PRODUCER_ID..PRODUCER_EPOCH].copy_from_slice(&producer_id.to_be_bytes());
         b[PRODUCER_EPOCH..BASE_SEQUENCE].copy_from_slice(&epoch.to_be_bytes());
         b[BASE_SEQUENCE..RECORDS_COUNT].copy_from_slice(&first.to_be_bytes());
-        let crc = crc_fast::crc32_iscsi(&b[ATTRIBUTES..]);
-        b[CRC..ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
+        self.compute_crc();
+    }
+
+    /// Gives all its records the time of their append, whatever they were made with: Kafka's
+    /// `message.timestamp.type=LogAppendTime`. Computes the checksum anew.
+    ///
+    /// A log does so by itself in the topics that its settings name; this is for
+    /// [`SteppedLog::append_batch`](crate::SteppedLog::append_batch), which knows no time.
+    pub fn set_append_time(&mut self, now_ms: i64) {
+        let attributes = i16::from_be_bytes(field(&self.bytes, ATTRIBUTES)) | LOG_APPEND_TIME;
+        self.bytes[ATTRIBUTES..LAST_OFFSET_DELTA].copy_from_slice(&attributes.to_be_bytes());
+        self.bytes[MAX_TIMESTAMP..PRODUCER_ID].copy_from_slice(&now_ms.to_be_bytes());
+        self.compute_crc();
+    }
+
+    fn compute_crc(&mut self) {
+        let crc = crc_fast::crc32_iscsi(&self.bytes[ATTRIBUTES..]);
+        self.bytes[CRC..ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
     }
 
     /// Gives the batch its place. The checksum doesn't cover this field.

@@ -75,6 +75,19 @@ fn with_the_time_of_the_append_all_records_have_the_batchs_latest() {
 }
 
 #[test]
+fn a_batch_that_is_given_the_time_of_its_append_is_whole_and_says_so() {
+    let records = [10, 30, 20].map(|t| Record { timestamp_ms: t, ..Record::of_value(b"x") });
+    let mut batch = EncodedBatch::of(&records, 0, Vec::new()).expect("three");
+    batch.set_append_time(25);
+    let batch = batch.view();
+    batch.check_crc().expect("it was computed anew");
+    assert!(batch.is_log_append_time());
+    assert_eq!((batch.base_timestamp_ms(), batch.max_timestamp_ms()), (10, 25));
+    let unpacked = batch.unpack().expect("plain");
+    assert!(unpacked.records().all(|r| r.expect("whole").timestamp_ms == 25));
+}
+
+#[test]
 fn offset_length_and_epoch_lie_outside_the_checksum_and_nothing_else_does() {
     let whole = EncodedBatch::of(&[Record::new(b"k", b"v")], 1, Vec::new()).expect("one").into_bytes();
     for at in 0..whole.len() {

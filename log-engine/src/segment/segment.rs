@@ -1,10 +1,14 @@
 //! A segment that takes no more appends: rolled (its last bytes may be on their way) or sealed (cut, synced,
 //! indexed, never touched again). And the reading of one, which the active segment shares.
+//!
+//! A sealed segment is mapped and its file closed: a log of ten thousand segments has no descriptor for each. Where the
+//! system permits no more maps, the file stays open and is read by calls.
 
 use std::ops::Range;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use engine_env::{DiskError, File, SealedBytes};
+use engine_env::{DiskError, File};
 
 use super::offset_index::{IndexEntry, OffsetIndex};
 use super::time_index::TimeIndex;
@@ -13,39 +17,79 @@ use super::window::{Held, Source, Window};
 use crate::record::batch::{BATCH_HEADER_LEN, Batch, BatchError, LENGTH_PREFIX};
 use crate::{NO_TIMESTAMP, Offset};
 
+/// Numbers segments for as long as the process lives.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
 /// A rolled or sealed segment. Sealing makes a new one.
 #[derive(Debug)]
 pub(crate) struct Segment<F> {
+    /// No other segment has or had it, so that what is remembered of one is never taken for another's.
+    pub(crate) number: u64,
     /// Its first offset.
     pub(crate) base: Offset,
     /// The first offset behind it.
     pub(crate) end: Offset,
     /// Path of its `.log` file, below the log's folder.
     pub(crate) path: String,
-    pub(crate) file: F,
+    /// Where its bytes come from.
+    pub(crate) source: Source<F>,
     /// Bytes of batches.
     pub(crate) len: u64,
     pub(crate) index: OffsetIndex,
     pub(crate) times: TimeIndex,
     /// Whether it is cut, synced and indexed.
     pub(crate) sealed: bool,
-    map: OnceLock<SealedBytes>,
     newest_ms: OnceLock<i64>,
     /// The latest timestamp, once it was looked for.
     pub(super) latest: OnceLock<Latest>,
 }
 
 impl<F: File> Segment<F> {
-    pub(crate) fn new(
-        (base, end): (Offset, Offset),
+    /// One whose file is still to be cut and synced.
+    pub(crate) fn rolled(
+        range: (Offset, Offset),
         path: String,
         file: F,
+        len: u64,
+        indexes: (OffsetIndex, TimeIndex),
+    ) -> Self {
+        Self::new(range, path, Source::File(file), len, indexes, false)
+    }
+
+    /// One whose file nobody touches any more.
+    pub(crate) fn sealed(
+        range: (Offset, Offset),
+        path: String,
+        file: F,
+        len: u64,
+        indexes: (OffsetIndex, TimeIndex),
+    ) -> Self {
+        let source = match file.map_sealed() {
+            Ok(map) => Source::Mapped(map),
+            Err(_) => Source::File(file),
+        };
+        Self::new(range, path, source, len, indexes, true)
+    }
+
+    fn new(
+        (base, end): (Offset, Offset),
+        path: String,
+        source: Source<F>,
         len: u64,
         (index, times): (OffsetIndex, TimeIndex),
         sealed: bool,
     ) -> Self {
-        let (map, newest_ms, latest) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { base, end, path, file, len, index, times, sealed, map, newest_ms, latest }
+        let (newest_ms, latest) = (OnceLock::new(), OnceLock::new());
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Self { number, base, end, path, source, len, index, times, sealed, newest_ms, latest }
+    }
+
+    /// The file of a rolled one.
+    pub(crate) fn open_file(&self) -> &F {
+        match &self.source {
+            Source::File(file) => file,
+            Source::Mapped(_) => unreachable!("only a sealed segment is mapped"),
+        }
     }
 
     /// Spares [`Segment::newest_ms`] the look.
@@ -63,7 +107,7 @@ impl<F: File> Segment<F> {
         if let Latest::At(newest) = self.latest()? {
             return Ok(*self.newest_ms.get_or_init(|| newest));
         }
-        let mut window = Window::new(self.source()?, self.len, 64 << 10);
+        let mut window = Window::new(self.source.clone(), self.len, 64 << 10);
         let (mut at, mut newest) = (0, NO_TIMESTAMP);
         while at < self.len
             && let Ok(batch) = window.batch_at(at)?
@@ -74,28 +118,16 @@ impl<F: File> Segment<F> {
         Ok(*self.newest_ms.get_or_init(|| newest))
     }
 
-    /// Where to read from. Maps a sealed segment at its first read.
-    pub(crate) fn source(&self) -> Result<Source<F>, DiskError> {
-        if !self.sealed {
-            return Ok(Source::File(self.file.clone()));
-        }
-        if let Some(map) = self.map.get() {
-            return Ok(Source::Mapped(map.clone()));
-        }
-        let map = self.file.map_sealed()?;
-        Ok(Source::Mapped(self.map.get_or_init(|| map).clone()))
-    }
-
     /// What a fetch at `from` reads.
-    pub(crate) fn place(&self, from: Offset) -> Result<Place<F>, DiskError> {
-        Ok(Place {
-            source: self.source()?,
+    pub(crate) fn place(&self, from: Offset) -> Place<F> {
+        Place {
+            source: self.source.clone(),
             path: self.path.clone(),
             base: self.base,
             end: self.end,
             limit: self.len,
             hint: self.index.lookup(from.0.saturating_sub(self.base.0)),
-        })
+        }
     }
 }
 

@@ -53,7 +53,7 @@ impl<F: File> Segment<F> {
 
     fn confirm(&self, entry: TimeEntry) -> Result<Latest, DiskError> {
         let offset = self.base.plus(u64::from(entry.relative_offset));
-        let place = self.place(offset)?;
+        let place = self.place(offset);
         let mut window = Window::new(place.source.clone(), place.limit, 4096);
         let at = match place.boundary(offset) {
             Ok((at, _)) => at,
@@ -72,7 +72,7 @@ impl<F: File> Segment<F> {
             Latest::Unknown => None,
         };
         let near = hint.map_or(self.base, |h| self.base.plus(u64::from(h.relative_offset)));
-        self.place(near)?.first_at(timestamp_ms, from, hint)
+        self.place(near).first_at(timestamp_ms, from, hint)
     }
 }
 

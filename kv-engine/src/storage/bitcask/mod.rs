@@ -59,7 +59,6 @@ pub use inspect::{InspectedRecord, Inspection, SegmentSummary, inspect_segment};
 pub use maintenance::MaintenanceStep;
 pub use record::{DamageKind, RecordKind};
 pub use recovery::{Damage, HintRefused, RecoveryReport, TailTruncated};
-pub use replay::{OneWorker, Workers};
 pub use segment::SegmentHeaderError;
 pub use snapshot::{Snapshot, SnapshotEntry};
 pub use stats::KvStats;

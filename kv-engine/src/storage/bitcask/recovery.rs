@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use engine_env::marks::reached;
-use engine_env::{Disk, DiskError, DiskErrorKind, File, Op, OpenHow, WriteSync};
+use engine_env::{Disk, DiskError, DiskErrorKind, File, OneWorker, Op, OpenHow, Workers, WriteSync};
 
 use super::feeds::Feeds;
 use super::hint::{self, HintError};
 use super::maintenance::{Maintenance, create_segment, zero_fill};
 use super::mark::{DurableEnd, Found, MarkFile};
 use super::record::{At, DamageKind};
-use super::replay::{Kept, OneWorker, Opened, Replayed, Rules, Workers, replay};
+use super::replay::{Kept, Opened, Replayed, Rules, replay};
 use super::scan::{Direct, Parsed, View, parse_at};
 use super::segment::{self, HEADER_LEN, Header, Named, Origin, Segment, SegmentHeaderError};
 use super::stats::Counters;

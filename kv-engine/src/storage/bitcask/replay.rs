@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use engine_env::marks::reached;
-use engine_env::{DiskError, File, ReadHow, ReadNow};
+use engine_env::{DiskError, File, ReadHow, ReadNow, Workers};
 
 use super::entry::Place;
 use super::hint::{self, HintError, HintedRecord};
@@ -22,22 +22,6 @@ use super::scan::{
 use super::segment::{self, HEADER_LEN, Header, Origin, Segment, SegmentHeaderError};
 use crate::hash::{HashedKey, KeyHasher};
 use crate::version::{Occurred, VectorClock};
-
-/// Who does the work of opening a store: storage has no threads, so whoever opens it brings them.
-pub trait Workers {
-    /// Calls `job` once with each number below `jobs`, in any order, on any threads; returns when all are done.
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync));
-}
-
-/// The caller's own thread, one job after the other.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OneWorker;
-
-impl Workers for OneWorker {
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
-        (0..jobs).for_each(job);
-    }
-}
 
 /// Segments are read in waves of about this many bytes: what was read waits in memory for its wave's end.
 const WAVE_BYTES: u64 = 256 << 20;
