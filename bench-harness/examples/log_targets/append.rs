@@ -138,18 +138,27 @@ pub(crate) fn submit(
     time: Duration,
 ) -> (Histogram<u64>, f64) {
     let value = vec![b'v'; size];
-    let (stop, barrier) = (AtomicBool::new(false), Barrier::new(submitters + 1));
+    calls(submitters, time, |_| {
+        log.append(partition, &[Record::new(b"key", &value)], 1).expect("a healthy disk");
+    })
+}
+
+/// Threads that make one call after the other, each told its number; the calls' latencies, nanoseconds, and the rate of
+/// all.
+pub(crate) fn calls(threads: usize, time: Duration, call: impl Fn(usize) + Sync) -> (Histogram<u64>, f64) {
+    let (stop, barrier) = (AtomicBool::new(false), Barrier::new(threads + 1));
     let mut all = histogram();
     let mut took = Duration::ZERO;
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..submitters)
-            .map(|_| {
-                scope.spawn(|| {
+        let threads: Vec<_> = (0..threads)
+            .map(|thread| {
+                let (stop, barrier, call) = (&stop, &barrier, &call);
+                scope.spawn(move || {
                     let mut latency = histogram();
                     barrier.wait();
                     while !stop.load(Ordering::Relaxed) {
                         let started = Instant::now();
-                        log.append(partition, &[Record::new(b"key", &value)], 1).expect("a healthy disk");
+                        call(thread);
                         latency.saturating_record(started.elapsed().as_nanos() as u64);
                     }
                     latency

@@ -4,7 +4,10 @@
 //! cargo run --release -p bench-harness --example log_targets              # about six minutes, 10 GiB of disk
 //! cargo run --release -p bench-harness --example log_targets -- --quick   # one round, less data: a look, no figures
 //! cargo run --release -p bench-harness --example log_targets -- --only fetch --dir /mnt/data
+//! cargo run --release -p bench-harness --features peers --example log_targets -- --only peers
 //! ```
+//!
+//! The last one lays the log beside raft-engine, okaywal and commitlog: docs/peers.md.
 //!
 //! The machine's limits are measured first, in the same run. Then every row is measured in several rounds, the rows of a
 //! round one after the other, so that an hour that is slow is slow for all; a row shows the median of its rounds and their
@@ -17,6 +20,8 @@ mod append;
 mod compaction;
 mod direct;
 mod partitions;
+#[cfg(feature = "peers")]
+mod peers;
 mod read;
 mod reopen;
 mod table;
@@ -60,6 +65,9 @@ impl Plan {
                     return Err(format!("unknown argument {other}; use --quick, --dir DIR, --only GROUP"));
                 }
             }
+        }
+        if plan.only.as_deref() == Some("peers") && !cfg!(feature = "peers") {
+            return Err("--only peers needs a build with --features peers".to_owned());
         }
         Ok(plan)
     }
@@ -128,6 +136,10 @@ fn main() {
         }
         if plan.wants("direct") {
             direct::direct_or_buffered(&plan, &mut table);
+        }
+        #[cfg(feature = "peers")]
+        if plan.wants("peers") {
+            peers::beside_peers(&plan, &mut table);
         }
         if plan.wants("partitions") {
             partitions::partitions(&plan, &mut table);
