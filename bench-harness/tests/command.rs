@@ -244,6 +244,40 @@ fn inspect_locates_damage_in_segments_of_both_engines() {
     }
 }
 
+#[test]
+fn inspect_reads_the_logs_smaller_files() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let write = |engine: &str, data: &str, more: &[&str]| {
+        let args = ["stress", "write", "--engine", engine, "--dir", data, "--seed", "1", "--ops", "800"];
+        let written = workbench(&[&args[..], more].concat(), dir.path());
+        assert_eq!(written.status.code(), Some(0), "{}", said(&written));
+    };
+    write("log", "data", &["--with", "retries"]);
+    write("log-cluster", "cluster", &[]);
+    for (data, ending, part) in [
+        ("data", ".snapshot", "what a log knew of"),
+        ("data", "durable-end.mark", "offset"),
+        ("cluster", "leader-epoch-checkpoint", "begins at offset"),
+    ] {
+        let file = largest(&dir.path().join(data), ending);
+        let name = file.to_str().expect("utf-8");
+        let told = workbench(&["inspect", "--records", name], dir.path());
+        assert_eq!(told.status.code(), Some(0), "{name}: {}", said(&told));
+        let text = String::from_utf8_lossy(&told.stdout).into_owned();
+        assert!(text.contains(part), "{name}: {text}");
+        let mut bytes = std::fs::read(&file).expect("readable");
+        bytes.iter_mut().for_each(|byte| *byte ^= 0x55);
+        std::fs::write(&file, bytes).expect("written");
+        let harmed = workbench(&["inspect", name], dir.path());
+        assert_eq!(harmed.status.code(), Some(1), "{name}: {}", said(&harmed));
+    }
+    let of_the_store =
+        ["stress", "write", "--engine", "kv", "--dir", "d", "--seed", "1", "--with", "retries"];
+    let refused = workbench(&of_the_store, dir.path());
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--engine log"), "{}", said(&refused));
+}
+
 /// The largest file below `dir` whose name ends so.
 fn largest(dir: &Path, ending: &str) -> std::path::PathBuf {
     let mut folders = vec![dir.to_owned()];

@@ -4,7 +4,7 @@
 //! What this can't show: a killed process leaves the page cache, so a missing sync goes unnoticed here. The simulated
 //! power cuts are for that.
 //!
-//! `WORKBENCH_ROUNDS=500 cargo test -p crash-lab --test sigkill` kills 500 writers for each of the eight tests.
+//! `WORKBENCH_ROUNDS=500 cargo test -p crash-lab --test sigkill` kills 500 writers for each of the ten tests.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crash_lab::stress::{Engine, Transcript, WriteOptions, check, dump, write};
+use crash_lab::stress::{Engine, LogTasks, Transcript, WriteOptions, check, dump, write};
 use engine_env::Durability;
 use engine_env::rng::Seed;
 use rand::RngExt as _;
@@ -42,10 +42,10 @@ fn wait(span: Duration) {
 }
 
 #[expect(clippy::print_stderr, reason = "a random test tells its seed and what it saw")]
-fn kill_again_and_again(engine: Engine, durability: &str) {
+fn kill_again_and_again(engine: Engine, durability: &str, tasks: Option<&str>) {
     let rounds = number("WORKBENCH_ROUNDS", ROUNDS);
     let seed = number("WORKBENCH_SEED", 20_261_122);
-    let place = fresh(&format!("sigkill-{engine}-{durability}"));
+    let place = fresh(&format!("sigkill-{engine}-{durability}-{}", tasks.unwrap_or("appends")));
     let dir = place.join("data");
     let mut rng = Seed(seed).derive(durability, 0).rng();
     let mut transcript = Transcript::default();
@@ -58,6 +58,7 @@ fn kill_again_and_again(engine: Engine, durability: &str) {
             .arg(&dir)
             .arg((seed + round).to_string())
             .arg(durability)
+            .args(tasks)
             .stdin(Stdio::null())
             .stdout(File::create(&printed).expect("a file for the lines"))
             .stderr(File::create(&complaints).expect("a file for the errors"))
@@ -106,42 +107,84 @@ fn kill_again_and_again(engine: Engine, durability: &str) {
 
 #[test]
 fn kv_keeps_what_it_acknowledged_over_kills_with_os() {
-    kill_again_and_again(Engine::Kv, "os");
+    kill_again_and_again(Engine::Kv, "os", None);
 }
 
 #[test]
 fn kv_keeps_what_it_acknowledged_over_kills_with_synced() {
-    kill_again_and_again(Engine::Kv, "synced");
+    kill_again_and_again(Engine::Kv, "synced", None);
 }
 
 #[test]
 fn log_keeps_what_it_acknowledged_over_kills_with_os() {
-    kill_again_and_again(Engine::Log, "os");
+    kill_again_and_again(Engine::Log, "os", None);
 }
 
 #[test]
 fn log_keeps_what_it_acknowledged_over_kills_with_synced() {
-    kill_again_and_again(Engine::Log, "synced");
+    kill_again_and_again(Engine::Log, "synced", None);
+}
+
+#[test]
+fn log_keeps_what_it_must_over_kills_while_it_is_compacted_cut_and_sent_to_again_with_os() {
+    kill_again_and_again(Engine::Log, "os", Some("compaction,retention,retries"));
+}
+
+#[test]
+fn log_keeps_what_it_must_over_kills_while_it_is_compacted_cut_and_sent_to_again_with_synced() {
+    kill_again_and_again(Engine::Log, "synced", Some("compaction,retention,retries"));
+}
+
+/// One writer that isn't killed: segments are sealed, compacted and removed while it writes, and the folder has it all.
+#[test]
+fn log_keeps_what_it_must_while_it_is_compacted_cut_and_sent_to_again() {
+    let place = fresh("log-tasks");
+    let dir = place.join("data");
+    let lines = Mutex::new(Vec::new());
+    let tasks: LogTasks = "compaction,retention,retries".parse().expect("the names of tasks");
+    let options = WriteOptions {
+        seed: 5,
+        ops: Some(number("WORKBENCH_OPS", 12_000)),
+        durability: Durability::Os,
+        log: tasks,
+    };
+    write(Engine::Log, &dir, &options, &lines, &AtomicBool::new(false)).expect("it writes");
+    let lines = lines.into_inner().expect("no writer panicked").join("\n") + "\n";
+    let mut transcript = Transcript::default();
+    transcript.add_run("printed", lines.as_bytes()).expect("each ack has its try");
+    let verdict =
+        check(Engine::Log, &dir, &transcript.acked(), Some(&transcript.attempted())).expect("it opens");
+    let found: Vec<String> = verdict.violations.iter().take(20).map(ToString::to_string).collect();
+    assert!(found.is_empty() && verdict.damage.is_empty(), "{}\n{:?}", found.join("\n"), verdict.damage);
+    let acked = lines.lines().filter(|line| line.starts_with("ack app")).count();
+    let cuts = lines.lines().filter(|line| line.starts_with("ack cut")).count();
+    assert!(cuts > 5, "the start was moved {cuts} times");
+    assert!(
+        verdict.lines < acked / 2,
+        "{} lines are left of {acked} records: little was let go of",
+        verdict.lines
+    );
+    fs::remove_dir_all(&place).expect("the folder can be removed");
 }
 
 #[test]
 fn the_key_value_cluster_keeps_what_it_acknowledged_over_kills_with_os() {
-    kill_again_and_again(Engine::KvCluster, "os");
+    kill_again_and_again(Engine::KvCluster, "os", None);
 }
 
 #[test]
 fn the_key_value_cluster_keeps_what_it_acknowledged_over_kills_with_synced() {
-    kill_again_and_again(Engine::KvCluster, "synced");
+    kill_again_and_again(Engine::KvCluster, "synced", None);
 }
 
 #[test]
 fn the_log_cluster_keeps_what_it_acknowledged_over_kills_with_os() {
-    kill_again_and_again(Engine::LogCluster, "os");
+    kill_again_and_again(Engine::LogCluster, "os", None);
 }
 
 #[test]
 fn the_log_cluster_keeps_what_it_acknowledged_over_kills_with_synced() {
-    kill_again_and_again(Engine::LogCluster, "synced");
+    kill_again_and_again(Engine::LogCluster, "synced", None);
 }
 
 /// Nodes die and return while the writer runs on, and runs again: what a killed writer's short life hardly shows.
@@ -156,6 +199,7 @@ fn nodes_die_and_return(engine: Engine) {
             seed: number("WORKBENCH_SEED", 7),
             ops: Some(number("WORKBENCH_OPS", 6_000)),
             durability,
+            log: LogTasks::default(),
         };
         let written = write(engine, &dir, &options, &lines, &AtomicBool::new(false));
         let written = written.unwrap_or_else(|e| panic!("{e} ({engine}, run {run}, in {})", place.display()));
@@ -188,7 +232,8 @@ fn the_log_cluster_keeps_what_it_acknowledged_while_nodes_die_and_return() {
 #[test]
 fn a_cluster_that_lacks_a_node_is_refused() {
     let place = fresh("lacks-a-node");
-    let options = WriteOptions { seed: 1, ops: Some(10), durability: Durability::Os };
+    let options =
+        WriteOptions { seed: 1, ops: Some(10), durability: Durability::Os, log: LogTasks::default() };
     for engine in [Engine::KvCluster, Engine::LogCluster] {
         let dir = place.join(engine.to_string());
         write(engine, &dir, &options, &Mutex::new(Vec::new()), &AtomicBool::new(false)).expect("it writes");

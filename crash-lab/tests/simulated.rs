@@ -12,14 +12,20 @@ use engine_env::{Durability, marks};
 
 /// With the four scenarios of an engine that crash it, 10,000 crash points each.
 const SEEDS: u64 = 600;
+/// Of scenarios with longer lives, which take as long.
+const LONG_SEEDS: u64 = 200;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().map_or(otherwise, |text| text.parse().expect("a number in the environment"))
 }
 
-#[expect(clippy::print_stderr, reason = "a random test tells what it did")]
 fn hold(scenario: Scenario) -> (Summary, u64) {
-    let (first, seeds) = (number("WORKBENCH_SEED", 0), number("WORKBENCH_SEEDS", SEEDS));
+    hold_for(scenario, SEEDS)
+}
+
+#[expect(clippy::print_stderr, reason = "a random test tells what it did")]
+fn hold_for(scenario: Scenario, seeds: u64) -> (Summary, u64) {
+    let (first, seeds) = (number("WORKBENCH_SEED", 0), number("WORKBENCH_SEEDS", seeds));
     let setup = Setup::default();
     let Many { summary, failure, .. } =
         simulate_many(Pick::Scenario(scenario), first..first + seeds, &setup, |_| {});
@@ -55,7 +61,7 @@ fn bites(sum: &Summary, seeds: u64) {
 
 /// The scenario came to these rare paths of the engines, so that it says something about them.
 fn reaches(sum: &Summary, seeds: u64, names: &[&str]) {
-    if seeds < SEEDS || !marks::ENABLED {
+    if seeds < LONG_SEEDS || !marks::ENABLED {
         return;
     }
     let missed: Vec<_> = names.iter().filter(|name| !sum.marks.contains_key(**name)).collect();
@@ -191,6 +197,24 @@ fn log_believes_no_bytes_of_another_place_or_time() {
 }
 
 #[test]
+fn log_lets_go_of_what_it_may_and_never_starts_earlier_again() {
+    let (sum, seeds) = hold_for(Scenario::LogRetention, LONG_SEEDS);
+    reaches(&sum, seeds, &["log segments removed by retention", "log segment below the start removed"]);
+}
+
+#[test]
+fn log_keeps_the_latest_record_of_each_key() {
+    let (sum, seeds) = hold_for(Scenario::LogCompaction, LONG_SEEDS);
+    reaches(&sum, seeds, &["log segments exchanged for their copy", "log exchange finished at opening"]);
+}
+
+#[test]
+fn log_stores_once_what_is_sent_again() {
+    let (sum, seeds) = hold_for(Scenario::LogRetries, LONG_SEEDS);
+    reaches(&sum, seeds, &["log batch sent again", "log commit failed", "log segments removed by retention"]);
+}
+
+#[test]
 fn the_same_seed_does_the_same_and_another_does_something_else() {
     let setup = Setup::default();
     for scenario in Scenario::ALL {
@@ -298,7 +322,7 @@ mod teeth {
     fn bugs_planted_in_the_log_are_found() {
         use log_engine::PlantedBug as Bug;
         // Not `StaleTail`: random lengths hardly ever let a stale batch fit. The log's own crash tests build that case, and
-        // those of replication have theirs.
+        // those of replication have theirs; `SnapshotKept` needs a log that is truncated.
         for (bug, scenario) in [
             (Bug::SyncSkipped, Scenario::LogPowerCut),
             (Bug::EarlyAck, Scenario::LogPowerCut),
@@ -311,6 +335,12 @@ mod teeth {
             (Bug::SealEarly, Scenario::LogPowerCut),
             (Bug::PreparedIgnored, Scenario::LogPowerCut),
             (Bug::DamageCutAway, Scenario::LogRot),
+            (Bug::StartUnsynced, Scenario::LogRetention),
+            (Bug::LatestLost, Scenario::LogCompaction),
+            (Bug::TombstoneDroppedEarly, Scenario::LogCompaction),
+            (Bug::SwapUnsynced, Scenario::LogCompaction),
+            (Bug::ProducersForgotten, Scenario::LogRetries),
+            (Bug::DuplicateStored, Scenario::LogRetries),
         ] {
             let mut setup = Setup::default();
             setup.log.planted_bug = Some(bug);

@@ -15,12 +15,15 @@ use crate::report::record::{RUN_FILE, Run};
 Examples:
   workbench inspect data/00000000000000000000.log       batches of a log segment
   workbench inspect data/00000000000000000000.index     its offset index; .timeindex: its time index
+  workbench inspect data/00000000000000000042.snapshot  what was known of idempotent producers at offset 42
+  workbench inspect data/leader-epoch-checkpoint        where each leader's term begins
+  workbench inspect data/durable-end.mark               how far it was durable; the log's other marks likewise
   workbench inspect results/20260102T030405Z-abc1234    a result folder
 
-What a file is, is told from its content, for an index from its name. Damage is named with its position; exit code 1
+What a file is, is told from its content, for a log's smaller files from their names. Damage is named with its position; exit code 1
 if there is any.")]
 pub(super) struct InspectArgs {
-    /// A segment of the store or the log, an index, a result folder or its run.json
+    /// A segment of the store or the log, an index, a producer snapshot, a checkpoint, a mark, a result folder or its run.json
     path: PathBuf,
     /// Every record, not only the sums
     #[arg(long)]
@@ -51,6 +54,15 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     }
     if name.ends_with(".timeindex") {
         return time_index(path, &bytes, args.records, &mut out);
+    }
+    if name.ends_with(".snapshot") {
+        return snapshot(path, &name, &bytes, args.records, &mut out);
+    }
+    if name == "leader-epoch-checkpoint" {
+        return epochs(path, &bytes, &mut out);
+    }
+    if name.ends_with(".mark") {
+        return mark(path, &bytes, &mut out);
     }
     match inspect_segment(&bytes) {
         Ok(inspection) => store_segment(path, &inspection, args.records, &mut out),
@@ -235,6 +247,72 @@ fn time_index(path: &Path, bytes: &[u8], records: bool, out: &mut impl Write) ->
     }
     let _ = writeln!(out, "{}: time index of a log segment, {entries} entries", path.display());
     damaged(path, wrong)
+}
+
+fn snapshot(
+    path: &Path,
+    name: &str,
+    bytes: &[u8],
+    records: bool,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let producers = inspect::producer_snapshot(bytes).map_err(|why| {
+        Failure::Check(format!(
+            "{}: no producer snapshot: {why}; a log makes it anew when it is opened",
+            path.display()
+        ))
+    })?;
+    let at = inspect::snapshot_offset(name).map_or_else(String::new, |at| format!(" at offset {at}"));
+    let _ = writeln!(out, "{}: what a log knew of {} producers{at}", path.display(), producers.len());
+    for producer in &producers {
+        let older = if records { 0 } else { producer.batches.len().saturating_sub(1) };
+        let shown = &producer.batches[older..];
+        for batch in shown {
+            let _ = writeln!(
+                out,
+                "  producer {}, epoch {}: sequences {} to {} at offsets {} to {}, {} ms",
+                producer.producer_id,
+                producer.epoch,
+                batch.sequences.0,
+                batch.sequences.1,
+                batch.offsets.0,
+                batch.offsets.1,
+                batch.timestamp_ms
+            );
+        }
+    }
+    Ok(())
+}
+
+fn epochs(path: &Path, bytes: &[u8], out: &mut impl Write) -> Result<(), Failure> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        Failure::Check(format!("{}: no leader-epoch checkpoint: {why}", path.display()))
+    };
+    let text = std::str::from_utf8(bytes).map_err(|why| wrong(&why))?;
+    let terms = inspect::leader_epochs(text).map_err(|why| wrong(&why))?;
+    let _ = writeln!(out, "{}: the terms of {} leaders", path.display(), terms.len());
+    for (epoch, start) in terms {
+        let _ = writeln!(out, "  epoch {epoch} begins at offset {start}");
+    }
+    Ok(())
+}
+
+fn mark(path: &Path, bytes: &[u8], out: &mut impl Write) -> Result<(), Failure> {
+    let Some(mark) = inspect::mark(bytes) else {
+        return Err(Failure::Check(format!(
+            "{}: no mark can be read, so nothing is vouched for",
+            path.display()
+        )));
+    };
+    let _ = writeln!(
+        out,
+        "{}: offset {}, at byte {} of the segment that begins at offset {}",
+        path.display(),
+        mark.offset,
+        mark.position,
+        mark.segment
+    );
+    Ok(())
 }
 
 fn folder(path: &Path, out: &mut impl Write) -> Result<(), Failure> {

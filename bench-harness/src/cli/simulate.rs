@@ -23,6 +23,10 @@ Scenarios (kv- and log- each):
   full-disk      the disk fills up, refuses, and has room again
   rot            one bit of a closed folder flips: never a wrong answer, and no more is lost than was hit
   misdirected    a sector or a record of another place, or of an earlier time
+and of the log, synced or os, with crashes that it survives and failed writes:
+  log-retention  its start moves by size, age and request: no further than allowed, and never back
+  log-compaction a compacted topic: of each key the latest record stays, a tombstone for its time
+  log-retries    idempotent producers send again whatever may have got lost: stored once, and never refused
 
 Examples:
   workbench simulate --seed 7                              the whole trace of one run; the seed picks the scenario

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use crash_lab::stress::{self, Engine, FdLines, Role, TokenFile, WriteOptions};
+use crash_lab::stress::{self, Engine, FdLines, LogTask, Role, TokenFile, WriteOptions};
 use engine_env::Durability;
 
 use super::{Failure, stop_on_ctrl_c};
@@ -14,7 +14,10 @@ use super::{Failure, stop_on_ctrl_c};
 #[command(after_help = "\
 Example, with a kill in the middle:
   workbench stress write --engine kv --dir /data/stress --seed 1 > lines & sleep 3; kill -9 $!
-  workbench stress check --engine kv --dir /data/stress --acked lines --attempted lines")]
+  workbench stress check --engine kv --dir /data/stress --acked lines --attempted lines
+
+A log that is compacted, whose start moves, and whose producers send batches again:
+  workbench stress write --engine log --dir /data/stress --seed 1 --with compaction,retention,retries > lines")]
 pub(super) struct StressArgs {
     #[command(subcommand)]
     what: What,
@@ -40,6 +43,10 @@ enum What {
         /// When an operation is acknowledged: os, synced or interval:MS
         #[arg(long, value_name = "D", default_value = "synced")]
         durability: Durability,
+        /// Of engine log: compaction (of a topic with few keys), retention (the start is moved again and again), retries
+        /// (idempotent producers send batches again); several with commas
+        #[arg(long, value_name = "TASKS", value_delimiter = ',')]
+        with: Vec<LogTask>,
     },
     /// Recover a folder and print what it holds, sorted; damage as `bad` lines
     Dump {
@@ -69,8 +76,14 @@ enum What {
 
 pub(super) fn stress(args: &StressArgs) -> Result<(), Failure> {
     match &args.what {
-        What::Write { engine, dir, seed, ops, durability } => {
-            let options = WriteOptions { seed: *seed, ops: *ops, durability: *durability };
+        What::Write { engine, dir, seed, ops, durability, with } => {
+            if let Some(task) = with.first().filter(|_| *engine != Engine::Log) {
+                return Err(Failure::Input(format!(
+                    "--with {task}: only engine log does that, and this is {engine}; leave it out, or use --engine log"
+                )));
+            }
+            let log = with.iter().copied().collect();
+            let options = WriteOptions { seed: *seed, ops: *ops, durability: *durability, log };
             let out = FdLines::to(std::io::stdout()).map_err(Failure::input)?;
             let written =
                 stress::write(*engine, dir, &options, &out, &stop_on_ctrl_c()).map_err(Failure::input)?;

@@ -8,6 +8,9 @@
 mod kv;
 mod life;
 mod log;
+mod log_compaction;
+mod log_retention;
+mod log_retries;
 mod losses;
 mod many;
 mod plan;

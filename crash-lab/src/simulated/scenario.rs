@@ -12,6 +12,9 @@ use log_engine::LogConfig;
 use super::kv::KvSubject;
 use super::life;
 use super::log::LogSubject;
+use super::log_compaction::Compacted;
+use super::log_retention::Retained;
+use super::log_retries::Retried;
 use super::plan::Plan;
 use super::rot;
 use super::summary::Summary;
@@ -52,6 +55,12 @@ pub enum Scenario {
     LogRot,
     /// The log, closed, then a sector or a batch in another's place, or as it was before its last write.
     LogMisdirected,
+    /// The log, `synced` or `os`, whose start moves by size, age and request: crashes that it survives, and failed writes.
+    LogRetention,
+    /// The same of a compacted topic.
+    LogCompaction,
+    /// The same of idempotent producers, which send again whatever may have got lost.
+    LogRetries,
 }
 
 /// No scenario has that name.
@@ -64,7 +73,7 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::KvPowerCut,
         Self::KvKill,
         Self::KvInterval,
@@ -81,6 +90,9 @@ impl Scenario {
         Self::LogFullDisk,
         Self::LogRot,
         Self::LogMisdirected,
+        Self::LogRetention,
+        Self::LogCompaction,
+        Self::LogRetries,
     ];
 
     /// Its name on a command line.
@@ -103,6 +115,9 @@ impl Scenario {
             Self::LogFullDisk => "log-full-disk",
             Self::LogRot => "log-rot",
             Self::LogMisdirected => "log-misdirected",
+            Self::LogRetention => "log-retention",
+            Self::LogCompaction => "log-compaction",
+            Self::LogRetries => "log-retries",
         }
     }
 }
@@ -206,6 +221,9 @@ pub(super) fn carry_out(scenario: Scenario, seed: u64, plan: &Plan<'_>) -> Resul
         Scenario::LogFullDisk => life::full_disk::<LogSubject>(seed, plan),
         Scenario::LogRot => rot::rot::<LogSubject>(seed, plan),
         Scenario::LogMisdirected => rot::misdirected::<LogSubject>(seed, plan),
+        Scenario::LogRetention => life::survivable::<LogSubject<Retained>>("retention", seed, plan),
+        Scenario::LogCompaction => life::survivable::<LogSubject<Compacted>>("compaction", seed, plan),
+        Scenario::LogRetries => life::survivable::<LogSubject<Retried>>("retries", seed, plan),
     };
     let _ = marks::take();
     // An engine's own assertion is a finding like any other, and must name its seed.

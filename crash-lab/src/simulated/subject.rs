@@ -5,9 +5,37 @@ use std::ops::Range;
 use engine_env::Durability;
 use engine_env::rng::Rng;
 use engine_env::sim::SimHome;
+use log_engine::{Offset, Sequence, TopicPartition};
 
 use super::scenario::Setup;
+use crate::stress::batch_plan::Draft;
 use crate::stress::{Dump, Engine, Token};
+
+/// A batch of an idempotent producer, as its client keeps it over the crashes of the log, to send it again.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) to: TopicPartition,
+    pub(super) sequence: Sequence,
+    pub(super) drafts: Vec<Draft>,
+    /// When it was made, milliseconds.
+    pub(super) made_ms: i64,
+    /// Where it is, once that was acknowledged.
+    pub(super) base: Option<Offset>,
+}
+
+impl Sent {
+    /// It was acknowledged there.
+    pub(super) fn is_at(&mut self, base: Offset) -> Result<(), String> {
+        let known = *self.base.get_or_insert(base);
+        if known == base {
+            return Ok(());
+        }
+        let Self { to, sequence, .. } = self;
+        Err(format!(
+            "the batch of {sequence:?} is at {known} of {to}, and sent again it is told to be at {base}"
+        ))
+    }
+}
 
 /// What was attempted and acknowledged, and whether an operation has failed in this life.
 #[derive(Debug, Default)]
@@ -17,6 +45,8 @@ pub(super) struct Notes {
     /// Read since somebody last looked: a reader was shown it, so it may not vanish.
     pub(super) seen: Vec<Token>,
     pub(super) failures: u64,
+    /// The batches of idempotent producers, in the order in which they were first sent.
+    pub(super) sent: Vec<Sent>,
     /// `interval:MS`: so many of `acked` were acknowledged before the last finished sync began.
     pub(super) synced: usize,
 }

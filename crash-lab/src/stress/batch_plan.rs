@@ -1,8 +1,9 @@
 //! [`BatchPlan`]: what a thread of the log's writers appends next: batches of many sizes to several topics and partitions.
-//! Pure, from a seed. A record's key is its ID as text, its value random bytes.
+//! Pure, from a seed. A record's key is its ID as text, its value random bytes. In a compacted topic the key is one of a few
+//! numbers, the ID stands in a header, and some records have no value: tombstones.
 
 use engine_env::rng::{Rng, Seed};
-use log_engine::{Record, TopicPartition};
+use log_engine::{Header, Record, TopicPartition};
 use rand::{Rng as _, RngExt as _};
 
 use super::token::{Partition, RecordId, Token, ValueCrc};
@@ -10,17 +11,61 @@ use super::token::{Partition, RecordId, Token, ValueCrc};
 /// Topics and how many partitions each has. Names with dots and dashes are legal, and awkward.
 pub(super) const TOPICS: [(&str, u32); 2] = [("stress", 4), ("stress-audit.v2", 2)];
 
+/// The compacted topic, if there is one.
+pub(super) const COMPACTED: (&str, u32) = ("stress-latest", 2);
+/// Keys of each of its partitions.
+const KEYS: u32 = 64;
+/// The header that holds the ID of a record of a compacted topic.
+pub(super) const ID_HEADER: &str = "id";
+
 /// A record before it is encoded.
-pub(super) struct Draft {
-    pub(super) token: Token,
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    pub(crate) token: Token,
     key: Vec<u8>,
-    value: Vec<u8>,
+    id: Vec<u8>,
+    is_keyed: bool,
+    value: Option<Vec<u8>>,
 }
 
 impl Draft {
-    pub(super) fn record(&self, now_ms: i64) -> Record<'_> {
-        Record { key: Some(&self.key), value: Some(&self.value), timestamp_ms: now_ms, headers: &[] }
+    /// A record of `to` with that name. Without a value it is a tombstone, and its name has a key.
+    pub(crate) fn new(to: &TopicPartition, id: RecordId, value: Option<Vec<u8>>) -> Self {
+        let name = id.to_string().into_bytes();
+        let (key, is_keyed) = match id.key {
+            None => (name.clone(), false),
+            Some(key) => (key.to_string().into_bytes(), true),
+        };
+        let crc = value.as_deref().map_or(ValueCrc::TOMBSTONE, ValueCrc::of);
+        let to = Partition { topic: to.topic.clone(), partition: to.partition };
+        let token = Token::App { to, id, value: crc, offset: None };
+        Self { token, key, id: name, is_keyed, value }
     }
+
+    /// The header that a record of a compacted topic has.
+    fn header(&self) -> Header<'_> {
+        Header { name: ID_HEADER, value: Some(&self.id) }
+    }
+}
+
+/// Hands the drafts to `use_them` as records of that time.
+pub(crate) fn as_records<T>(
+    drafts: &[Draft],
+    timestamp_ms: i64,
+    use_them: impl FnOnce(&[Record<'_>]) -> T,
+) -> T {
+    let headers: Vec<[Header<'_>; 1]> = drafts.iter().map(|draft| [draft.header()]).collect();
+    let records: Vec<Record<'_>> = drafts
+        .iter()
+        .zip(&headers)
+        .map(|(draft, header)| Record {
+            key: Some(&draft.key),
+            value: draft.value.as_deref(),
+            timestamp_ms,
+            headers: if draft.is_keyed { header.as_slice() } else { &[] },
+        })
+        .collect();
+    use_them(&records)
 }
 
 /// The batches of one thread of a run.
@@ -29,11 +74,14 @@ pub(super) struct BatchPlan {
     run: u64,
     thread: u32,
     seq: u64,
+    /// Whether some go to the compacted topic.
+    compacted: bool,
 }
 
 impl BatchPlan {
-    pub(super) fn new(seed: Seed, run: u64, thread: u32) -> Self {
-        Self { rng: seed.derive("batches", run << 16 | u64::from(thread)).rng(), run, thread, seq: 0 }
+    pub(super) fn new(seed: Seed, run: u64, thread: u32, compacted: bool) -> Self {
+        let rng = seed.derive("batches", run << 16 | u64::from(thread)).rng();
+        Self { rng, run, thread, seq: 0, compacted }
     }
 
     /// How many records the next batch shall have.
@@ -47,24 +95,27 @@ impl BatchPlan {
 
     /// So many records, and where they go.
     pub(super) fn batch(&mut self, records: u64) -> (TopicPartition, Vec<Draft>) {
-        let (topic, partitions) = TOPICS[self.rng.random_range(0..TOPICS.len())];
+        let is_keyed = self.compacted && self.rng.random_bool(0.5);
+        let (topic, partitions) =
+            if is_keyed { COMPACTED } else { TOPICS[self.rng.random_range(0..TOPICS.len())] };
         let to = TopicPartition::new(topic, self.rng.random_range(0..partitions));
-        let drafts = (0..records).map(|_| self.draft(&to)).collect();
+        let drafts = (0..records).map(|_| self.draft(&to, is_keyed)).collect();
         (to, drafts)
     }
 
-    fn draft(&mut self, to: &TopicPartition) -> Draft {
+    fn draft(&mut self, to: &TopicPartition, is_keyed: bool) -> Draft {
         self.seq += 1;
-        let id = RecordId { run: self.run, thread: self.thread, seq: self.seq };
-        let value = self.value();
-        let to = Partition { topic: to.topic.clone(), partition: to.partition };
-        let token = Token::App { to, id, value: ValueCrc::of(&value), offset: None };
-        Draft { token, key: id.to_string().into_bytes(), value }
+        let key = is_keyed.then(|| self.rng.random_range(0..KEYS));
+        let id = RecordId { run: self.run, thread: self.thread, seq: self.seq, key };
+        let is_tombstone = is_keyed && self.rng.random_bool(0.1);
+        let value = (!is_tombstone).then(|| self.value(usize::from(is_keyed)));
+        Draft::new(to, id, value)
     }
 
-    fn value(&mut self) -> Vec<u8> {
+    /// Random bytes, so many at least.
+    fn value(&mut self, bytes_min: usize) -> Vec<u8> {
         let len = match self.rng.random_range(0..100) {
-            0..70 => self.rng.random_range(0..100),
+            0..70 => self.rng.random_range(bytes_min..100),
             70..95 => self.rng.random_range(100..1_000),
             _ => self.rng.random_range(1_000..8_000),
         };

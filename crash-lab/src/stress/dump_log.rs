@@ -3,7 +3,9 @@
 use engine_env::{Durability, Home};
 use log_engine::{FetchError, Offset, RecordView, RecoveryReport, SteppedLog, TopicPartition};
 
+use super::batch_plan::ID_HEADER;
 use super::dump_line::{Dump, DumpLine};
+use super::log_tasks::LogTasks;
 use super::token::{Partition, RecordId, ValueCrc};
 use super::write_log::config;
 
@@ -11,7 +13,7 @@ const FETCH_BYTES: usize = 1 << 20;
 
 /// Recovers the folder and reads everything. With `synced`: what is told is on the disk afterwards.
 pub(super) fn read<H: Home>(home: H) -> Result<Dump, Box<dyn std::error::Error + Send + Sync>> {
-    let (log, report) = SteppedLog::open(home, config(Durability::Synced))?;
+    let (log, report) = SteppedLog::open(home, config(Durability::Synced, LogTasks::default()))?;
     Ok(dump(&log, &report, Readers::SeeDurable))
 }
 
@@ -101,10 +103,23 @@ pub(crate) fn stretch<H: Home>(
 
 pub(super) fn line(of: &Partition, record: &RecordView<'_>) -> DumpLine {
     let offset = record.offset.0;
-    let id = record.key.and_then(|key| std::str::from_utf8(key).ok()?.parse::<RecordId>().ok());
+    let bad = |why: &str| bad(of, offset, offset + 1, why);
+    let read = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse::<RecordId>().ok();
+    let named = record.headers.into_iter().find(|header| header.name == ID_HEADER);
+    let id = match named {
+        None => record.key.and_then(read).filter(|id| id.key.is_none()),
+        // Of a compacted topic: its key is what the topic goes by.
+        Some(header) => header
+            .value
+            .and_then(read)
+            .filter(|id| id.key.is_some_and(|key| record.key == Some(key.to_string().as_bytes()))),
+    };
     match (id, record.value) {
+        (None, _) => bad("neither the record's key nor its header is an ID of the stress writer"),
         (Some(id), Some(value)) => DumpLine::Rec { of: of.clone(), offset, id, value: ValueCrc::of(value) },
-        (None, _) => bad(of, offset, offset + 1, "the record's key is no ID of the stress writer"),
-        (Some(id), None) => bad(of, offset, offset + 1, &format!("record {id} has no value")),
+        (Some(id), None) if id.key.is_some() => {
+            DumpLine::Rec { of: of.clone(), offset, id, value: ValueCrc::TOMBSTONE }
+        }
+        (Some(id), None) => bad(&format!("record {id} has no value")),
     }
 }

@@ -4,7 +4,7 @@
 //! or the machine; the folder is recovered and dumped; the judge compares. The judge works on text from outside and
 //! shares no code with the engines, not even their clocks.
 
-mod batch_plan;
+pub(crate) mod batch_plan;
 mod check;
 mod clock;
 mod cluster;
@@ -16,6 +16,7 @@ mod dump_log_cluster;
 mod folder;
 pub(crate) mod kv_plan;
 mod line_sink;
+mod log_tasks;
 mod pace;
 mod run_number;
 mod token;
@@ -35,6 +36,7 @@ pub use clock::{Clock, ClockError, NODE_MAX, Order};
 pub use dump_line::{Dump, DumpLine, DumpTextError};
 pub use folder::{CheckError, DumpError, Verdict, check, dump};
 pub use line_sink::{FdLines, LineSink};
+pub use log_tasks::{LogTask, LogTasks, UnknownLogTask};
 pub use pace::{FOLDER_BYTES_MAX, OPS_PER_SECOND_MAX};
 pub use run_number::RunNumberError;
 pub use token::{Key, Partition, RecordId, Token, TokenError, ValueCrc};

@@ -3,7 +3,10 @@
 //! ```text
 //! put KEYHEX VALUECRC CLOCK                  VALUECRC = CRC-32 of the value, 8 hex digits; CLOCK as in clock.rs
 //! del KEYHEX CLOCK                           CLOCK = the clock that was read
-//! app TOPIC-PARTITION ID VALUECRC [OFFSET]   ID = RUN.THREAD.SEQ; OFFSET only once it is acknowledged
+//! app TOPIC-PARTITION ID VALUECRC [OFFSET]   ID = RUN.THREAD.SEQ; OFFSET only once it is acknowledged. In a compacted
+//!                                            topic ID = RUN.THREAD.SEQ@KEY, and VALUECRC 00000000 is a tombstone
+//! cut TOPIC-PARTITION OFFSET                 the log may start as late as OFFSET; acknowledged: no earlier
+//! exp TOPIC-PARTITION OFFSET                 tombstones below OFFSET were kept for their time and may go; never acknowledged
 //! ```
 //!
 //! Invariants: what prints parses back to the same token, and only that one text parses to it (no leading zeros, no
@@ -27,6 +30,9 @@ pub struct Key(pub Vec<u8>);
 pub struct ValueCrc(pub u32);
 
 impl ValueCrc {
+    /// Of a tombstone in a compacted topic, where no value is empty.
+    pub const TOMBSTONE: Self = Self(0);
+
     /// The checksum of `value`.
     #[must_use]
     pub fn of(value: &[u8]) -> Self {
@@ -52,6 +58,8 @@ pub struct RecordId {
     pub thread: u32,
     /// Rises per thread and partition.
     pub seq: u64,
+    /// In a compacted topic: which key it has there. A later record of the key may replace it.
+    pub key: Option<u32>,
 }
 
 /// An operation.
@@ -83,6 +91,20 @@ pub enum Token {
         value: ValueCrc,
         /// Where it landed; known once acknowledged.
         offset: Option<u64>,
+    },
+    /// The records below an offset may be let go; acknowledged: readers were told that the log starts there or behind.
+    Cut {
+        /// The partition.
+        of: Partition,
+        /// The first offset that has to stay.
+        offset: u64,
+    },
+    /// The tombstones below an offset were kept for as long as promised.
+    Expired {
+        /// The partition.
+        of: Partition,
+        /// The first offset whose tombstone has to stay.
+        offset: u64,
     },
 }
 
@@ -255,7 +277,8 @@ impl FromStr for Partition {
 
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.run, self.thread, self.seq)
+        write!(f, "{}.{}.{}", self.run, self.thread, self.seq)?;
+        self.key.map_or(Ok(()), |key| write!(f, "@{key}"))
     }
 }
 
@@ -263,14 +286,19 @@ impl FromStr for RecordId {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        let bad = || wrong("ID", text, "RUN.THREAD.SEQ in whole numbers");
-        let mut parts = text.splitn(3, '.');
+        let bad = || wrong("ID", text, "RUN.THREAD.SEQ or RUN.THREAD.SEQ@KEY in whole numbers");
+        let (name, key) = match text.split_once('@') {
+            Some((name, key)) => (name, Some(number(key).ok_or_else(bad)?)),
+            None => (text, None),
+        };
+        let mut parts = name.splitn(3, '.');
         let mut part = || parts.next().ok_or_else(bad);
         let (run, thread, seq) = (part()?, part()?, part()?);
         Ok(Self {
             run: number(run).ok_or_else(bad)?,
             thread: number(thread).ok_or_else(bad)?,
             seq: number(seq).ok_or_else(bad)?,
+            key,
         })
     }
 }
@@ -282,6 +310,8 @@ impl fmt::Display for Token {
             Self::Del { key, clock } => write!(f, "del {key} {clock}"),
             Self::App { to, id, value, offset: None } => write!(f, "app {to} {id} {value}"),
             Self::App { to, id, value, offset: Some(offset) } => write!(f, "app {to} {id} {value} {offset}"),
+            Self::Cut { of, offset } => write!(f, "cut {of} {offset}"),
+            Self::Expired { of, offset } => write!(f, "exp {of} {offset}"),
         }
     }
 }
@@ -325,9 +355,26 @@ impl FromStr for Token {
                 fields.end()?;
                 Ok(Self::App { to, id, value, offset })
             }
-            other => Err(TokenError::Word { word: other.to_owned(), expected: "put, del, app" }),
+            "cut" => {
+                let (of, offset) = offset_of_partition("cut", rest)?;
+                Ok(Self::Cut { of, offset })
+            }
+            "exp" => {
+                let (of, offset) = offset_of_partition("exp", rest)?;
+                Ok(Self::Expired { of, offset })
+            }
+            other => Err(TokenError::Word { word: other.to_owned(), expected: "put, del, app, cut, exp" }),
         }
     }
+}
+
+/// What follows `cut` and `exp`.
+fn offset_of_partition(word: &'static str, rest: Option<&str>) -> Result<(Partition, u64), TokenError> {
+    let mut fields = Fields::after(word, rest);
+    let of = fields.next("TOPIC-PARTITION")?.parse()?;
+    let offset = fields.number("OFFSET")?;
+    fields.end()?;
+    Ok((of, offset))
 }
 
 #[cfg(test)]
@@ -345,7 +392,12 @@ mod tests {
         let app: Token = "app member-changes-12 3.0.99 00000000 41".parse().expect("an append");
         let Token::App { to, id, offset, .. } = app else { panic!("not an append") };
         assert_eq!((to.topic.as_str(), to.partition), ("member-changes", 12));
-        assert_eq!((id, offset), (RecordId { run: 3, thread: 0, seq: 99 }, Some(41)));
+        assert_eq!((id, offset), (RecordId { run: 3, thread: 0, seq: 99, key: None }, Some(41)));
+        let keyed: Token = "app t-0 3.0.99@7 00000000".parse().expect("a tombstone");
+        let Token::App { id, value, .. } = keyed else { panic!("not an append") };
+        assert_eq!((id.key, value), (Some(7), ValueCrc::TOMBSTONE));
+        let cut: Token = "cut t-0 12".parse().expect("a cut");
+        assert_eq!(cut, Token::Cut { of: Partition { topic: "t".to_owned(), partition: 0 }, offset: 12 });
     }
 
     #[test]
@@ -354,7 +406,11 @@ mod tests {
             let error = line.parse::<Token>().expect_err(line).to_string();
             assert!(error.contains(part), "{line:?}: {error}");
         };
-        check("", "expected one of put, del, app");
+        check("", "expected one of put, del, app, cut, exp");
+        check("cut t-0", "OFFSET is missing");
+        check("exp t-0 x", "OFFSET");
+        check("app t-0 1.1.1@ 00000000", "ID");
+        check("app t-0 1.1.1@1@2 00000000", "ID");
         check("get 00 1:1", "\"get\"");
         check("put", "KEYHEX is missing");
         check("put 6b 00000000", "CLOCK is missing");
@@ -389,17 +445,23 @@ mod tests {
         let app = (
             "[a-zA-Z0-9._-]{1,249}",
             any::<u32>(),
-            any::<(u64, u32, u64)>(),
+            any::<(u64, u32, u64, Option<u32>)>(),
             any::<u32>(),
             any::<Option<u64>>(),
         )
-            .prop_map(|(topic, partition, (run, thread, seq), crc, offset)| Token::App {
+            .prop_map(|(topic, partition, (run, thread, seq, key), crc, offset)| Token::App {
                 to: Partition { topic, partition },
-                id: RecordId { run, thread, seq },
+                id: RecordId { run, thread, seq, key },
                 value: ValueCrc(crc),
                 offset,
             });
-        prop_oneof![put, del, app]
+        let cut = ("[a-zA-Z0-9._-]{1,249}", any::<(u32, u64, bool)>()).prop_map(
+            |(topic, (partition, offset, expired))| {
+                let of = Partition { topic, partition };
+                if expired { Token::Expired { of, offset } } else { Token::Cut { of, offset } }
+            },
+        );
+        prop_oneof![put, del, app, cut]
     }
 
     proptest! {
@@ -412,7 +474,7 @@ mod tests {
 
         #[test]
         fn a_line_that_parses_is_the_only_text_of_its_token(
-            line in "(put|del|app)( [0-9a-f.:,-]{0,12}){0,5}| ?[ -~]{0,40}",
+            line in "(put|del|app|cut|exp)( [0-9a-f.:,@-]{0,12}){0,5}| ?[ -~]{0,40}",
         ) {
             if let Ok(token) = line.parse::<Token>() {
                 prop_assert_eq!(token.to_string(), line);

@@ -48,7 +48,7 @@ pub struct FoundRecord {
     pub value: ValueCrc,
 }
 
-/// What a folder breaks. The names K1 to K4 and L1 to L3 are explained in `docs/crash.md`.
+/// What a folder breaks. The names K1 to K4, L1 to L3 and L12 are explained in `docs/crash.md`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Violation {
@@ -171,6 +171,13 @@ pub enum Violation {
         /// The checksum that was attempted under this ID, if one was.
         attempted: Option<ValueCrc>,
     },
+    /// L12: of a key in a compacted topic the latest record is gone, and an older one can be read.
+    ReplacedIsBack {
+        /// The latest acknowledged append of the key.
+        app: Cited,
+        /// The key's last record that the dump read.
+        found: FoundRecord,
+    },
     /// K8: two dumps of the folder, one after the other, differ.
     DumpsDiffer {
         /// The first line that only one of them has.
@@ -190,8 +197,20 @@ pub enum EndsFault {
     Twice,
     /// The end is before the start.
     Reversed,
-    /// The partition begins later than 0, though nothing was ever retired.
-    StartsAt(u64),
+    /// The partition begins later than anybody allowed.
+    StartsAt {
+        /// Where it starts.
+        start: u64,
+        /// The last offset at which it might.
+        allowed: u64,
+    },
+    /// The partition begins before the start that readers were told.
+    WentBack {
+        /// Where it starts.
+        start: u64,
+        /// Where it was told to start.
+        told: u64,
+    },
     /// A record is outside.
     Outside(u64),
 }
@@ -214,6 +233,7 @@ impl Violation {
             | Self::Ends { .. } => "L2",
             Self::EndTooLow { .. } => "L3",
             Self::PhantomRecord { .. } => "L1",
+            Self::ReplacedIsBack { .. } => "L12",
         }
     }
 }
@@ -286,8 +306,20 @@ impl fmt::Display for Violation {
             Self::Ends { of, why: EndsFault::Missing } => write!(f, "{of} has records but no end line"),
             Self::Ends { of, why: EndsFault::Twice } => write!(f, "{of} has two end lines"),
             Self::Ends { of, why: EndsFault::Reversed } => write!(f, "{of} ends before it starts"),
-            Self::Ends { of, why: EndsFault::StartsAt(start) } => {
+            Self::Ends { of, why: EndsFault::StartsAt { start, allowed: 0 } } => {
                 write!(f, "{of} starts at offset {start}, but nothing before it was ever retired")
+            }
+            Self::Ends { of, why: EndsFault::StartsAt { start, allowed } } => {
+                write!(
+                    f,
+                    "{of} starts at offset {start}, but only what lies below {allowed} was ever retired"
+                )
+            }
+            Self::Ends { of, why: EndsFault::WentBack { start, told } } => {
+                write!(
+                    f,
+                    "{of} starts at offset {start} again, though readers were told that it starts at {told}"
+                )
             }
             Self::Ends { of, why: EndsFault::Outside(offset) } => {
                 write!(f, "{of} has a record at offset {offset}, outside its ends")
@@ -306,6 +338,12 @@ impl fmt::Display for Violation {
                 f,
                 "{of} has record {} at offset {} with value {}, but only the value {crc} was attempted",
                 found.id, found.offset, found.value
+            ),
+            Self::ReplacedIsBack { app, found } => write!(
+                f,
+                "acknowledged {app} is the latest of its key, but what it replaced can be read, record {} at offset {}, and \
+                 nothing behind it",
+                found.id, found.offset
             ),
             Self::DumpsDiffer { line, first } => {
                 let which = if *first { "first" } else { "second" };

@@ -13,6 +13,7 @@ use engine_env::rng::Seed;
 use engine_env::{Backend, DiskError, Durability, Home, OsHome};
 
 use super::line_sink::LineSink;
+use super::log_tasks::LogTasks;
 use super::pace::Pace;
 use super::run_number::{self, RunNumberError};
 use super::token::Token;
@@ -27,6 +28,8 @@ pub struct WriteOptions {
     pub ops: Option<u64>,
     /// When an operation is acknowledged.
     pub durability: Durability,
+    /// What a log does beside appends. Other engines know none of it.
+    pub log: LogTasks,
 }
 
 /// What a writer did.
@@ -237,9 +240,9 @@ pub fn write(
             Ok(run.written())
         }
         Engine::Log => {
-            let log = write_log::open(home.clone(), dir, options.durability)?;
+            let log = write_log::open(home.clone(), dir, options.durability, options.log)?;
             let run = Run::begin(&home, dir, options, out, stop)?;
-            write_log::write(&run, &log)?;
+            write_log::write(&run, &log, options.log)?;
             log.close().map_err(|source| close(dir, source))?;
             Ok(run.written())
         }

@@ -14,8 +14,9 @@ use log_engine::{
 };
 
 use super::Engine;
-use super::batch_plan::{BatchPlan, TOPICS};
+use super::batch_plan::{BatchPlan, TOPICS, as_records};
 use super::cluster::{COPIES_MIN, Cluster, Member, NODES, Place};
+use super::log_tasks::LogTasks;
 use super::token::Token;
 use super::write::{Run, WriteError, now_ms};
 use super::write_log;
@@ -34,7 +35,7 @@ impl Member for Broker<OsHome> {
 
     fn start(place: &Place, number: u16) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let config = BrokerConfig {
-            log: write_log::config(place.durability),
+            log: write_log::config(place.durability, LogTasks::default()),
             min_isr: COPIES_MIN,
             // Below most outages, so that the set of those in sync shrinks and grows.
             replica_lag_ms: 100,
@@ -81,7 +82,7 @@ impl<'a, P: Port> Thread<'a, P> {
         Self {
             run,
             client: LogClient::new(port, layout(), config),
-            plan: BatchPlan::new(run.seed, run.run, number),
+            plan: BatchPlan::new(run.seed, run.run, number, false),
             next_token: 0,
             in_flight: HashMap::new(),
             done: Vec::new(),
@@ -112,7 +113,9 @@ impl<'a, P: Port> Thread<'a, P> {
             self.run.attempt(&draft.token)?;
             let token = self.next_token;
             self.next_token += 1;
-            self.client.produce_record(token, &to, &draft.record(now));
+            as_records(std::slice::from_ref(&draft), now, |records| {
+                self.client.produce_record(token, &to, &records[0]);
+            });
             self.in_flight.insert(token, draft.token);
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Where the committed seeds come from: the encoders, and both engines at work in a simulated folder.
 //!
-//! `UPDATE_SEEDS=1 cargo test -p fuzz` writes them anew. Those of `log-message` are written by log-engine's own test. A seed
+//! `UPDATE_SEEDS=1 cargo test -p fuzz` writes them anew. Those of `log-message` are written by log-engine's own test, those
+//! of `log-snapshot` are the bytes that `docs/formats/log-folder.md` shows. A seed
 //! stays as it is while its format stands: then it also shows that old bytes are still read.
 
 use std::path::Path;
@@ -80,6 +81,9 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("view-position", "nine", position.encode()),
         ("stress-token", "put", text("put 6b31 89abcdef 1:2,3:4")),
         ("stress-token", "record", text("app stress-0 1.0.17 89abcdef 12")),
+        ("stress-token", "keyed", text("app stress-latest-0 1.0.17@5 00000000 12")),
+        ("stress-token", "cut", text("cut stress-0 12")),
+        ("stress-token", "expired", text("exp stress-latest-0 12")),
         (
             "stress-dump",
             "store",

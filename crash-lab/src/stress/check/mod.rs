@@ -4,6 +4,7 @@
 //! what was never attempted, so K3 is left out; it also knows no unacknowledged delete then, so it may blame the loss of
 //! a put that one of those removed.
 
+mod keyed;
 mod records;
 mod versions;
 
@@ -41,7 +42,10 @@ pub fn judge(
     attempted: Option<&TokenFile>,
 ) -> Result<Vec<Violation>, ForeignToken> {
     for file in [Some(acked), attempted].into_iter().flatten() {
-        let foreign = |token: &Token| matches!(token, Token::App { .. }) != engine.appends();
+        let foreign = |token: &Token| match token {
+            Token::Put { .. } | Token::Del { .. } => engine.appends(),
+            Token::App { .. } | Token::Cut { .. } | Token::Expired { .. } => !engine.appends(),
+        };
         if let Some((line, token)) = file.tokens().iter().find(|(_, token)| foreign(token)) {
             return Err(ForeignToken {
                 file: file.name().to_owned(),

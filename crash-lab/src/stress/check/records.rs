@@ -1,23 +1,42 @@
 //! The log's judge: L1 to L3, and that nothing is there that was never attempted.
+//!
+//! What a log lets go of on purpose is excused, and no more: records below a start that was allowed (`cut`), records of a
+//! compacted topic that a later one of their key replaces, and tombstones whose time was over (`exp`). `keyed` judges the
+//! compacted topics.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use super::cited;
+use super::keyed::Keys;
 use crate::stress::dump_line::{Dump, DumpLine};
 use crate::stress::token::{Partition, RecordId, Token, ValueCrc};
 use crate::stress::token_file::TokenFile;
 use crate::stress::violation::{EndsFault, FoundRecord, Violation};
 
+/// An append that was acknowledged.
+pub(super) struct Acked<'a> {
+    pub(super) line: usize,
+    pub(super) token: &'a Token,
+    pub(super) id: RecordId,
+    pub(super) value: ValueCrc,
+    pub(super) offset: Option<u64>,
+}
+
 /// What is known of one partition.
 #[derive(Default)]
-struct History<'a> {
+pub(super) struct History<'a> {
     /// By offset, as the dump is sorted.
-    records: Vec<FoundRecord>,
+    pub(super) records: Vec<FoundRecord>,
     ends: Vec<Range<u64>>,
     damaged: Vec<Range<u64>>,
-    acked: Vec<(usize, &'a Token, RecordId, ValueCrc, Option<u64>)>,
-    attempted: HashMap<RecordId, Vec<ValueCrc>>,
+    pub(super) acked: Vec<Acked<'a>>,
+    pub(super) attempted: HashMap<RecordId, Vec<ValueCrc>>,
+    /// It may start as late as this, and was told to start there already.
+    start_max: u64,
+    start_told: u64,
+    /// Tombstones below this may go.
+    pub(super) expired: u64,
 }
 
 fn histories<'a>(
@@ -44,17 +63,41 @@ fn histories<'a>(
         }
     }
     for (line, token) in acked.tokens() {
-        if let Token::App { to, id, value, offset } = token {
-            partitions.entry(to.clone()).or_default().acked.push((*line, token, *id, *value, *offset));
+        match token {
+            Token::App { to, id, value, offset } => {
+                let (line, id, value, offset) = (*line, *id, *value, *offset);
+                let app = Acked { line, token, id, value, offset };
+                partitions.entry(to.clone()).or_default().acked.push(app);
+            }
+            Token::Cut { of, offset } => {
+                let told = &mut partitions.entry(of.clone()).or_default().start_told;
+                *told = (*told).max(*offset);
+            }
+            _ => {}
         }
     }
     for (_, token) in [Some(acked), attempted].into_iter().flatten().flat_map(TokenFile::tokens) {
-        if let Token::App { to, id, value, .. } = token {
-            let crcs = partitions.entry(to.clone()).or_default().attempted.entry(*id).or_default();
-            if !crcs.contains(value) {
-                crcs.push(*value);
+        match token {
+            Token::App { to, id, value, .. } => {
+                let crcs = partitions.entry(to.clone()).or_default().attempted.entry(*id).or_default();
+                if !crcs.contains(value) {
+                    crcs.push(*value);
+                }
             }
+            Token::Cut { of, offset } => {
+                let max = &mut partitions.entry(of.clone()).or_default().start_max;
+                *max = (*max).max(*offset);
+            }
+            Token::Expired { of, offset } => {
+                let expired = &mut partitions.entry(of.clone()).or_default().expired;
+                *expired = (*expired).max(*offset);
+            }
+            _ => {}
         }
+    }
+    if attempted.is_none() {
+        // Who knows how much more was asked for.
+        partitions.values_mut().filter(|of| of.start_told > 0).for_each(|of| of.start_max = u64::MAX);
     }
     partitions
 }
@@ -62,8 +105,12 @@ fn histories<'a>(
 pub(super) fn judge(dump: &Dump, acked: &TokenFile, attempted: Option<&TokenFile>) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (of, history) in histories(dump, acked, attempted) {
-        shape(&of, &history, &mut violations);
-        acknowledged(acked, &history, &mut violations);
+        let keys = Keys::of(&history);
+        shape(&of, &history, keys.is_some(), &mut violations);
+        acknowledged(acked, &history, keys.as_ref(), &mut violations);
+        if let Some(keys) = &keys {
+            keys.judge(acked, &mut violations);
+        }
         order(&of, &history.records, &mut violations);
         if attempted.is_some() {
             phantoms(&of, &history, &mut violations);
@@ -72,8 +119,9 @@ pub(super) fn judge(dump: &Dump, acked: &TokenFile, attempted: Option<&TokenFile
     violations
 }
 
-/// L2: the ends are told once, and each offset between them has one record or is reported as damaged.
-fn shape(of: &Partition, history: &History<'_>, violations: &mut Vec<Violation>) {
+/// L2: the ends are told once, and each offset between them has one record or is reported as damaged. In a compacted topic
+/// an offset may have none.
+fn shape(of: &Partition, history: &History<'_>, is_compacted: bool, violations: &mut Vec<Violation>) {
     let mut ends_fault = |why| violations.push(Violation::Ends { of: of.clone(), why });
     let ends = match history.ends.as_slice() {
         [] if history.records.is_empty() => return,
@@ -84,8 +132,11 @@ fn shape(of: &Partition, history: &History<'_>, violations: &mut Vec<Violation>)
     if ends.start > ends.end {
         return ends_fault(EndsFault::Reversed);
     }
-    if ends.start != 0 {
-        ends_fault(EndsFault::StartsAt(ends.start));
+    if ends.start > history.start_max {
+        ends_fault(EndsFault::StartsAt { start: ends.start, allowed: history.start_max });
+    }
+    if ends.start < history.start_told {
+        ends_fault(EndsFault::WentBack { start: ends.start, told: history.start_told });
     }
     let mut next = ends.start;
     let mut gaps = Vec::new();
@@ -103,6 +154,9 @@ fn shape(of: &Partition, history: &History<'_>, violations: &mut Vec<Violation>)
         }
         next = record.offset + 1;
         last = Some(*record);
+    }
+    if is_compacted {
+        return;
     }
     if next < ends.end {
         gaps.push(next..ends.end);
@@ -127,14 +181,22 @@ fn without(gap: Range<u64>, damaged: &[Range<u64>]) -> Vec<Range<u64>> {
     rests
 }
 
-/// L1 and L3: each acknowledged record is there once, at its offset, with its bytes, below the end.
-fn acknowledged(acked: &TokenFile, history: &History<'_>, violations: &mut Vec<Violation>) {
+/// L1 and L3: each acknowledged record is there once, at its offset, with its bytes, below the end; or it lies below the
+/// start, or was replaced.
+fn acknowledged(
+    acked: &TokenFile,
+    history: &History<'_>,
+    keys: Option<&Keys<'_>>,
+    violations: &mut Vec<Violation>,
+) {
+    let start = history.ends.first().map_or(0, |ends| ends.start);
     let mut by_id: HashMap<RecordId, FoundRecord> = HashMap::new();
     for record in &history.records {
         by_id.entry(record.id).or_insert(*record);
     }
     let mut highest: Option<(u64, usize, &Token)> = None;
-    for &(line, token, id, value, offset) in &history.acked {
+    for one in &history.acked {
+        let Acked { line, token, id, value, offset } = *one;
         if let Some(offset) = offset
             && highest.is_none_or(|(high, ..)| offset > high)
         {
@@ -142,6 +204,9 @@ fn acknowledged(acked: &TokenFile, history: &History<'_>, violations: &mut Vec<V
         }
         let app = || cited(acked, line, token);
         match (by_id.get(&id), offset) {
+            // Without an offset nobody knows on which side of the start it was.
+            (None, offset) if start > 0 && offset.is_none_or(|offset| offset < start) => {}
+            (None, _) if keys.is_some_and(|keys| keys.excuse(one)) => {}
             (None, offset) => {
                 let at_offset = offset.and_then(|at| {
                     let i = history.records.binary_search_by_key(&at, |r| r.offset).ok()?;

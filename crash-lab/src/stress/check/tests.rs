@@ -261,6 +261,94 @@ fn reported_damage_explains_a_gap_but_not_the_loss_of_an_acknowledged_record() {
 }
 
 #[test]
+fn what_lies_below_a_start_that_was_allowed_may_be_gone() {
+    let cut = WHOLE.replace("rec t-0 0 1.0.1 0000000a\n", "").replace("end t-0 0", "end t-0 1");
+    clean(LOG, &cut, ACKED, &format!("{TRIED}\ncut t-0 1"));
+    clean(LOG, &cut, &format!("{ACKED}\ncut t-0 1"), TRIED);
+    // Somebody allowed more than was taken.
+    clean(LOG, &cut, ACKED, &format!("{TRIED}\ncut t-0 3"));
+    let too_far = "starts at offset 1, but nothing before it was ever retired";
+    planted(LOG, &cut, ACKED, Some(TRIED), &[too_far]);
+    planted(LOG, &cut, ACKED, Some(&format!("{TRIED}\ncut t-1 1")), &[too_far]);
+    let further = cut.replace("rec t-0 1 1.1.1 0000000b\n", "").replace("end t-0 1", "end t-0 2");
+    let tried = format!("{TRIED}\ncut t-0 1");
+    planted(LOG, &further, ACKED, Some(&tried), &["starts at offset 2, but only what lies below 1"]);
+    // Above the start nothing is excused.
+    let hole = cut.replace("rec t-0 1 1.1.1 0000000b\n", "");
+    planted(LOG, &hole, ACKED, Some(&tried), &["no record at offsets 1..2", "(acked:2) is lost"]);
+    let back = format!("{ACKED}\ncut t-0 1");
+    planted(
+        LOG,
+        WHOLE,
+        &back,
+        Some(TRIED),
+        &["starts at offset 0 again, though readers were told that it starts at 1"],
+    );
+}
+
+const KEYED: &str = "app t-0 1.0.1@5 0000000a 0\napp t-0 1.0.2@6 0000000b 1\napp t-0 1.0.3@5 0000000c 2";
+
+#[test]
+fn of_each_key_the_latest_record_stays() {
+    let whole =
+        "rec t-0 0 1.0.1@5 0000000a\nrec t-0 1 1.0.2@6 0000000b\nrec t-0 2 1.0.3@5 0000000c\nend t-0 0 3";
+    clean(LOG, whole, KEYED, KEYED);
+    let compacted = whole.replace("rec t-0 0 1.0.1@5 0000000a\n", "");
+    clean(LOG, &compacted, KEYED, KEYED);
+    let lost = compacted.replace("rec t-0 1 1.0.2@6 0000000b\n", "");
+    planted(
+        LOG,
+        &lost,
+        KEYED,
+        Some(KEYED),
+        &["L1: acknowledged `app t-0 1.0.2@6 0000000b 1` (acked:2) is lost"],
+    );
+    let older = whole.replace("rec t-0 2 1.0.3@5 0000000c\n", "");
+    planted(
+        LOG,
+        &older,
+        KEYED,
+        Some(KEYED),
+        &[
+            "(acked:3) is lost",
+            "L12: acknowledged `app t-0 1.0.3@5 0000000c 2` (acked:3) is the latest of its key",
+        ],
+    );
+    // An attempt may have replaced it, and then it is there.
+    let tried = format!("{KEYED}\napp t-0 1.0.4@6 0000000d");
+    planted(LOG, &lost, KEYED, Some(&tried), &["(acked:2) is lost"]);
+    let replaced = lost.replace("end t-0 0 3", "rec t-0 3 1.0.4@6 0000000d\nend t-0 0 4");
+    clean(LOG, &replaced, KEYED, &tried);
+}
+
+#[test]
+fn tombstones_stay_for_their_time_and_nothing_comes_back_when_they_go() {
+    let acked = "app t-0 1.0.1@5 0000000a 0\napp t-0 1.0.2@5 00000000 1\napp t-0 1.0.3@6 0000000c 2";
+    let whole =
+        "rec t-0 0 1.0.1@5 0000000a\nrec t-0 1 1.0.2@5 00000000\nrec t-0 2 1.0.3@6 0000000c\nend t-0 0 3";
+    let compacted = whole.replace("rec t-0 0 1.0.1@5 0000000a\n", "");
+    clean(LOG, &compacted, acked, acked);
+    let gone = compacted.replace("rec t-0 1 1.0.2@5 00000000\n", "");
+    planted(LOG, &gone, acked, Some(acked), &["(acked:1) is lost", "(acked:2) is lost"]);
+    clean(LOG, &gone, acked, &format!("{acked}\nexp t-0 2"));
+    planted(
+        LOG,
+        &gone,
+        acked,
+        Some(&format!("{acked}\nexp t-0 1")),
+        &["(acked:1) is lost", "(acked:2) is lost"],
+    );
+    let back = whole.replace("rec t-0 1 1.0.2@5 00000000\n", "");
+    planted(
+        LOG,
+        &back,
+        acked,
+        Some(&format!("{acked}\nexp t-0 3")),
+        &["L12: acknowledged `app t-0 1.0.2@5 00000000 1`"],
+    );
+}
+
+#[test]
 fn tokens_of_the_other_engine_are_refused() {
     let error = judge(LOG, &Dump::default(), &tokens("acked", "del 6b 1:1"), None)
         .expect_err("a del is none of a log");

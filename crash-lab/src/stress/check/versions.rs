@@ -50,7 +50,9 @@ fn histories<'a>(
             Token::Del { key, clock } => {
                 add_maximal(&mut keys.entry(key).or_default().acked_dels, (*line, token, clock), |del| del.2);
             }
-            Token::App { .. } => unreachable!("judge() has refused the log's tokens"),
+            Token::App { .. } | Token::Cut { .. } | Token::Expired { .. } => {
+                unreachable!("judge() has refused the log's tokens")
+            }
         }
     }
     let all = [Some(acked), attempted].into_iter().flatten().flat_map(TokenFile::tokens);
@@ -65,7 +67,9 @@ fn histories<'a>(
             Token::Del { key, clock } => {
                 add_maximal(&mut keys.entry(key).or_default().dels, clock, |del| del);
             }
-            Token::App { .. } => unreachable!("judge() has refused the log's tokens"),
+            Token::App { .. } | Token::Cut { .. } | Token::Expired { .. } => {
+                unreachable!("judge() has refused the log's tokens")
+            }
         }
     }
     keys
