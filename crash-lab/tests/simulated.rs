@@ -19,6 +19,9 @@ fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().map_or(otherwise, |text| text.parse().expect("a number in the environment"))
 }
 
+/// A cluster is many machines.
+const CLUSTER_SEEDS: u64 = 150;
+
 fn hold(scenario: Scenario) -> (Summary, u64) {
     hold_for(scenario, SEEDS)
 }
@@ -196,6 +199,75 @@ fn log_believes_no_bytes_of_another_place_or_time() {
     assert!(seeds < SEEDS || sum.damage > seeds, "little damage was reported: {}", sum.damage);
 }
 
+/// Clusters did work, and what was to go wrong went wrong: each of these at least once in two seeds.
+fn hold_cluster(scenario: Scenario, faults: &[FaultClass]) -> Summary {
+    let (sum, seeds) = hold_for(scenario, CLUSTER_SEEDS);
+    if seeds >= CLUSTER_SEEDS {
+        let Summary { attempted, acknowledged, .. } = &sum;
+        assert!(*acknowledged > 10 * seeds && acknowledged < attempted, "{sum}");
+        for &fault in faults {
+            assert!(sum.faults_of(fault) >= seeds / 2, "few {fault}: {sum}");
+        }
+    }
+    sum
+}
+
+#[test]
+fn kv_clusters_read_nothing_stale_while_their_network_breaks() {
+    let sum = hold_cluster(
+        Scenario::KvClusterPartitions,
+        &[FaultClass::Network, FaultClass::Pause, FaultClass::ClockJump],
+    );
+    assert!(sum.observed("versions repaired") > 0 && sum.observed("answers with siblings") > 0, "{sum}");
+    assert_eq!(sum.observed("stale reads"), 0);
+}
+
+#[test]
+fn kv_clusters_lose_nothing_to_power_cuts_of_one_or_of_all() {
+    let sum = hold_cluster(Scenario::KvClusterPowerCut, &[FaultClass::LostSector, FaultClass::RecoveryCut]);
+    assert_eq!(sum.observed("stale reads"), 0);
+}
+
+#[test]
+fn kv_clusters_lose_nothing_to_fewer_lost_disks_than_have_acknowledged_it() {
+    let sum = hold_cluster(Scenario::KvClusterDiskLost, &[FaultClass::DiskLost, FaultClass::LostSector]);
+    assert_eq!(sum.observed("stale reads"), 0);
+}
+
+#[test]
+fn kv_clusters_serve_and_spread_nothing_that_rotted() {
+    hold_cluster(Scenario::KvClusterRot, &[FaultClass::BitFlip, FaultClass::DiskLost]);
+}
+
+#[test]
+fn kv_clusters_bring_every_replica_everything_by_hints_alone() {
+    let sum = hold_cluster(Scenario::KvClusterSloppy, &[FaultClass::Network]);
+    assert!(sum.observed("hints delivered") > 0 && sum.observed("ends by hints alone") > 0, "{sum}");
+}
+
+/// What R + W <= N costs, counted; that nothing is lost in the end is judged as elsewhere.
+#[test]
+fn kv_clusters_whose_quorums_miss_each_other_read_stale_values() {
+    let sum = hold_cluster(Scenario::KvClusterPartialQuorum, &[FaultClass::Network]);
+    assert!(sum.observed("stale reads") > 0 && sum.observed("deletes undone") > 0, "{sum}");
+}
+
+#[test]
+fn log_clusters_lose_nothing_while_their_network_breaks_and_brokers_die() {
+    hold_cluster(Scenario::LogClusterPartitions, &[FaultClass::Network, FaultClass::Pause]);
+}
+
+#[test]
+fn log_clusters_lose_nothing_to_power_cuts_of_leaders_and_followers() {
+    let sum = hold_cluster(Scenario::LogClusterPowerCut, &[FaultClass::LostSector, FaultClass::RecoveryCut]);
+    assert!(sum.observed("logs truncated") > 0, "followers have to be ahead of a leader now and then: {sum}");
+}
+
+#[test]
+fn log_clusters_lose_nothing_to_a_followers_lost_disk() {
+    hold_cluster(Scenario::LogClusterDiskLost, &[FaultClass::DiskLost]);
+}
+
 #[test]
 fn log_lets_go_of_what_it_may_and_never_starts_earlier_again() {
     let (sum, seeds) = hold_for(Scenario::LogRetention, LONG_SEEDS);
@@ -314,6 +386,50 @@ mod teeth {
         ] {
             let mut setup = Setup::default();
             setup.kv.planted_bug = Some(bug);
+            found(&bug, scenario, &setup);
+        }
+    }
+
+    #[test]
+    fn bugs_planted_in_clusters_of_the_store_are_found() {
+        use kv_engine::ClusterBug as Bug;
+        for (bug, scenario) in [
+            (Bug::QuorumShort, Scenario::KvClusterPartitions),
+            (Bug::RepairLosesSibling, Scenario::KvClusterPartitions),
+            (Bug::TombstoneNotKept, Scenario::KvClusterPartitions),
+            (Bug::HintDropped, Scenario::KvClusterSloppy),
+            (Bug::HintDeletedEarly, Scenario::KvClusterSloppy),
+        ] {
+            let setup = Setup { cluster_bug: Some(bug), ..Setup::default() };
+            found(&bug, scenario, &setup);
+        }
+        // Replicas that answer before their commit, or whose commit is none; nodes that keep hints likewise.
+        use kv_engine::PlantedBug::{ChecksumIgnored, EarlyAck, SyncSkipped};
+        for (bug, scenario) in [
+            (EarlyAck, Scenario::KvClusterPowerCut),
+            (SyncSkipped, Scenario::KvClusterPowerCut),
+            (EarlyAck, Scenario::KvClusterSloppy),
+            (ChecksumIgnored, Scenario::KvClusterRot),
+        ] {
+            let mut setup = Setup::default();
+            setup.kv.planted_bug = Some(bug);
+            found(&bug, scenario, &setup);
+        }
+    }
+
+    #[test]
+    fn bugs_planted_in_clusters_of_the_log_are_found() {
+        use log_engine::PlantedBug as Bug;
+        for (bug, scenario) in [
+            (Bug::HighWatermarkAhead, Scenario::LogClusterPartitions),
+            (Bug::MinIsrIgnored, Scenario::LogClusterPartitions),
+            (Bug::DuplicateStored, Scenario::LogClusterPartitions),
+            (Bug::ProducersForgotten, Scenario::LogClusterPartitions),
+            (Bug::ReportUnsynced, Scenario::LogClusterPowerCut),
+            (Bug::TruncationSkipped, Scenario::LogClusterPowerCut),
+        ] {
+            let mut setup = Setup::default();
+            setup.log.planted_bug = Some(bug);
             found(&bug, scenario, &setup);
         }
     }

@@ -22,7 +22,7 @@
 //! | versions | [`VectorClock`], [`Versioned`], [`Siblings`], the resolvers: Voldemort's semantics, bytes and limits |
 //! | storage | [`Bitcask`] over any [`Disk`](engine_env::Disk), [`MemoryStorage`], [`ReadOnlyStore`]; none names a thread or a clock |
 //! | distribution | [`Ring`], [`Coordinator`] (the client's side), [`Replica`] (the server's), their messages: state machines |
-//! | edges | [`KvStore`]: a [`Bitcask`] with its threads; [`KvNode`]: a store, a replica and a port; [`KvClient`]; [`ReadOnlyBuild`] |
+//! | edges | [`KvStore`]: a [`Bitcask`] with its threads; [`KvNode`]: a store, a replica and a port ([`SteppedNode`]: the same without threads, for simulators); [`KvClient`]; [`ReadOnlyBuild`] |
 //!
 //! A cluster in one process; over TCP it is another [`Net`](engine_env::Net):
 //!
@@ -65,6 +65,7 @@ mod operator;
 mod read_only_build;
 mod replica;
 mod ring;
+mod stepped_node;
 mod storage;
 mod store;
 mod version;
@@ -103,6 +104,7 @@ pub use ring::{
     NodeId, QuotaError, Replicated, Ring, RingError, Routing, RoutingStrategy, Zone, ZoneId, ZoneQuotas,
     contact_order, key_hash,
 };
+pub use stepped_node::SteppedNode;
 pub use storage::bitcask::{
     BatchAnswers, BatchWrite, Bitcask, Change, ChangeEvent, ChangeFeed, Damage, DamageKind, FeedError,
     FeedPosition, HintError, HintRefused, InspectedRecord, Inspection, KvDone, KvStats, MaintenanceStep,

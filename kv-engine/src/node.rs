@@ -19,7 +19,7 @@ use engine_env::{
 
 use crate::config::KvConfig;
 use crate::followers::Followers;
-use crate::handoff::Pusher;
+use crate::handoff::{Hints, Pusher};
 use crate::membership::{
     KeptMetadata, MetadataDamaged, MetadataKey, PartitionStorage, Rebalancer, RebalancerConfig,
     RebalancerStats,
@@ -50,6 +50,9 @@ pub struct NodeConfig {
     pub push_every_ms: u64,
     /// How it takes part in rebalances; for that it needs a folder for its metadata.
     pub rebalancer: RebalancerConfig,
+    /// A mistake put in on purpose. Default: none.
+    #[cfg(feature = "planted-bugs")]
+    pub planted_bug: Option<crate::ClusterBug>,
 }
 
 /// A node's folders.
@@ -74,6 +77,8 @@ impl NodeConfig {
             store: "store".to_owned(),
             push_every_ms: 300_000,
             rebalancer: RebalancerConfig::default(),
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: None,
         }
     }
 }
@@ -238,6 +243,10 @@ impl KvNode {
             return Err(StartError::NotInRing { node });
         }
         let durability = config.storage.durability;
+        let clock = Monotonic::start();
+        let pusher = Pusher::new(clock.now_ns(), config.push_every_ms, config.store);
+        #[cfg(feature = "planted-bugs")]
+        let pusher = pusher.with_bug(config.planted_bug);
         let (store, recovery) = open(homes.store, config.storage.clone())?;
         let store = Arc::new(store);
         let slops = homes.hints.map(|home| open(home, config.storage)).transpose()?;
@@ -257,13 +266,12 @@ impl KvNode {
             waits: durability == Durability::Synced,
             completions,
         };
-        let clock = Monotonic::start();
         let service = Service {
             followers: Followers::new(waker.clone()),
             port,
             replica,
             rebalancer,
-            pusher: Pusher::new(clock.now_ns(), config.push_every_ms, config.store),
+            pusher,
             clock,
             stores,
             shared: Arc::clone(&shared),
@@ -418,8 +426,29 @@ fn kept_metadata<H: Home>(metadata: Option<&KvStore<H>>) -> KeptMetadata {
     KeptMetadata { ring: kept(MetadataKey::Ring), steals: kept(MetadataKey::Steals) }
 }
 
+impl<H: Home> Hints for Stores<H> {
+    fn keys(&self) -> Vec<Vec<u8>> {
+        let mut keys = Vec::new();
+        if let Some(slops) = &self.slops {
+            slops.for_each(|key, _| keys.push(key.to_vec()));
+        }
+        keys
+    }
+
+    fn read(&self, key: &[u8]) -> Vec<Versioned> {
+        self.slops.as_ref().and_then(|slops| slops.get(key).ok()).unwrap_or_default()
+    }
+
+    fn forget(&self, key: &[u8], clock: &VectorClock) {
+        if let Some(slops) = &self.slops {
+            // A delete that fails leaves a hint that is delivered once more.
+            let _ = slops.delete_async(key, clock, NOBODYS, &self.completions);
+        }
+    }
+}
+
 /// The ticket of a delete that nobody waits for.
-const NOBODYS: u64 = u64::MAX;
+pub(crate) const NOBODYS: u64 = u64::MAX;
 
 /// What the node's thread runs.
 struct Service<H: Home, P> {
@@ -532,21 +561,11 @@ impl<H: Home, P: Port> Service<H, P> {
         }
     }
 
-    /// Delivers hints, and deletes those that were.
     fn push_hints(&mut self) {
-        let Some(slops) = &self.stores.slops else { return };
-        let now_ns = self.clock.now_ns();
-        if self.pusher.handle_timeout(now_ns) {
-            let mut keys = Vec::new();
-            slops.for_each(|key, _| keys.push(key.to_vec()));
-            self.pusher.scan(now_ns, keys);
+        if self.stores.slops.is_none() {
+            return;
         }
-        // What can't be read stays, and is met again in each scan.
-        self.pusher.push(now_ns, self.replica.routing().ring(), |key| slops.get(key).unwrap_or_default());
-        while let Some((key, clock)) = self.pusher.poll_delivered() {
-            // A delete that fails leaves a hint that is delivered once more.
-            let _ = slops.delete_async(&key, &clock, NOBODYS, &self.stores.completions);
-        }
+        self.pusher.deliver(self.clock.now_ns(), self.replica.routing().ring(), &self.stores);
         while let Some((to, bytes)) = self.pusher.poll_output() {
             self.port.send(to, bytes);
         }

@@ -1,8 +1,8 @@
 //! A Kafka-style segmented append log in the on-disk format of Apache Kafka.
 //!
 //! [`Log`] holds topics with partitions in one folder; [`Producer`] batches records for it and [`Consumer`] reads
-//! them. A cluster of [`Broker`]s holds copies of partitions, and [`LogClient`] is its client. [`SteppedLog`] and
-//! [`SteppedBroker`] are the same without threads, for simulators. [`inspect`] reads files without a log.
+//! them. A cluster of [`Broker`]s holds copies of partitions, and [`LogClient`] is its client. [`SteppedLog`],
+//! [`SteppedBroker`] and [`Session`] are the same without threads and clocks, for simulators. [`inspect`] reads files without a log.
 //!
 //! Floors, each above the ones before it: `record` (bytes of a batch), `segment` (one file and its index), `log`
 //! (one partition: append, fetch, roll, recovery, truncation), `replication` and `message` (leader, follower, and what
@@ -37,6 +37,7 @@ pub use client::numbering::ProducerIdentity;
 pub use client::outcome::{Fetches, ProduceError, ProduceOutcome, SubscriptionError};
 pub use client::partitioner::partition_for_key;
 pub use client::producer::{Producer, ProducerConfig, SendError};
+pub use client::session::Session;
 pub use client::time_queries::FindTimeError;
 pub use cluster::{BrokerId, ClusterLayout, LayoutError, PartitionLayout};
 #[cfg(feature = "planted-bugs")]

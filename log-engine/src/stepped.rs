@@ -389,6 +389,12 @@ impl<H: Home> SteppedLog<H> {
         self.core.offset_for_time(partition, timestamp_ms)
     }
 
+    /// Why a partition takes no more appends until the log is opened again, if one doesn't.
+    #[must_use]
+    pub fn stopped(&self) -> Option<DiskError> {
+        self.core.all().iter().find_map(|partition| partition.lock().failed.clone())
+    }
+
     /// Where a partition starts and ends; `None` if there is no such partition.
     #[must_use]
     pub fn ends(&self, partition: &TopicPartition) -> Option<Ends> {

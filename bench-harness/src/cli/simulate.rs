@@ -1,4 +1,4 @@
-//! `workbench simulate`: the engines on simulated machines whose power fails. Standard output holds only what the seed
+//! `workbench simulate`: the engines on simulated machines whose power fails, alone and in clusters. Standard output holds only what the seed
 //! decides: the same arguments print the same bytes. Rates and times go to standard error.
 
 use std::io::Write as _;
@@ -28,11 +28,23 @@ and of the log, synced or os, with crashes that it survives and failed writes:
   log-compaction a compacted topic: of each key the latest record stays, a tombstone for its time
   log-retries    idempotent producers send again whatever may have got lost: stored once, and never refused
 
+Scenarios of clusters, 3 to 32 nodes in virtual time (messages are lost, late, doubled, out of order):
+  kv-cluster-partitions      R + W > N: partitions, one-way cuts, pauses, slow nodes, clocks that jump; no read is stale
+  kv-cluster-power-cut       R + W > N: one, several or all nodes lose power, in recovery too; nothing is lost
+  kv-cluster-disk-lost       nodes lose their disks, one at a time; nothing that W acknowledged is lost
+  kv-cluster-rot             one disk rots and is replaced; nothing rotten is served, or spread by repair
+  kv-cluster-sloppy          hinted handoff without read repair: hints alone bring every replica everything
+  kv-cluster-partial-quorum  R + W <= N: stale reads and deletes undone are counted, in the end nothing is lost
+  log-cluster-partitions     acks=all, min ISR 2: as above, and brokers die; nothing acknowledged is lost
+  log-cluster-power-cut      leaders and followers lose power, in recovery too
+  log-cluster-disk-lost      followers lose their disks, one at a time
+
 Examples:
   workbench simulate --seed 7                              the whole trace of one run; the seed picks the scenario
   workbench simulate --scenario kv-power-cut --seed 7      the same run every time, byte for byte
   workbench simulate --seeds 100000                        many, on all cores, and what they met in sum
   workbench simulate --scenario log-rot --seeds 1000 --from 5000
+  workbench simulate --clusters --seeds 10000              clusters alone
 
 A seed that fails prints what is broken, the commit, the schedule shrunk to the steps that the failure needs, and the
 trace's end; the exit code is then 1. Add it to crash-lab/corpus.txt: the tests replay that list.
@@ -42,6 +54,9 @@ pub(super) struct SimulateArgs {
     /// What goes wrong, to which engine; without it the seed picks one
     #[arg(long, value_name = "NAME")]
     scenario: Option<Scenario>,
+    /// Only scenarios of clusters; the seed picks one
+    #[arg(long, conflicts_with = "scenario")]
+    clusters: bool,
     /// Run this seed and print its trace
     #[arg(long, value_name = "S", conflicts_with = "seeds", required_unless_present = "seeds")]
     seed: Option<u64>,
@@ -54,7 +69,8 @@ pub(super) struct SimulateArgs {
 }
 
 pub(super) fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
-    let pick = args.scenario.map_or(Pick::BySeed, Pick::Scenario);
+    let otherwise = if args.clusters { Pick::Clusters } else { Pick::BySeed };
+    let pick = args.scenario.map_or(otherwise, Pick::Scenario);
     match (args.seed, args.seeds) {
         (Some(seed), _) => one(pick.scenario(seed), seed),
         (None, Some(seeds)) => many(pick, args.from, seeds),
@@ -105,6 +121,7 @@ fn many(pick: Pick, from: u64, seeds: u64) -> Result<(), Failure> {
     let which = match pick {
         Pick::Scenario(scenario) => scenario.to_string(),
         Pick::BySeed => "all scenarios".to_owned(),
+        Pick::Clusters => "all scenarios of clusters".to_owned(),
     };
     writeln!(out, "{which}, seeds {from} to {}: nothing broken", to - 1).map_err(Failure::input)?;
     write!(out, "{summary}").map_err(Failure::input)?;

@@ -17,7 +17,7 @@ use super::summary::{FaultClass, Summary};
 use crate::stress::{Dump, DumpLine, Token, TokenFile, Violation, judge, judge_repeated};
 
 /// What a scenario gives: what happened, or what is broken.
-pub(super) type Lived = Result<Summary, String>;
+pub(crate) type Lived = Result<Summary, String>;
 
 /// A machine and everything that is known of it.
 pub(super) struct History<'a> {

@@ -18,15 +18,19 @@ pub enum Pick {
     Scenario(Scenario),
     /// One of all, by the seed.
     BySeed,
+    /// One of the clusters', by the seed.
+    Clusters,
 }
 
 impl Pick {
     /// The scenario of a seed.
     #[must_use]
     pub fn scenario(self, seed: u64) -> Scenario {
+        let one_of = |all: &[Scenario]| all[(mix(seed) % all.len() as u64) as usize];
         match self {
             Self::Scenario(scenario) => scenario,
-            Self::BySeed => Scenario::ALL[(mix(seed) % Scenario::ALL.len() as u64) as usize],
+            Self::BySeed => one_of(&Scenario::ALL),
+            Self::Clusters => one_of(&Scenario::CLUSTERS),
         }
     }
 }

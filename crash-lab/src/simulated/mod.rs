@@ -3,22 +3,23 @@
 //!
 //! Everything follows from one seed and one thread: an engine is moved by single steps (begin an operation, submit a
 //! commit, complete some of what is in flight, a piece of upkeep), in an order that the seed chooses. The same seed gives
-//! the same trace. The tokens and the judge are those of the stress writer.
+//! the same trace. The tokens and the judge are those of the stress writer. Whole clusters have a world of their own
+//! (`crash-lab/src/cluster`), and are run, counted and shrunk like the rest.
 
 mod kv;
-mod life;
+pub(crate) mod life;
 mod log;
 mod log_compaction;
 mod log_retention;
 mod log_retries;
 mod losses;
 mod many;
-mod plan;
+pub(crate) mod plan;
 mod rot;
 mod scenario;
 mod shrink;
-mod subject;
-mod summary;
+pub(crate) mod subject;
+pub(crate) mod summary;
 
 pub use losses::{CrashKind, Losses, losses};
 pub use many::{Many, Pick, simulate_many};

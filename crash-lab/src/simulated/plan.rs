@@ -12,49 +12,62 @@ use super::scenario::Setup;
 
 /// A step of a scenario: the life, from 1, and the number within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct StepId {
-    pub(super) life: u64,
-    pub(super) number: u64,
+pub(crate) struct StepId {
+    pub(crate) life: u64,
+    pub(crate) number: u64,
 }
 
 /// How a scenario is run, and what is known of the run even if the engine panics in it.
 #[derive(Debug)]
-pub(super) struct Plan<'a> {
-    pub(super) setup: &'a Setup,
+pub(crate) struct Plan<'a> {
+    pub(crate) setup: &'a Setup,
     left_out: &'a BTreeSet<StepId>,
     record: bool,
     machine: RefCell<Option<SimHome>>,
+    /// The trace of a world of several machines.
+    told: RefCell<Vec<String>>,
     life: Cell<u64>,
     taken: RefCell<Vec<StepId>>,
 }
 
 impl<'a> Plan<'a> {
     /// Every step but those in `left_out`; the trace is kept as text if `record` says so.
-    pub(super) fn new(setup: &'a Setup, left_out: &'a BTreeSet<StepId>, record: bool) -> Self {
+    pub(crate) fn new(setup: &'a Setup, left_out: &'a BTreeSet<StepId>, record: bool) -> Self {
         Self {
             setup,
             left_out,
             record,
             machine: RefCell::new(None),
+            told: RefCell::default(),
             life: Cell::new(0),
             taken: RefCell::default(),
         }
     }
 
     /// The machine that the scenario goes on with.
-    pub(super) fn runs_on(&self, home: &SimHome) {
+    pub(crate) fn runs_on(&self, home: &SimHome) {
         if self.record {
             home.record_trace();
         }
         *self.machine.borrow_mut() = Some(home.clone());
     }
 
-    pub(super) fn begins_life(&self, life: u64) {
+    /// Whether a trace is kept.
+    pub(crate) fn records(&self) -> bool {
+        self.record
+    }
+
+    /// A line of the trace of a world of several machines.
+    pub(crate) fn tell(&self, line: String) {
+        self.told.borrow_mut().push(line);
+    }
+
+    pub(crate) fn begins_life(&self, life: u64) {
         self.life.set(life);
     }
 
     /// Whether the step is to be taken. Asked once for each.
-    pub(super) fn takes(&self, step: StepId) -> bool {
+    pub(crate) fn takes(&self, step: StepId) -> bool {
         let takes = !self.left_out.contains(&step);
         if takes && self.record {
             self.taken.borrow_mut().push(step);
@@ -63,22 +76,23 @@ impl<'a> Plan<'a> {
     }
 
     /// Whether no step is left out.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.left_out.is_empty()
     }
 
     /// How many times the engine was opened.
-    pub(super) fn life(&self) -> u64 {
+    pub(crate) fn life(&self) -> u64 {
         self.life.get()
     }
 
     /// The steps that were taken, in order; empty without a record.
-    pub(super) fn taken(&self) -> Vec<StepId> {
+    pub(crate) fn taken(&self) -> Vec<StepId> {
         self.taken.borrow().clone()
     }
 
-    /// The machine's trace; empty without a record.
-    pub(super) fn trace(&self) -> Vec<String> {
-        self.machine.borrow().as_ref().map(SimHome::trace).unwrap_or_default()
+    /// The machine's trace, or the world's; empty without a record.
+    pub(crate) fn trace(&self) -> Vec<String> {
+        let machine = self.machine.borrow();
+        machine.as_ref().map_or_else(|| self.told.borrow().clone(), SimHome::trace)
     }
 }

@@ -18,6 +18,7 @@ use super::log_retries::Retried;
 use super::plan::Plan;
 use super::rot;
 use super::summary::Summary;
+use crate::cluster::{kv, log};
 
 /// What goes wrong, to which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +62,24 @@ pub enum Scenario {
     LogCompaction,
     /// The same of idempotent producers, which send again whatever may have got lost.
     LogRetries,
+    /// Nodes of the store, quorums that overlap: the network breaks in every way there is.
+    KvClusterPartitions,
+    /// Nodes of the store, quorums that overlap: one, several or all lose power at any step.
+    KvClusterPowerCut,
+    /// Nodes of the store lose their disks, one at a time.
+    KvClusterDiskLost,
+    /// Nodes of the store, one of whose disks rots: what rotted is never served and never spread.
+    KvClusterRot,
+    /// Nodes of the store with hinted handoff and without read repair: hints alone bring every replica everything.
+    KvClusterSloppy,
+    /// Nodes of the store, quorums that don't overlap: stale reads are counted, nothing is lost in the end.
+    KvClusterPartialQuorum,
+    /// Brokers of the log, `acks=all`: the network breaks in every way there is, and brokers die.
+    LogClusterPartitions,
+    /// Brokers of the log, `acks=all`: leaders and followers lose power at any step.
+    LogClusterPowerCut,
+    /// Brokers of the log, `acks=all`: followers lose their disks, one at a time.
+    LogClusterDiskLost,
 }
 
 /// No scenario has that name.
@@ -73,7 +92,7 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 28] = [
         Self::KvPowerCut,
         Self::KvKill,
         Self::KvInterval,
@@ -93,6 +112,28 @@ impl Scenario {
         Self::LogRetention,
         Self::LogCompaction,
         Self::LogRetries,
+        Self::KvClusterPartitions,
+        Self::KvClusterPowerCut,
+        Self::KvClusterDiskLost,
+        Self::KvClusterRot,
+        Self::KvClusterSloppy,
+        Self::KvClusterPartialQuorum,
+        Self::LogClusterPartitions,
+        Self::LogClusterPowerCut,
+        Self::LogClusterDiskLost,
+    ];
+
+    /// Those of whole clusters.
+    pub const CLUSTERS: [Self; 9] = [
+        Self::KvClusterPartitions,
+        Self::KvClusterPowerCut,
+        Self::KvClusterDiskLost,
+        Self::KvClusterRot,
+        Self::KvClusterSloppy,
+        Self::KvClusterPartialQuorum,
+        Self::LogClusterPartitions,
+        Self::LogClusterPowerCut,
+        Self::LogClusterDiskLost,
     ];
 
     /// Its name on a command line.
@@ -118,6 +159,15 @@ impl Scenario {
             Self::LogRetention => "log-retention",
             Self::LogCompaction => "log-compaction",
             Self::LogRetries => "log-retries",
+            Self::KvClusterPartitions => "kv-cluster-partitions",
+            Self::KvClusterPowerCut => "kv-cluster-power-cut",
+            Self::KvClusterDiskLost => "kv-cluster-disk-lost",
+            Self::KvClusterRot => "kv-cluster-rot",
+            Self::KvClusterSloppy => "kv-cluster-sloppy",
+            Self::KvClusterPartialQuorum => "kv-cluster-partial-quorum",
+            Self::LogClusterPartitions => "log-cluster-partitions",
+            Self::LogClusterPowerCut => "log-cluster-power-cut",
+            Self::LogClusterDiskLost => "log-cluster-disk-lost",
         }
     }
 }
@@ -145,6 +195,9 @@ pub struct Setup {
     pub kv: KvConfig,
     /// The log's.
     pub log: LogConfig,
+    /// A mistake put into clusters of the store on purpose. Default: none.
+    #[cfg(feature = "planted-bugs")]
+    pub cluster_bug: Option<kv_engine::ClusterBug>,
 }
 
 impl Default for Setup {
@@ -158,6 +211,8 @@ impl Default for Setup {
                 recent_bytes: 2048,
                 ..LogConfig::default()
             },
+            #[cfg(feature = "planted-bugs")]
+            cluster_bug: None,
         }
     }
 }
@@ -224,6 +279,15 @@ pub(super) fn carry_out(scenario: Scenario, seed: u64, plan: &Plan<'_>) -> Resul
         Scenario::LogRetention => life::survivable::<LogSubject<Retained>>("retention", seed, plan),
         Scenario::LogCompaction => life::survivable::<LogSubject<Compacted>>("compaction", seed, plan),
         Scenario::LogRetries => life::survivable::<LogSubject<Retried>>("retries", seed, plan),
+        Scenario::KvClusterPartitions => kv::scenarios::partitions(seed, plan),
+        Scenario::KvClusterPowerCut => kv::scenarios::power_cut(seed, plan),
+        Scenario::KvClusterDiskLost => kv::scenarios::disk_lost(seed, plan),
+        Scenario::KvClusterRot => kv::scenarios::rot(seed, plan),
+        Scenario::KvClusterSloppy => kv::scenarios::sloppy(seed, plan),
+        Scenario::KvClusterPartialQuorum => kv::scenarios::partial_quorum(seed, plan),
+        Scenario::LogClusterPartitions => log::scenarios::partitions(seed, plan),
+        Scenario::LogClusterPowerCut => log::scenarios::power_cut(seed, plan),
+        Scenario::LogClusterDiskLost => log::scenarios::disk_lost(seed, plan),
     };
     let _ = marks::take();
     // An engine's own assertion is a finding like any other, and must name its seed.

@@ -84,7 +84,7 @@ pub(super) trait Subject: Sized {
 }
 
 /// The text of an error with its causes.
-pub(super) fn told(error: &dyn std::error::Error) -> String {
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {

@@ -34,11 +34,19 @@ pub enum FaultClass {
     Misdirected,
     /// F14: the power failed during a recovery.
     RecoveryCut,
+    /// F16: a client's clock jumped.
+    ClockJump,
+    /// F17: parts of the network didn't hear each other.
+    Network,
+    /// F17: a machine was stopped or slow for a while.
+    Pause,
+    /// F18: a disk was lost with everything on it.
+    DiskLost,
 }
 
 impl FaultClass {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::TornSector,
         Self::LostSector,
         Self::WriteError,
@@ -51,6 +59,10 @@ impl FaultClass {
         Self::BitFlip,
         Self::Misdirected,
         Self::RecoveryCut,
+        Self::ClockJump,
+        Self::Network,
+        Self::Pause,
+        Self::DiskLost,
     ];
 }
 
@@ -69,6 +81,10 @@ impl fmt::Display for FaultClass {
             Self::BitFlip => "F12 bits flipped",
             Self::Misdirected => "F13 bytes misdirected",
             Self::RecoveryCut => "F14 recoveries cut short",
+            Self::ClockJump => "F16 clocks set",
+            Self::Network => "F17 partitions",
+            Self::Pause => "F17 machines paused",
+            Self::DiskLost => "F18 disks lost",
         })
     }
 }
@@ -92,12 +108,14 @@ pub struct Summary {
     pub crashes: CrashCounts,
     /// How often each class of faults struck.
     pub faults: BTreeMap<FaultClass, u64>,
+    /// What clusters went through, by name: stale reads where they are allowed, for example.
+    pub observed: BTreeMap<&'static str, u64>,
     /// Rare paths that were reached, if the build counts them ([`engine_env::marks::ENABLED`]).
     pub marks: Marks,
 }
 
 impl Summary {
-    pub(super) fn count(&mut self, class: FaultClass, times: u64) {
+    pub(crate) fn count(&mut self, class: FaultClass, times: u64) {
         if times > 0 {
             *self.faults.entry(class).or_default() += times;
         }
@@ -109,8 +127,20 @@ impl Summary {
         self.faults.get(&class).copied().unwrap_or(0)
     }
 
+    pub(crate) fn observe(&mut self, observed: impl IntoIterator<Item = (&'static str, u64)>) {
+        for (name, times) in observed {
+            *self.observed.entry(name).or_default() += times;
+        }
+    }
+
+    /// How often something was observed.
+    #[must_use]
+    pub fn observed(&self, name: &str) -> u64 {
+        self.observed.get(name).copied().unwrap_or(0)
+    }
+
     /// Takes over what the machine counted.
-    pub(super) fn add_faults(&mut self, faults: &FaultCounts) {
+    pub(crate) fn add_faults(&mut self, faults: &FaultCounts) {
         let CrashCounts { sectors_lost, sectors_torn, lengths_lost, names_lost, .. } = self.crashes;
         self.count(FaultClass::TornSector, sectors_torn);
         self.count(FaultClass::LostSector, sectors_lost);
@@ -131,8 +161,18 @@ impl Summary {
 
 impl std::ops::AddAssign for Summary {
     fn add_assign(&mut self, other: Self) {
-        let Self { trace_hash, lives, attempted, acknowledged, failures, damage, crashes, faults, marks } =
-            other;
+        let Self {
+            trace_hash,
+            lives,
+            attempted,
+            acknowledged,
+            failures,
+            damage,
+            crashes,
+            faults,
+            observed,
+            marks,
+        } = other;
         self.trace_hash = self.trace_hash.wrapping_add(trace_hash);
         self.lives += lives;
         self.attempted += attempted;
@@ -149,6 +189,7 @@ impl std::ops::AddAssign for Summary {
         for (class, times) in faults {
             self.count(class, times);
         }
+        self.observe(observed);
         for (name, times) in marks {
             *self.marks.entry(name).or_default() += times;
         }
@@ -166,6 +207,9 @@ impl fmt::Display for Summary {
         writeln!(f, "damage reported          {}", self.damage)?;
         for class in FaultClass::ALL {
             writeln!(f, "{:<24} {}", class.to_string(), self.faults_of(class))?;
+        }
+        for (name, times) in &self.observed {
+            writeln!(f, "{name:<24} {times}")?;
         }
         for (name, times) in &self.marks {
             writeln!(f, "rare path: {name}: {times}")?;

@@ -227,6 +227,12 @@ impl SimHome {
         self.0.lock().trace.lines().to_vec()
     }
 
+    /// The recorded lines from line `first` on, counted from 0.
+    #[must_use]
+    pub fn trace_from(&self, first: usize) -> Vec<String> {
+        self.0.lock().trace.lines().get(first..).unwrap_or_default().to_vec()
+    }
+
     /// A hash of everything that happened: equal for two runs that did the same.
     #[must_use]
     pub fn trace_hash(&self) -> u64 {

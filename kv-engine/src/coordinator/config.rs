@@ -163,6 +163,10 @@ pub enum ClusterBug {
     TombstoneNotKept,
     /// A stealer doesn't fetch the last of the partitions that it takes from a donor.
     RebalanceForgetsRange,
+    /// A hint counts as kept, and nobody was asked to keep it.
+    HintDropped,
+    /// A node deletes a hint when it sends it, not when its replica has acknowledged it.
+    HintDeletedEarly,
 }
 
 /// How long one round of each operation may take, in milliseconds. `None`: [`ClientConfig::timeout_ms`].

@@ -365,6 +365,11 @@ impl Coordinator {
     /// Leaves a hint for a replica that missed a write.
     fn leave_hint(&mut self, now: Now, key: &[u8], failed: &[NodeId], missed: Missed) {
         let Some(strategy) = self.config.hinted_handoff else { return };
+        #[cfg(feature = "planted-bugs")]
+        if self.config.planted_bug == Some(ClusterBug::HintDropped) {
+            self.stats.hints_kept += 1;
+            return;
+        }
         // The hint's key has some bytes more than the write's.
         if key.len() > KEY_BYTES_MAX.saturating_sub(Slop::header_len(&self.config.store)) {
             self.stats.hints_lost += 1;

@@ -8,5 +8,5 @@
 mod pusher;
 mod slop;
 
-pub(crate) use pusher::Pusher;
+pub(crate) use pusher::{Hints, Pusher};
 pub(crate) use slop::{Slop, SlopOperation};

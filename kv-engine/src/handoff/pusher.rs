@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use engine_env::Peer;
 
 use super::slop::{Slop, SlopOperation};
+#[cfg(feature = "planted-bugs")]
+use crate::coordinator::ClusterBug;
 use crate::message::{ReplicaError, Request, RequestId, Response};
 use crate::ring::{NodeId, Ring};
 use crate::version::{VectorClock, Versioned};
@@ -20,6 +22,18 @@ const ANSWER_NS: u64 = 5_000_000_000;
 
 /// A hint: its key in the slop store and the version's clock.
 pub(crate) type HintName = (Vec<u8>, VectorClock);
+
+/// The hints that a node keeps, as they are delivered.
+pub(crate) trait Hints {
+    /// Their keys.
+    fn keys(&self) -> Vec<Vec<u8>>;
+
+    /// The versions under a key. What can't be read stays, and is met again in each scan.
+    fn read(&self, key: &[u8]) -> Vec<Versioned>;
+
+    /// Deletes one that was delivered, or that nobody will ever take.
+    fn forget(&self, key: &[u8], clock: &VectorClock);
+}
 
 #[derive(Debug)]
 struct UnderWay {
@@ -43,9 +57,12 @@ pub(crate) struct Pusher {
     outputs: VecDeque<(Peer, Vec<u8>)>,
     delivered: VecDeque<HintName>,
     delivered_count: u64,
+    #[cfg(feature = "planted-bugs")]
+    planted_bug: Option<ClusterBug>,
 }
 
 impl Pusher {
+    /// A pusher of hints for the store of that name; the first scan comes after `every_ms`.
     pub(crate) fn new(now_ns: u64, every_ms: u64, store: String) -> Self {
         let every_ns = every_ms.saturating_mul(1_000_000);
         Self {
@@ -59,16 +76,35 @@ impl Pusher {
             outputs: VecDeque::new(),
             delivered: VecDeque::new(),
             delivered_count: 0,
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: None,
         }
     }
 
-    /// When [`Pusher::handle_timeout`] is to be called.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn with_bug(self, planted_bug: Option<ClusterBug>) -> Self {
+        Self { planted_bug, ..self }
+    }
+
+    /// Gives up on what is late, scans when it is time, sends what there is room for, and has those deleted that were
+    /// delivered.
+    pub(crate) fn deliver(&mut self, now_ns: u64, ring: &Ring, hints: &impl Hints) {
+        if self.handle_timeout(now_ns) {
+            self.scan(now_ns, hints.keys());
+        }
+        self.push(now_ns, ring, |key| hints.read(key));
+        while let Some((key, clock)) = self.poll_delivered() {
+            hints.forget(&key, &clock);
+        }
+    }
+
+    /// When [`Pusher::deliver`] is to be called.
     pub(crate) fn poll_timeout(&self) -> u64 {
         self.under_way.values().map(|hint| hint.until_ns).min().unwrap_or(self.scan_at_ns)
     }
 
     /// Gives up on what is late. Whether it is time for a scan: then [`Pusher::scan`] comes next.
-    pub(crate) fn handle_timeout(&mut self, now_ns: u64) -> bool {
+    fn handle_timeout(&mut self, now_ns: u64) -> bool {
         let late = |hint: &&UnderWay| hint.until_ns <= now_ns;
         let silent: Vec<_> = self.under_way.values().filter(late).map(|hint| hint.node).collect();
         silent.into_iter().for_each(|node| self.unreachable(node));
@@ -76,14 +112,14 @@ impl Pusher {
     }
 
     /// Starts a scan of these keys of the slop store.
-    pub(crate) fn scan(&mut self, now_ns: u64, keys: impl IntoIterator<Item = Vec<u8>>) {
+    fn scan(&mut self, now_ns: u64, keys: impl IntoIterator<Item = Vec<u8>>) {
         self.queue.extend(keys);
         self.silent.clear();
         self.scan_at_ns = now_ns.saturating_add(self.every_ns);
     }
 
     /// Sends what there is room for. `read` gives the versions under a key of the slop store.
-    pub(crate) fn push(&mut self, now_ns: u64, ring: &Ring, read: impl Fn(&[u8]) -> Vec<Versioned>) {
+    fn push(&mut self, now_ns: u64, ring: &Ring, read: impl Fn(&[u8]) -> Vec<Versioned>) {
         while self.under_way.len() < WINDOW {
             let Some(slop_key) = self.queue.pop_front() else { return };
             let versions = read(&slop_key);
@@ -105,6 +141,10 @@ impl Pusher {
                     SlopOperation::Delete => Request::Delete { key: slop.key, clock },
                 };
                 self.outputs.push_back((Peer(slop.node.0.into()), request.encode(RequestId(self.next_id))));
+                #[cfg(feature = "planted-bugs")]
+                if self.planted_bug == Some(ClusterBug::HintDeletedEarly) {
+                    self.delivered.push_back(hint.clone());
+                }
                 let until_ns = now_ns.saturating_add(ANSWER_NS);
                 self.under_way.insert(self.next_id, UnderWay { hint, node: slop.node, until_ns });
                 self.next_id += 1;
@@ -141,7 +181,7 @@ impl Pusher {
     }
 
     /// A hint that is to be deleted from the slop store.
-    pub(crate) fn poll_delivered(&mut self) -> Option<HintName> {
+    fn poll_delivered(&mut self) -> Option<HintName> {
         self.delivered.pop_front()
     }
 

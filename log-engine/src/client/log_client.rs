@@ -213,7 +213,7 @@ impl<P: Port> LogClient<P> {
             self.session.handle_timeout(now_ms);
             self.session.flush(now_ms);
             self.send();
-            if self.hand_out(done, fetches) {
+            if self.session.hand_out(done, fetches) {
                 // What came shall not keep what goes from going.
                 self.port.flush();
                 return;
@@ -224,7 +224,7 @@ impl<P: Port> LogClient<P> {
                 self.session.flush(now_ns / 1_000_000);
                 self.send();
                 self.port.flush();
-                self.hand_out(done, fetches);
+                self.session.hand_out(done, fetches);
                 return;
             }
         }
@@ -234,16 +234,6 @@ impl<P: Port> LogClient<P> {
         while let Some((to, bytes)) = self.session.poll_output() {
             self.port.send(to, bytes);
         }
-    }
-
-    /// Gives whether there was something.
-    fn hand_out(&mut self, done: &mut Vec<ProduceOutcome>, fetches: &mut Fetches) -> bool {
-        let from = &mut self.session;
-        let has_some = !from.done.is_empty() || !from.fetches.is_empty();
-        done.append(&mut from.done);
-        fetches.fetched.append(&mut from.fetches.fetched);
-        fetches.ended.append(&mut from.fetches.ended);
-        has_some
     }
 
     /// Ends a wait of [`LogClient::poll`], from any thread.

@@ -72,9 +72,10 @@ struct Following {
     has_changed: bool,
 }
 
-/// A client without a port or a clock.
+/// A client without a port or a clock: what a [`LogClient`](crate::LogClient) drives, for whoever drives it step by step.
+/// Times are milliseconds from any origin, rising.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub struct Session {
     layout: Arc<ClusterLayout>,
     config: LogClientConfig,
     producing: BTreeMap<u32, Producing>,
@@ -96,7 +97,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(layout: ClusterLayout, config: LogClientConfig) -> Self {
+    /// A client of the cluster that is laid out like that.
+    #[must_use]
+    pub fn new(layout: ClusterLayout, config: LogClientConfig) -> Self {
         Self {
             layout: Arc::new(layout),
             config,
@@ -127,7 +130,7 @@ impl Session {
     // Producing.
 
     /// Adds a record to its partition's batch. `wall_ms` is its timestamp if it has none.
-    pub(crate) fn produce(
+    pub fn produce(
         &mut self,
         now_ms: u64,
         wall_ms: i64,
@@ -168,7 +171,7 @@ impl Session {
     }
 
     /// Makes messages of what has gathered, where nothing is under way.
-    pub(crate) fn flush(&mut self, now_ms: u64) {
+    pub fn flush(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
         let is_idempotent = self.config.identity.is_some();
         let at_once = match (self.config.acks, self.config.batching) {
@@ -333,7 +336,7 @@ impl Session {
     // Subscriptions.
 
     /// Reads a partition from `from` on, from now on.
-    pub(crate) fn subscribe(&mut self, partition: &TopicPartition, from: Offset) {
+    pub fn subscribe(&mut self, partition: &TopicPartition, from: Offset) {
         let Some(index) = self.layout.index(partition) else {
             self.fetches.ended.push(SubscriptionError::UnknownPartition { partition: partition.clone() });
             return;
@@ -355,7 +358,8 @@ impl Session {
     }
 
     /// The offset that comes next, of a subscribed partition.
-    pub(crate) fn position(&self, partition: &TopicPartition) -> Option<Offset> {
+    #[must_use]
+    pub fn position(&self, partition: &TopicPartition) -> Option<Offset> {
         let index = self.layout.index(partition)?;
         let following = self.following.get(&self.layout.leader_of(index))?;
         following.places.iter().find(|&&(i, _)| i == index).map(|&(_, at)| at)
@@ -460,7 +464,8 @@ impl Session {
 
     // Network and time.
 
-    pub(crate) fn handle(&mut self, now_ms: u64, arrival: Arrival) {
+    /// Takes what came over the network.
+    pub fn handle(&mut self, now_ms: u64, arrival: Arrival) {
         self.now_ms = self.now_ms.max(now_ms);
         match arrival {
             Arrival::Message { from, bytes } => {
@@ -502,7 +507,9 @@ impl Session {
         }
     }
 
-    pub(crate) fn poll_timeout(&self) -> Option<u64> {
+    /// When [`Session::handle_timeout`] and then [`Session::flush`] want to be called; perhaps for nothing.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
         let timeout_ms = u64::from(self.config.timeout_ms);
         let sent = self.sent.values().map(|s| s.deadline_ms);
         let unsent = self.producing.values().filter_map(|p| p.oldest_ms()).map(|since| since + timeout_ms);
@@ -514,7 +521,8 @@ impl Session {
         sent.chain(unsent).chain(away).chain(questions).chain(self.times.next_look()).min()
     }
 
-    pub(crate) fn handle_timeout(&mut self, now_ms: u64) {
+    /// Gives up on what is late.
+    pub fn handle_timeout(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
         let (now_ms, timeout_ms) = (self.now_ms, self.config.timeout_ms);
         let why = |partition| ProduceError::TimedOut { partition, timeout_ms };
@@ -547,12 +555,23 @@ impl Session {
         }
     }
 
-    pub(crate) fn poll_output(&mut self) -> Option<(Peer, Vec<u8>)> {
+    /// The next message to send. Call until there is none.
+    pub fn poll_output(&mut self) -> Option<(Peer, Vec<u8>)> {
         self.outputs.pop_front()
     }
 
+    /// Moves outcomes and records to the end of what `done` and `fetches` hold. Gives whether there were some.
+    pub fn hand_out(&mut self, done: &mut Vec<ProduceOutcome>, fetches: &mut Fetches) -> bool {
+        let has_some = !self.done.is_empty() || !self.fetches.is_empty();
+        done.append(&mut self.done);
+        fetches.fetched.append(&mut self.fetches.fetched);
+        fetches.ended.append(&mut self.fetches.ended);
+        has_some
+    }
+
     /// Records that were handed over and whose end is not known.
-    pub(crate) fn pending(&self) -> usize {
+    #[must_use]
+    pub fn pending(&self) -> usize {
         let sent: usize = self.sent.values().map(|s| s.tokens.len()).sum();
         sent + self.producing.values().map(Producing::waiting).sum::<usize>()
     }

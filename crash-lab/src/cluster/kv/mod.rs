@@ -1,0 +1,8 @@
+//! Clusters of the store.
+
+mod client;
+mod node;
+mod registers;
+pub(crate) mod scenarios;
+#[cfg(test)]
+mod tests;

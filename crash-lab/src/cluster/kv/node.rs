@@ -1,0 +1,144 @@
+//! [`KvProcess`]: a node of the store, its disks included.
+
+use std::sync::Arc;
+
+use engine_env::sim::{SimDisk, SimFile, SimHome};
+use engine_env::{Arrival, Disk as _, DiskError, Home as _, Machine as _, Peer, Wait};
+use kv_engine::{Bitcask, MaintenanceStep, NodeConfig, NodeId, Ring, SteppedNode};
+
+use crate::cluster::process::Process;
+use crate::simulated::subject::told;
+
+/// Pieces of upkeep at a time.
+const UPKEEP_STEPS: usize = 4;
+
+/// What every node is started with.
+#[derive(Debug)]
+pub(super) struct KvCluster {
+    pub(super) ring: Arc<Ring>,
+    pub(super) node: NodeConfig,
+    /// Whether nodes keep hints, in a folder of their own.
+    pub(super) keeps_hints: bool,
+    /// Whose disk rots: it reports damage, and serves the rest.
+    pub(super) rotten: Option<u16>,
+}
+
+pub(super) struct KvProcess {
+    node: SteppedNode<SimHome>,
+    /// One for each folder.
+    disks: Vec<FolderDisks>,
+}
+
+struct FolderDisks {
+    commits: SimDisk,
+    in_flight: usize,
+    upkeep: SimDisk,
+}
+
+impl FolderDisks {
+    fn of(folder: &SimHome) -> Result<Self, DiskError> {
+        Ok(Self { commits: folder.disk()?, in_flight: 0, upkeep: folder.disk()? })
+    }
+}
+
+impl KvProcess {
+    /// What it holds as a replica.
+    pub(super) fn store(&self) -> &Bitcask<SimFile> {
+        self.node.store()
+    }
+
+    /// How many hints it keeps.
+    pub(super) fn hints(&self) -> u64 {
+        self.node.hints().map_or(0, |hints| hints.stats().keys)
+    }
+
+    /// How many hints it has delivered.
+    pub(super) fn hints_delivered(&self) -> u64 {
+        self.node.stats().1
+    }
+}
+
+/// The stores of a node, in the order of its folders.
+fn stores(node: &SteppedNode<SimHome>) -> impl Iterator<Item = &Bitcask<SimFile>> {
+    std::iter::once(node.store()).chain(node.hints())
+}
+
+impl Process for KvProcess {
+    type Config = KvCluster;
+
+    fn folders(config: &KvCluster) -> usize {
+        if config.keeps_hints { 2 } else { 1 }
+    }
+
+    fn start(config: &KvCluster, me: u16, folders: &[SimHome], now_ns: u64) -> Result<Self, String> {
+        let ring = Arc::clone(&config.ring);
+        let opened =
+            SteppedNode::open(&folders[0], folders.get(1), NodeId(me), ring, config.node.clone(), now_ns);
+        let (node, reports) = opened.map_err(|e| told(&e))?;
+        let mut damage = reports.iter().flat_map(|report| &report.damage);
+        if config.rotten != Some(me)
+            && let Some(damage) = damage.next()
+        {
+            return Err(format!("it takes a crash for damage: {damage:?}"));
+        }
+        let disks = folders.iter().map(FolderDisks::of).collect::<Result<_, _>>().map_err(|e| told(&e))?;
+        Ok(Self { node, disks })
+    }
+
+    fn handle(&mut self, now_ns: u64, arrival: Arrival) {
+        self.node.handle(now_ns, &arrival);
+    }
+
+    fn poll_timeout(&self) -> Option<u64> {
+        self.node.poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now_ns: u64) {
+        self.node.handle_timeout(now_ns);
+    }
+
+    fn poll_output(&mut self) -> Option<(Peer, Vec<u8>)> {
+        self.node.poll_output()
+    }
+
+    fn commit(&mut self) -> bool {
+        for (store, disk) in stores(&self.node).zip(&mut self.disks) {
+            store.start(&mut |id, op| {
+                disk.in_flight += 1;
+                disk.commits.submit(id, op);
+            });
+        }
+        self.disks.iter().any(|disk| disk.in_flight > 0)
+    }
+
+    fn complete(&mut self, folders: &[SimHome], _now_ns: u64) {
+        for (store, disk) in stores(&self.node).zip(&mut self.disks) {
+            if disk.in_flight == 0 {
+                continue;
+            }
+            let mut done = Vec::new();
+            disk.commits.reap(Wait::Forever, &mut done);
+            if !folders.iter().all(SimHome::is_powered) {
+                return;
+            }
+            disk.in_flight -= done.len();
+            done.into_iter().for_each(|one| store.on_done(one));
+        }
+        self.node.handle_storage();
+    }
+
+    fn upkeep(&mut self, _now_ns: u64) {
+        for (store, disk) in stores(&self.node).zip(&mut self.disks) {
+            for _ in 0..UPKEEP_STEPS {
+                // Without power it fails, and whoever drives this sees that.
+                if !matches!(store.maintain(&mut disk.upkeep), Ok(MaintenanceStep::Worked { .. })) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn has_stopped(&self) -> bool {
+        stores(&self.node).any(|store| store.stopped().is_some())
+    }
+}

@@ -1,0 +1,6 @@
+//! Clusters of the log.
+
+mod broker;
+mod client;
+mod offsets;
+pub(crate) mod scenarios;
