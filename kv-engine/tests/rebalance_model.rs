@@ -179,6 +179,8 @@ struct Register {
     acknowledged: u64,
     deletes: std::collections::BTreeSet<u64>,
     failed: std::collections::BTreeSet<u64>,
+    /// Of those that were acknowledged, under which clock.
+    written: BTreeMap<u64, VectorClock>,
     busy: bool,
 }
 
@@ -413,7 +415,10 @@ impl World {
                 let register = &mut self.registers[key as usize];
                 register.busy = false;
                 match result {
-                    Ok(KvAnswer::Written(_)) => register.acknowledged = value,
+                    Ok(KvAnswer::Written(clock)) => {
+                        register.acknowledged = value;
+                        register.written.insert(value, clock);
+                    }
                     Ok(other) => panic!("a write gave {other:?}"),
                     Err(_) => {
                         register.failed.insert(value);
@@ -435,8 +440,11 @@ impl World {
                 let register = &self.registers[key as usize];
                 let allowed = at_least..=register.tried;
                 let deleted = found == 0 && register.deletes.range(allowed.clone()).next().is_some();
-                // A write that failed may be there beside a delete, which removes only what it has seen.
-                let beside_a_delete = register.failed.contains(&found) && !register.deletes.is_empty();
+                // A write that failed, or that failed at a first master, may be there beside a delete, which removes only
+                // what it has seen: then it has another clock than what was acknowledged.
+                let clock = values.first().map(|version| &version.clock);
+                let is_other = found > 0 && register.written.get(&found) != clock;
+                let beside_a_delete = is_other && !register.deletes.is_empty();
                 if !allowed.contains(&found) && !deleted && !beside_a_delete {
                     self.wrong.push(format!("key {key} gave {found}, {at_least} was acknowledged before"));
                 }

@@ -111,8 +111,12 @@ impl Rebalancer {
         proxied.asked -= 1;
         let message = std::mem::take(&mut proxied.message);
         let (_, request) = Request::decode(&message).expect("it was read when it came");
-        let keeps = replica.routing().replicas(key).contains(&self.me)
-            && self.moving.as_ref().is_none_or(|moving| moving.keeps(self.record.ring.master_partition(key)));
+        let partition = self.record.ring.master_partition(key);
+        let still_moves = self.moving.as_ref().is_some_and(|moving| moving.writes_go_to(partition).is_some());
+        let keeps = match &self.moving {
+            Some(moving) if still_moves => moving.keeps(partition),
+            _ => replica.routing().replicas(key).contains(&self.me),
+        };
         let response = match response {
             Response::Refused(ReplicaError::InvalidMetadata) if keeps => {
                 self.of_finished_donor(&request, key, storage)
@@ -141,6 +145,12 @@ impl Rebalancer {
                         found.get(key).map_or_else(|| storage.read(key), |v| Ok(v.clone()))
                     })
                 })
+            }
+            // Another ring is in force by now, and the key isn't this node's: what the donor has done counts for nobody.
+            (Request::Put { .. } | Request::Delete { .. }, Response::Stored | Response::Deleted(_))
+                if !keeps && !still_moves =>
+            {
+                Some(Response::Refused(ReplicaError::InvalidMetadata))
             }
             (Request::Put { .. }, Response::Stored) => {
                 if keeps {
