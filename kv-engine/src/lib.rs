@@ -48,6 +48,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod anti_entropy;
 mod client;
 mod config;
 mod coordinator;
@@ -70,6 +71,7 @@ mod storage;
 mod store;
 mod version;
 
+pub use anti_entropy::{AntiEntropy, AntiEntropyConfig, AntiEntropyStats, SLICES};
 pub use client::KvClient;
 #[cfg(feature = "planted-bugs")]
 pub use config::PlantedBug;
@@ -90,7 +92,7 @@ pub use membership::{
 };
 pub use message::{
     MessageError, NodeChange, NodeProgress, RebalanceRequest, RebalanceResponse, ReplicaError, Request,
-    RequestId, Response, Steal, Switch,
+    RequestId, Response, Steal, Switch, TreeLeaf, TreePlace,
 };
 pub use metadata::{
     Cluster, Compression, MetadataError, Notice, Retention, RoutingTier, Schema, Serializer, Server,
@@ -99,7 +101,7 @@ pub use metadata::{
 pub use node::{KvNode, NodeConfig, NodeHomes, NodeStats, StartError, StopError};
 pub use operator::{Proceed, carry_out};
 pub use read_only_build::{BuildConfig, Built, BuiltNode, Placement, ReadOnlyBuild};
-pub use replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
+pub use replica::{NOBODYS, Replica, ReplicaStats, ReplicaStorage, Taken};
 pub use ring::{
     NodeId, QuotaError, Replicated, Ring, RingError, Routing, RoutingStrategy, Zone, ZoneId, ZoneQuotas,
     contact_order, key_hash,

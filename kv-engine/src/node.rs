@@ -17,6 +17,7 @@ use engine_env::{
     Arrival, CompletionQueue, Durability, Home, Net, NetError, Peer, Port, PortStats, Wait, Waker,
 };
 
+use crate::anti_entropy::{AntiEntropy, AntiEntropyConfig, AntiEntropyStats, SLICES};
 use crate::config::KvConfig;
 use crate::followers::Followers;
 use crate::handoff::{Hints, Pusher};
@@ -24,8 +25,8 @@ use crate::membership::{
     KeptMetadata, MetadataDamaged, MetadataKey, PartitionStorage, Rebalancer, RebalancerConfig,
     RebalancerStats,
 };
-use crate::message::{Response, asks_for_changes, is_response};
-use crate::replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
+use crate::message::{Response, asks_about_trees, asks_for_changes, is_response};
+use crate::replica::{NOBODYS, Replica, ReplicaStats, ReplicaStorage, Taken};
 use crate::ring::{NodeId, Ring, Routing, RoutingStrategy};
 use crate::storage::bitcask::{KvDone, KvStats, RecoveryReport};
 use crate::storage::{
@@ -53,6 +54,9 @@ pub struct NodeConfig {
     /// A mistake put in on purpose. Default: none.
     #[cfg(feature = "planted-bugs")]
     pub planted_bug: Option<crate::ClusterBug>,
+    /// Whether and how often the node compares what it holds with its peers, so that both get what they lack; it answers
+    /// peers that do. All nodes have it, or none. Default: none, as in the original.
+    pub anti_entropy: Option<AntiEntropyConfig>,
 }
 
 /// A node's folders.
@@ -79,6 +83,7 @@ impl NodeConfig {
             rebalancer: RebalancerConfig::default(),
             #[cfg(feature = "planted-bugs")]
             planted_bug: None,
+            anti_entropy: None,
         }
     }
 }
@@ -152,6 +157,8 @@ pub struct NodeStats {
     pub hints_delivered: u64,
     /// Its part in rebalances.
     pub rebalancer: RebalancerStats,
+    /// Comparisons with its peers.
+    pub anti_entropy: AntiEntropyStats,
 }
 
 /// A running node. Dropping it without [`KvNode::stop`] is like [`KvNode::kill`].
@@ -187,6 +194,7 @@ struct Counted {
     port: PortStats,
     hints_delivered: u64,
     rebalancer: RebalancerStats,
+    anti_entropy: AntiEntropyStats,
 }
 
 impl KvNode {
@@ -266,12 +274,15 @@ impl KvNode {
             waits: durability == Durability::Synced,
             completions,
         };
+        let anti_entropy = config.anti_entropy.map(|config| AntiEntropy::new(clock.now_ns(), node, config));
         let service = Service {
             followers: Followers::new(waker.clone()),
             port,
             replica,
             rebalancer,
             pusher,
+            anti_entropy,
+            walks: false,
             clock,
             stores,
             shared: Arc::clone(&shared),
@@ -298,10 +309,10 @@ impl KvNode {
     /// What it has counted.
     #[must_use]
     pub fn stats(&self) -> NodeStats {
-        let Counted { replica, port, hints_delivered, rebalancer } =
+        let Counted { replica, port, hints_delivered, rebalancer, anti_entropy } =
             *self.shared.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let (store, hints) = (self.store_stats)();
-        NodeStats { replica, port, store, hints, hints_delivered, rebalancer }
+        NodeStats { replica, port, store, hints, hints_delivered, rebalancer, anti_entropy }
     }
 
     /// Answers what has arrived, leaves the network and closes the store.
@@ -373,6 +384,11 @@ impl<H: Home> ReplicaStorage for Stores<H> {
             return Ok(Taken::Later);
         }
         Ok(Taken::Done { removed: self.store.delete(key, clock)? })
+    }
+
+    fn clocks_of_slice(&self, slice: usize, each: &mut dyn FnMut(&[u8], &[VectorClock])) -> bool {
+        self.store.clocks_of_slice((slice, SLICES), each);
+        true
     }
 
     fn start_hint(&self, key: &[u8], version: &Versioned, ticket: u64) -> Option<Result<Taken, PutError>> {
@@ -447,15 +463,15 @@ impl<H: Home> Hints for Stores<H> {
     }
 }
 
-/// The ticket of a delete that nobody waits for.
-pub(crate) const NOBODYS: u64 = u64::MAX;
-
 /// What the node's thread runs.
 struct Service<H: Home, P> {
     port: P,
     replica: Replica,
     rebalancer: Rebalancer,
     pusher: Pusher,
+    anti_entropy: Option<AntiEntropy>,
+    /// Whether it is walking through the store, so that it doesn't wait.
+    walks: bool,
     followers: Followers<H>,
     clock: Monotonic,
     stores: Stores<H>,
@@ -476,6 +492,11 @@ impl<H: Home, P: Port> Service<H, P> {
             for arrival in arrivals.drain(..) {
                 match arrival {
                     Arrival::Message { from, bytes } if is_response(&bytes) => self.answered(from, &bytes),
+                    Arrival::Message { from, bytes }
+                        if self.anti_entropy.is_some() && asks_about_trees(&bytes) =>
+                    {
+                        self.asked_about_trees(from, &bytes);
+                    }
                     Arrival::Message { from, bytes } if asks_for_changes(&bytes) => {
                         self.followers.handle(from, &bytes, &self.stores.store);
                     }
@@ -489,7 +510,7 @@ impl<H: Home, P: Port> Service<H, P> {
                         let now_ns = self.clock.now_ns();
                         self.rebalancer.unreachable(now_ns, peer, &mut self.replica, &self.stores);
                         if let Ok(node) = u16::try_from(peer.0) {
-                            self.pusher.unreachable(NodeId(node));
+                            self.unreachable(NodeId(node));
                         }
                     }
                 }
@@ -508,6 +529,7 @@ impl<H: Home, P: Port> Service<H, P> {
                 self.rebalancer.handle_timeout(now_ns, &mut self.replica, &self.stores);
             }
             self.push_hints();
+            self.compare_with_peers();
             self.followers.tell();
             for (to, bytes) in self.followers.outputs() {
                 self.port.send(to, bytes);
@@ -523,6 +545,7 @@ impl<H: Home, P: Port> Service<H, P> {
                 port: self.port.stats(),
                 hints_delivered: self.pusher.delivered_count(),
                 rebalancer: self.rebalancer.stats(),
+                anti_entropy: self.anti_entropy.as_ref().map(AntiEntropy::stats).unwrap_or_default(),
             };
             *self.shared.counted.lock().unwrap_or_else(PoisonError::into_inner) = counted;
         }
@@ -542,9 +565,14 @@ impl<H: Home, P: Port> Service<H, P> {
     }
 
     fn wait(&self) -> Wait {
+        if self.walks {
+            return Wait::No;
+        }
         let of_hints = self.stores.slops.as_ref().map(|_| self.pusher.poll_timeout());
         let of_rebalance = self.rebalancer.poll_timeout();
-        let Some(due_ns) = of_hints.into_iter().chain(of_rebalance).min() else { return Wait::Forever };
+        let of_comparison = self.anti_entropy.as_ref().and_then(AntiEntropy::poll_timeout);
+        let due_ns = of_hints.into_iter().chain(of_rebalance).chain(of_comparison).min();
+        let Some(due_ns) = due_ns else { return Wait::Forever };
         match due_ns.saturating_sub(self.clock.now_ns()) {
             0 => Wait::No,
             left_ns => Wait::AtMost(Duration::from_nanos(left_ns)),
@@ -556,8 +584,35 @@ impl<H: Home, P: Port> Service<H, P> {
         if Rebalancer::has_asked(id) {
             let now_ns = self.clock.now_ns();
             self.rebalancer.handle_answer(now_ns, from, id, response, &mut self.replica, &self.stores);
-        } else {
-            self.pusher.handle(from, id, &response);
+            return;
+        }
+        self.pusher.handle(from, id, &response);
+        if let Some(anti_entropy) = &mut self.anti_entropy {
+            let now_ns = self.clock.now_ns();
+            anti_entropy.answered(now_ns, (from, id), response, self.replica.routing(), &self.stores);
+        }
+    }
+
+    fn asked_about_trees(&mut self, from: Peer, bytes: &[u8]) {
+        if let Some(anti_entropy) = &mut self.anti_entropy {
+            anti_entropy.asked(from, bytes, self.replica.routing(), &self.stores);
+        }
+    }
+
+    fn unreachable(&mut self, node: NodeId) {
+        self.pusher.unreachable(node);
+        if let Some(anti_entropy) = &mut self.anti_entropy {
+            anti_entropy.unreachable(self.clock.now_ns(), node, self.replica.routing(), &self.stores);
+        }
+    }
+
+    fn compare_with_peers(&mut self) {
+        let Some(anti_entropy) = &mut self.anti_entropy else { return };
+        let (now_ns, routing) = (self.clock.now_ns(), self.replica.routing());
+        anti_entropy.handle_timeout(now_ns, routing, &self.stores);
+        self.walks = anti_entropy.walk(now_ns, routing, &self.stores);
+        while let Some((to, bytes)) = anti_entropy.poll_output() {
+            self.port.send(to, bytes);
         }
     }
 

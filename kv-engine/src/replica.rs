@@ -13,12 +13,16 @@ use std::sync::Arc;
 
 use engine_env::Peer;
 
+use crate::anti_entropy::is_in_slice;
 use crate::handoff::Slop;
 use crate::message::{ReplicaError, Request, RequestId, Response};
 use crate::ring::{NodeId, Ring, Routing, RoutingStrategy};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{DeleteError, GetError, PutError, Storage};
 use crate::version::{VectorClock, Versioned};
+
+/// The ticket of a write that nobody waits for: its completion isn't told to [`Replica::completed`].
+pub const NOBODYS: u64 = u64::MAX;
 
 /// How far a write has come when the store has taken it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +62,14 @@ pub trait ReplicaStorage {
     /// The store takes no writes: then nothing comes later.
     fn start_delete(&self, key: &[u8], clock: &VectorClock, ticket: u64) -> Result<Taken, DeleteError>;
 
+    /// Calls `each` with the keys of a slice of the store, one of [`SLICES`](crate::SLICES) by their hashes, and the clocks
+    /// of their versions, in no particular order, without reading a disk. `false` if this store can't be walked through:
+    /// then it has no part in anti-entropy.
+    fn clocks_of_slice(&self, slice: usize, each: &mut dyn FnMut(&[u8], &[VectorClock])) -> bool {
+        let _ = (slice, each);
+        false
+    }
+
     /// Takes a hint, to be kept for another node under its key in the slop store. `None` if there is no slop store.
     fn start_hint(&self, key: &[u8], version: &Versioned, ticket: u64) -> Option<Result<Taken, PutError>> {
         let _ = (key, version, ticket);
@@ -81,6 +93,16 @@ impl ReplicaStorage for MemoryStorage {
 
     fn start_delete(&self, key: &[u8], clock: &VectorClock, _ticket: u64) -> Result<Taken, DeleteError> {
         Ok(Taken::Done { removed: self.delete(key, clock)? })
+    }
+
+    fn clocks_of_slice(&self, slice: usize, each: &mut dyn FnMut(&[u8], &[VectorClock])) -> bool {
+        self.for_each(|key, versions| {
+            if is_in_slice(key, slice) {
+                let clocks: Vec<_> = versions.iter().map(|version| version.clock.clone()).collect();
+                each(key, &clocks);
+            }
+        });
+        true
     }
 }
 
@@ -172,6 +194,10 @@ impl Replica {
         };
         let response = match request {
             Request::Ping => Some(Response::Pong),
+            Request::GetHashes { .. } | Request::GetLeaves { .. } => {
+                let why = "this node compares nothing: its anti-entropy is off".to_owned();
+                Some(Response::Refused(ReplicaError::Application { why }))
+            }
             // A node answers these itself, because it may have to keep them.
             Request::Changes { .. } => {
                 let why = "nobody here follows the store".to_owned();
@@ -348,6 +374,12 @@ impl Replica {
             Err(error) => refused_put(error),
         };
         self.respond(from, id, &response);
+    }
+
+    /// By which it knows the keys that it holds.
+    #[must_use]
+    pub fn routing(&self) -> &Routing {
+        &self.routing
     }
 
     /// A message to be sent, and to whom.

@@ -279,6 +279,11 @@ impl<H: Home> KvStore<H> {
         self.core.for_each(each);
     }
 
+    /// Calls `each` with every key of a slice, one of `slices` by their hashes, and its clocks, without the disk.
+    pub(crate) fn clocks_of_slice(&self, of: (usize, usize), each: impl FnMut(&[u8], &[VectorClock])) {
+        self.core.clocks_of_slice(of, each);
+    }
+
     /// The store's figures.
     #[must_use]
     pub fn stats(&self) -> KvStats {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use engine_env::{Backend, Delay, Durability, LocalNet, Net, OsHome, Peer, TcpNet, Wait};
 use kv_engine::{
-    ClientConfig, DetectorConfig, FollowConfig, Followed, HandoffStrategy, KvAnswer, KvClient, KvConfig,
+    AntiEntropyConfig, ClientConfig, DetectorConfig, FollowConfig, Followed, HandoffStrategy, KvAnswer, KvClient, KvConfig,
     KvFollower, KvNode, KvOpError, KvOutcome, NodeChange, NodeConfig, NodeId, NodeStats, Replication, Ring,
     StartError,
 };
@@ -26,6 +26,8 @@ struct Cluster<N> {
     hints: Vec<tempfile::TempDir>,
     nodes: Vec<Option<KvNode>>,
     durability: Durability,
+    /// Of nodes that are opened from now on.
+    anti_entropy: Option<AntiEntropyConfig>,
 }
 
 impl<N: Net> Cluster<N> {
@@ -41,7 +43,8 @@ impl<N: Net> Cluster<N> {
     fn start_with(net: N, durability: Durability, hints: Vec<tempfile::TempDir>) -> Self {
         let ring = Arc::new(Ring::even(NODES, 12).expect("a ring"));
         let folders = (0..NODES).map(|_| tempfile::tempdir().expect("a temporary folder")).collect();
-        let mut cluster = Self { net, ring, folders, hints, nodes: Vec::new(), durability };
+        let nodes = Vec::new();
+        let mut cluster = Self { net, ring, folders, hints, nodes, durability, anti_entropy: None };
         for node in 0..NODES {
             let started = cluster.open(node);
             cluster.nodes.push(Some(started));
@@ -53,7 +56,8 @@ impl<N: Net> Cluster<N> {
         let home =
             OsHome::open(self.folders[usize::from(node)].path(), Backend::Auto).expect("a free folder");
         let storage = KvConfig { durability: self.durability, segment_bytes: 1 << 20, ..KvConfig::default() };
-        let config = NodeConfig { push_every_ms: 20, ..NodeConfig::new(storage, NODES) };
+        let anti_entropy = self.anti_entropy;
+        let config = NodeConfig { push_every_ms: 20, anti_entropy, ..NodeConfig::new(storage, NODES) };
         let ring = Arc::clone(&self.ring);
         let Some(hints) = self.hints.get(usize::from(node)) else {
             return KvNode::start(home, &self.net, NodeId(node), ring, config).expect("it starts");
@@ -253,6 +257,45 @@ fn hints_are_delivered_in_memory_and_over_tcp() {
     for durability in [Durability::Os, Durability::Synced] {
         what_a_node_missed_is_delivered(LocalNet::default(), durability);
         what_a_node_missed_is_delivered(tcp(), durability);
+    }
+}
+
+/// A node's disk is lost. Nobody reads, so nothing is repaired by reads; the others give it everything back.
+fn a_lost_disk_is_filled_again<N: Net>(net: N, durability: Durability) {
+    let mut cluster = Cluster::start(net, durability);
+    let mut client = cluster.client(0, (1, 3));
+    (0..KEYS).for_each(|i| client.write(i, &key(i), &value(i)));
+    assert!(finish(&mut client).iter().all(|outcome| outcome.result.is_ok()));
+    (0..NODES).for_each(|node| cluster.kill(node));
+    cluster.folders[1] = tempfile::tempdir().expect("a temporary folder");
+    cluster.anti_entropy = Some(AntiEntropyConfig::new(10));
+    (0..NODES).for_each(|node| cluster.restart(node));
+    let begun = Instant::now();
+    let of_node_1 = |cluster: &Cluster<N>| cluster.nodes[1].as_ref().expect("it runs").stats();
+    while of_node_1(&cluster).store.keys < KEYS {
+        assert!(begun.elapsed() < LIMIT, "{:?}", of_node_1(&cluster));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // From now on there is nothing to be found.
+    let before = of_node_1(&cluster).anti_entropy;
+    while of_node_1(&cluster).anti_entropy.equal < before.equal + 2 {
+        assert!(begun.elapsed() < LIMIT, "{:?}", of_node_1(&cluster));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    for node in [0, 2] {
+        cluster.kill(node);
+    }
+    let mut alone = cluster.client(1, (1, 1));
+    (0..KEYS).for_each(|i| alone.get(i, &key(i)));
+    let found: Vec<_> = finish(&mut alone).iter().map(read).collect();
+    assert_eq!(found, (0..KEYS).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_lost_disk_is_filled_again_in_memory_and_over_tcp() {
+    for durability in [Durability::Os, Durability::Synced] {
+        a_lost_disk_is_filled_again(LocalNet::default(), durability);
+        a_lost_disk_is_filled_again(tcp(), durability);
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! What holds with R + W > N and one writer per key: a read never gives something older than the last write that was
 //! acknowledged before it began. With R + W <= N it doesn't, and one case shows that the judge notices. With replica
-//! tombstones the same holds for deletes.
+//! tombstones the same holds for deletes, whether replicas compare what they hold meanwhile or not. Anti-entropy alone makes
+//! replicas equal in one round, and loses nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use engine_env::rng::{Rng, Seed};
 use engine_env::{Arrival, Peer};
 use kv_engine::{
-    ClientConfig, Coordinator, DetectorConfig, KvAnswer, KvOutcome, MemoryStorage, NodeId, Now, Replica,
-    Replication, Ring, Storage,
+    AntiEntropy, AntiEntropyConfig, AntiEntropyStats, ClientConfig, Coordinator, DetectorConfig, KvAnswer,
+    KvOutcome, MemoryStorage, NodeId, Now, Occurred, Replica, Replication, Request, Response, Ring, Storage,
+    VectorClock, Versioned,
 };
 use rand::RngExt;
 
@@ -68,6 +70,8 @@ struct World {
     /// Whether keys are deleted too.
     deletes: bool,
     nodes: Vec<(Replica, MemoryStorage, bool)>,
+    /// Of each node; empty: they have none.
+    anti_entropy: Vec<AntiEntropy>,
     /// What is under way, by arrival time and a number that orders equals.
     wire: BTreeMap<(u64, u64), (Peer, Arrival)>,
     sent: u64,
@@ -105,6 +109,7 @@ impl World {
             weather,
             nodes: (0..NODES).map(node).collect(),
             deletes: config.replica_tombstones,
+            anti_entropy: Vec::new(),
             client: Coordinator::new(ring, config),
             wire: BTreeMap::new(),
             sent: 0,
@@ -121,14 +126,13 @@ impl World {
     }
 
     fn send(&mut self, from: Peer, to: Peer, bytes: Vec<u8>) {
-        let node = if to == CLIENT { from } else { to };
-        let arrival = if self.nodes[node.0 as usize].2 {
-            if self.one_in(self.weather.lose_one_in) {
-                return;
-            }
-            (to, Arrival::Message { from, bytes })
-        } else {
-            (CLIENT, Arrival::Unreachable { peer: node })
+        let is_up = |peer: Peer| peer == CLIENT || self.nodes[peer.0 as usize].2;
+        let arrival = match (is_up(from), is_up(to)) {
+            (true, true) if self.one_in(self.weather.lose_one_in) => return,
+            (true, true) => (to, Arrival::Message { from, bytes }),
+            (true, false) => (from, Arrival::Unreachable { peer: to }),
+            // What a node had sent before it went away is cut off.
+            (false, _) => (to, Arrival::Unreachable { peer: from }),
         };
         let at = self.now_ms + self.rng.random_range(1..=self.weather.delay_ms_max);
         self.sent += 1;
@@ -228,8 +232,10 @@ impl World {
             while let Some(outcome) = self.client.poll_outcome() {
                 self.judge(outcome);
             }
+            self.compare_replicas();
             // Half of the time passes without an arrival, so that operations start between them.
-            let timeout = self.client.poll_timeout().map(|ns| ns.div_ceil(MS));
+            let of_client = self.client.poll_timeout().map(|ns| ns.div_ceil(MS));
+            let timeout = of_client.into_iter().chain(self.comparisons_due()).min();
             let arrival = self.wire.keys().next().map(|(at, _)| *at);
             let Some(next) = timeout.into_iter().chain(arrival).min() else { continue };
             if token < operations && self.rng.random_range(0..2) == 0 {
@@ -256,9 +262,31 @@ impl World {
             self.client.handle(self.now(), arrival);
             return;
         }
+        let now_ns = self.now().ns;
         let (replica, storage, up) = &mut self.nodes[to.0 as usize];
-        let Arrival::Message { from, bytes } = arrival else { return };
         if !*up {
+            return;
+        }
+        let mut comparing = self.anti_entropy.get_mut(to.0 as usize);
+        let (from, bytes) = match (arrival, &mut comparing) {
+            (Arrival::Message { from, bytes }, _) => (from, bytes),
+            (Arrival::Unreachable { peer }, Some(comparing)) => {
+                let peer = NodeId(u16::try_from(peer.0).expect("a node or the client"));
+                comparing.unreachable(now_ns, peer, replica.routing(), storage);
+                return;
+            }
+            (Arrival::Unreachable { .. }, None) => return,
+        };
+        if let (Ok((id, response)), Some(comparing)) = (Response::decode(bytes), &mut comparing) {
+            comparing.answered(now_ns, (*from, id), response, replica.routing(), storage);
+            return;
+        }
+        let about_trees = matches!(
+            Request::decode(bytes),
+            Ok((_, Request::GetHashes { .. } | Request::GetLeaves { .. }))
+        );
+        if let (true, Some(comparing)) = (about_trees, comparing) {
+            comparing.asked(*from, bytes, replica.routing(), storage);
             return;
         }
         replica.handle(*from, bytes, storage);
@@ -266,6 +294,156 @@ impl World {
             self.send(to, to_client, bytes);
         }
     }
+}
+
+/// Replicas that compare what they hold.
+impl World {
+    /// From now on every node compares what it holds with the others', this often.
+    fn compare_every(&mut self, config: AntiEntropyConfig) {
+        let now_ns = self.now().ns;
+        self.anti_entropy = (0..NODES).map(|id| AntiEntropy::new(now_ns, NodeId(id), config)).collect();
+    }
+
+    fn comparisons_due(&self) -> Option<u64> {
+        self.anti_entropy.iter().filter_map(AntiEntropy::poll_timeout).min().map(|ns| ns.div_ceil(MS))
+    }
+
+    /// Lets each node that is there do what is due, and sends what it says.
+    fn compare_replicas(&mut self) {
+        let now_ns = self.now().ns;
+        for node in 0..self.anti_entropy.len() {
+            let (replica, storage, up) = &self.nodes[node];
+            let comparing = &mut self.anti_entropy[node];
+            // A node that is away keeps its place in time, as one whose process stands still.
+            comparing.handle_timeout(now_ns, replica.routing(), storage);
+            while *up && comparing.walk(now_ns, replica.routing(), storage) {}
+            while let Some((to, bytes)) = self.anti_entropy[node].poll_output() {
+                self.send(Peer(node as u32), to, bytes);
+            }
+        }
+    }
+
+    /// All nodes are there, nothing is lost any more, nobody asks for anything, and what is under way arrives.
+    fn heal(&mut self) {
+        self.weather = CALM;
+        self.nodes.iter_mut().for_each(|(_, _, up)| *up = true);
+        self.anti_entropy.clear();
+        self.drain();
+    }
+
+    /// Then every node goes through one round.
+    fn settle(&mut self, config: AntiEntropyConfig) -> Vec<AntiEntropyStats> {
+        self.heal();
+        self.compare_every(config);
+        while self.anti_entropy.iter().any(|comparing| comparing.stats().rounds == 0) {
+            self.compare_replicas();
+            let arrival = self.wire.keys().next().map(|(at, _)| *at);
+            let next = arrival.into_iter().chain(self.comparisons_due()).min().expect("a round isn't over");
+            self.now_ms = self.now_ms.max(next);
+            while let Some(entry) = self.wire.first_entry().filter(|entry| entry.key().0 <= self.now_ms) {
+                let (_, (to, arrival)) = entry.remove_entry();
+                self.deliver(to, &arrival);
+            }
+        }
+        self.drain();
+        self.anti_entropy.iter().map(AntiEntropy::stats).collect()
+    }
+
+    /// The clocks of a key that no other replica's descends from.
+    fn newest(&self, key: u64) -> BTreeSet<String> {
+        let of_node = |(_, storage, _): &(Replica, MemoryStorage, bool)| {
+            storage.get_versions(&key.to_le_bytes()).expect("in memory")
+        };
+        let all: Vec<VectorClock> = self.nodes.iter().flat_map(of_node).collect();
+        let is_newest = |clock: &&VectorClock| {
+            all.iter().all(|other| *clock == other || clock.compare(other) != Occurred::Before)
+        };
+        all.iter().filter(is_newest).map(ToString::to_string).collect()
+    }
+
+    /// How many keys there are of which a replica hasn't exactly the newest versions, after one round of everybody.
+    fn astray_after_a_round(&mut self, keys: u64, config: AntiEntropyConfig) -> usize {
+        self.heal();
+        let newest: Vec<_> = (0..keys).map(|key| self.newest(key)).collect();
+        self.settle(config);
+        let differs = |(key, newest): &(u64, &BTreeSet<String>)| {
+            (0..NODES.into()).any(|node| self.clocks(node, *key) != **newest)
+        };
+        (0..keys).zip(&newest).filter(differs).count()
+    }
+
+    /// Gives each replica by itself some of the keys from 0 to `keys`, some written twice or by two at once.
+    fn scatter(&mut self, keys: u64) {
+        for key in 0..keys {
+            for clock in ["0:1", "0:1,2:1", "0:2", "1:1"] {
+                let version = Versioned::new(clock.parse().expect("a clock"), key.to_le_bytes());
+                for (_, storage, _) in &self.nodes {
+                    if self.rng.random_range(0..8) == 0 {
+                        // What is obsolete there isn't put.
+                        let _ = storage.put(&key.to_le_bytes(), &version);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Nobody repairs but anti-entropy.
+fn unrepaired() -> ClientConfig {
+    let config = ClientConfig::new(Replication::new(NODES, 2, 2).expect("valid"));
+    ClientConfig { read_repair: false, replica_tombstones: true, ..config }
+}
+
+/// Rounds while clients are at work: a walk through the keys each time.
+const AT_WORK: u64 = 300;
+
+#[test]
+fn after_a_round_of_anti_entropy_replicas_are_equal_and_nothing_is_lost() {
+    let (mut moved, mut broken_off) = (0, 0);
+    for seed in seeds() {
+        let mut world = World::with(seed, unrepaired(), ROUGH);
+        if seed % 2 == 0 {
+            world.compare_every(AntiEntropyConfig::new(AT_WORK));
+        }
+        world.run(400);
+        assert_eq!(world.wrong, [""; 0], "seed {seed}");
+        broken_off += world.anti_entropy.iter().map(|node| node.stats().broken_off).sum::<u64>();
+        assert_eq!(world.astray_after_a_round(KEYS, AntiEntropyConfig::new(20)), 0, "seed {seed}");
+        moved += world.anti_entropy.iter().map(|node| node.stats().fetched + node.stats().sent).sum::<u64>();
+        let again = world.settle(AntiEntropyConfig::new(20));
+        for stats in again {
+            let peers = u64::from(NODES) - 1;
+            assert_eq!((stats.comparisons, stats.equal), (peers, peers), "nothing is left; seed {seed}");
+        }
+    }
+    assert!(moved > 0 && broken_off > 0, "the weather was too good to show anything");
+}
+
+#[test]
+fn one_round_gives_replicas_that_share_little_all_keys_of_all() {
+    let mut world = World::with(1, unrepaired(), CALM);
+    world.scatter(MANY_KEYS);
+    assert_eq!(world.astray_after_a_round(MANY_KEYS, AntiEntropyConfig::new(20)), 0);
+    let stats: Vec<_> = world.anti_entropy.iter().map(AntiEntropy::stats).collect();
+    assert!(stats.iter().all(|stats| stats.broken_off == 0 && stats.failed == 0), "{stats:?}");
+}
+
+/// Some lie in each tree's last leaf.
+const MANY_KEYS: u64 = 5000;
+
+#[test]
+fn nodes_without_anti_entropy_refuse_and_are_left_alone() {
+    let mut world = World::with(1, unrepaired(), CALM);
+    world.scatter(100);
+    // Only the first node has it.
+    world.anti_entropy = vec![AntiEntropy::new(0, NodeId(0), AntiEntropyConfig::new(20))];
+    while world.anti_entropy[0].stats().rounds == 0 {
+        world.now_ms += 1;
+        world.compare_replicas();
+        world.drain();
+    }
+    let stats = world.anti_entropy[0].stats();
+    assert_eq!((stats.broken_off, stats.comparisons), (u64::from(NODES) - 1, 0));
 }
 
 impl World {
@@ -314,6 +492,9 @@ fn with_replica_tombstones_nothing_deleted_comes_back() {
         for (r, w) in [(2, 2), (1, 3), (3, 1)] {
             let config = ClientConfig::new(Replication::new(NODES, r, w).expect("valid"));
             let mut world = World::with(seed, ClientConfig { replica_tombstones: true, ..config }, ROUGH);
+            if seed % 2 == 0 {
+                world.compare_every(AntiEntropyConfig::new(AT_WORK));
+            }
             world.run(400);
             assert_eq!(world.wrong, [""; 0], "seed {seed}, R {r}, W {w}");
             failed += world.failed;
@@ -431,5 +612,26 @@ mod planted {
             })
             .sum();
         assert!(wrong > 0, "what was deleted came back, and nobody noticed");
+    }
+
+    fn with_bug(bug: ClusterBug) -> AntiEntropyConfig {
+        AntiEntropyConfig { planted_bug: Some(bug), ..AntiEntropyConfig::new(20) }
+    }
+
+    #[test]
+    fn a_tree_that_skips_its_last_leaf_is_caught() {
+        let mut world = World::with(1, unrepaired(), CALM);
+        world.scatter(MANY_KEYS);
+        let astray = world.astray_after_a_round(MANY_KEYS, with_bug(ClusterBug::TreeSkipsLastLeaf));
+        assert!(astray > 0, "keys of the last leaf differ, and nobody noticed");
+        assert!(astray < 50, "one leaf of 1024, not {astray} of {MANY_KEYS} keys");
+    }
+
+    #[test]
+    fn anti_entropy_that_loses_a_sibling_is_caught() {
+        let mut world = World::with(1, unrepaired(), CALM);
+        world.scatter(100);
+        let astray = world.astray_after_a_round(100, with_bug(ClusterBug::AntiEntropyLosesSibling));
+        assert!(astray > 0, "siblings were lost, and nobody noticed");
     }
 }

@@ -13,7 +13,7 @@ use engine_env::{CompletionQueue, Durability, Home};
 use fuzz::join;
 use kv_engine::{
     Bitcask, EntriesPosition, KvConfig, NodeId, RebalanceRequest, ReplicaError, Request, RequestId, Response,
-    Ring, Steal, Switch, VectorClock, Versioned,
+    Ring, Steal, Switch, TreeLeaf, TreePlace, VectorClock, Versioned,
 };
 use log_engine::{
     Appending, EncodedBatch, Header, Interval, LogConfig, Offset, Record, SteppedLog, TopicPartition,
@@ -44,6 +44,9 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let first = |files: &Files| files.get("data-0000000001.kv").to_vec();
     let position = view::Position { next: Offset(9), newest_ms: 1_700_000_000_000 };
     let text = |text: &str| text.as_bytes().to_vec();
+    let place = TreePlace { partition: 7, at: 300 };
+    let keys = vec![(key.to_vec(), vec![clock(1), clock(2)]), (b"b".to_vec(), vec![clock(3)])];
+    let leaves = vec![TreeLeaf { place, keys }, TreeLeaf { place, keys: Vec::new() }];
     vec![
         ("net-frames", "hello", frames(&[])),
         ("net-frames", "messages", frames(&[b"hi", b"", &[7; 40]])),
@@ -53,8 +56,12 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("kv-request", "put", Request::Put { key, clock: clock(3), value: b"Ada" }.encode(id)),
         ("kv-request", "delete", Request::Delete { key, clock: clock(2) }.encode(id)),
         ("kv-request", "hint", Request::Hint { key: &slop(key), clock: clock(2), value: b"Ada" }.encode(id)),
+        ("kv-request", "hashes", Request::GetHashes { level: 2, at: vec![place, place] }.encode(id)),
+        ("kv-request", "leaves", Request::GetLeaves { at: vec![place] }.encode(id)),
         ("kv-response", "values", Response::Values(versions).encode(id)),
         ("kv-response", "versions", Response::Versions(vec![clock(1), clock(2)]).encode(id)),
+        ("kv-response", "hashes", Response::Hashes(vec![1, u64::MAX]).encode(id)),
+        ("kv-response", "leaves", Response::Leaves(leaves).encode(id)),
         ("kv-response", "refused", Response::Refused(refused).encode(id)),
         ("kv-request", "switch", Request::Rebalance(switch()).encode(id)),
         ("kv-request", "entries", Request::Rebalance(entries()).encode(id)),

@@ -167,6 +167,10 @@ pub enum ClusterBug {
     HintDropped,
     /// A node deletes a hint when it sends it, not when its replica has acknowledged it.
     HintDeletedEarly,
+    /// Anti-entropy's trees leave out their last leaf: what differs there is never found.
+    TreeSkipsLastLeaf,
+    /// Anti-entropy keeps one of several siblings, under the merge of their clocks.
+    AntiEntropyLosesSibling,
 }
 
 /// How long one round of each operation may take, in milliseconds. `None`: [`ClientConfig::timeout_ms`].

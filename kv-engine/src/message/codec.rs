@@ -2,6 +2,9 @@
 
 use super::rebalance::{RebalanceRequest, RebalanceResponse};
 use super::ring::{push_ring, read_ring};
+use super::tree::{
+    places_len, push_hashes, push_leaves, push_places, read_hashes, read_leaves, read_places,
+};
 use super::{NodeChange, ReplicaError, Request, RequestId, Response};
 use crate::ring::{NodeId, RingError};
 use crate::version::{ClockDecodeError, VectorClock, Versioned};
@@ -20,6 +23,8 @@ const PING: u8 = 32;
 const HINT: u8 = 33;
 const CHANGES: u8 = 34;
 const GET_RING: u8 = 35;
+const GET_HASHES: u8 = 36;
+const GET_LEAVES: u8 = 37;
 /// An answer's kind is that of its request with this bit.
 pub(super) const ANSWER: u8 = 0x80;
 const REFUSED: u8 = 0xff;
@@ -41,9 +46,9 @@ const CHANGE_LEN_MIN: usize = 1 + 2;
 const CHANGES_AHEAD_MAX: usize = 1024;
 
 /// The fewest bytes a key takes: its length.
-const KEY_LEN_MIN: usize = 2;
+pub(super) const KEY_LEN_MIN: usize = 2;
 /// The fewest bytes a clock has: the empty one's.
-const CLOCK_LEN_MIN: usize = 11;
+pub(super) const CLOCK_LEN_MIN: usize = 11;
 /// Longest text of an error, in bytes.
 const TEXT_LEN_MAX: usize = 1000;
 
@@ -145,6 +150,8 @@ impl Request<'_> {
             Self::Ping => (PING, 0),
             Self::GetRing => (GET_RING, 0),
             Self::Rebalance(request) => return request.encode(id),
+            Self::GetHashes { at, .. } => (GET_HASHES, 1 + places_len(at)),
+            Self::GetLeaves { at } => (GET_LEAVES, places_len(at)),
         };
         let mut bytes = message(kind, id, body_len);
         match self {
@@ -167,6 +174,11 @@ impl Request<'_> {
                 bytes.extend_from_slice(&from.to_le_bytes());
                 bytes.extend_from_slice(&max_bytes.to_le_bytes());
             }
+            Self::GetHashes { level, at } => {
+                bytes.push(*level);
+                push_places(&mut bytes, at);
+            }
+            Self::GetLeaves { at } => push_places(&mut bytes, at),
             Self::Ping | Self::GetRing | Self::Rebalance(_) => {}
         }
         debug_assert_eq!(bytes.len(), HEADER_LEN + body_len, "the length was computed ahead");
@@ -202,6 +214,11 @@ impl<'a> Request<'a> {
             kind if RebalanceRequest::is_kind(kind) => {
                 Self::Rebalance(RebalanceRequest::read(kind, &mut rest)?)
             }
+            GET_HASHES => {
+                let [level] = rest.array("level")?;
+                Self::GetHashes { level, at: read_places(&mut rest)? }
+            }
+            GET_LEAVES => Self::GetLeaves { at: read_places(&mut rest)? },
             found => return Err(MessageError::Kind { found }),
         };
         rest.end()?;
@@ -261,6 +278,16 @@ impl Response {
                 changes.iter().for_each(|change| push_change(&mut bytes, change));
                 bytes
             }
+            Self::Hashes(hashes) => {
+                let mut bytes = message(GET_HASHES | ANSWER, id, 4 + 8 * hashes.len());
+                push_hashes(&mut bytes, hashes);
+                bytes
+            }
+            Self::Leaves(leaves) => {
+                let mut bytes = message(GET_LEAVES | ANSWER, id, 4);
+                push_leaves(&mut bytes, leaves);
+                bytes
+            }
             Self::Pong => message(PING | ANSWER, id, 0),
             Self::Rebalance(response) => response.encode(id),
             Self::Refused(error) => {
@@ -306,6 +333,8 @@ impl Response {
         const DELETED: u8 = DELETE | ANSWER;
         const PONG: u8 = PING | ANSWER;
         const CHANGED: u8 = CHANGES | ANSWER;
+        const HASHES: u8 = GET_HASHES | ANSWER;
+        const LEAVES: u8 = GET_LEAVES | ANSWER;
         let response = match kind {
             VALUES => Self::Values(rest.versions()?),
             ALL_VALUES => {
@@ -336,6 +365,8 @@ impl Response {
                 }
                 Self::Changes { next, changes }
             }
+            HASHES => Self::Hashes(read_hashes(&mut rest)?),
+            LEAVES => Self::Leaves(read_leaves(&mut rest)?),
             REFUSED => Self::Refused(match rest.u16("error code")? {
                 OBSOLETE_VERSION => ReplicaError::ObsoleteVersion { stored: rest.clock()? },
                 INVALID_METADATA => ReplicaError::InvalidMetadata,
@@ -367,6 +398,11 @@ pub(crate) fn asks_to_rebalance(bytes: &[u8]) -> bool {
 /// Whether these bytes, if they are a message, are a [`Request::Changes`].
 pub(crate) fn asks_for_changes(bytes: &[u8]) -> bool {
     bytes.get(1) == Some(&CHANGES)
+}
+
+/// Whether these bytes, if they are a message, are a [`Request::GetHashes`] or a [`Request::GetLeaves`].
+pub(crate) fn asks_about_trees(bytes: &[u8]) -> bool {
+    matches!(bytes.get(1), Some(&(GET_HASHES | GET_LEAVES)))
 }
 
 pub(super) fn message(kind: u8, id: RequestId, body_len: usize) -> Vec<u8> {
@@ -537,6 +573,7 @@ impl<'a> Rest<'a> {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::tree::{TreeLeaf, TreePlace};
     use super::*;
     use crate::ring::{Ring, Zone, ZoneId};
     use proptest::collection::vec;
@@ -574,6 +611,18 @@ mod tests {
         })
     }
 
+    fn places() -> impl Strategy<Value = Vec<TreePlace>> {
+        vec(place(), 0..5)
+    }
+
+    fn place() -> impl Strategy<Value = TreePlace> {
+        (any::<u32>(), any::<u16>()).prop_map(|(partition, at)| TreePlace { partition, at })
+    }
+
+    fn leaf() -> impl Strategy<Value = TreeLeaf> {
+        (place(), vec((bytes(), vec(clock(), 0..3)), 0..3)).prop_map(|(place, keys)| TreeLeaf { place, keys })
+    }
+
     fn response() -> impl Strategy<Value = Response> {
         prop_oneof![
             (any::<u64>(), vec(change(), 0..4))
@@ -582,6 +631,8 @@ mod tests {
             vec((bytes(), vec(version(), 0..3)), 0..4).prop_map(Response::AllValues),
             (any::<u64>(), ring()).prop_map(|(version, ring)| Response::Ring { version, ring }),
             vec(clock(), 0..4).prop_map(Response::Versions),
+            vec(any::<u64>(), 0..5).prop_map(Response::Hashes),
+            vec(leaf(), 0..3).prop_map(Response::Leaves),
             Just(Response::Stored),
             any::<bool>().prop_map(Response::Deleted),
             Just(Response::Pong),
@@ -598,7 +649,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_request_reads_as_it_was_written(
-            id: u64, kind in 0..9, keys in vec(bytes(), 0..4), key in bytes(), clock in clock(), value in bytes()
+            id: u64, kind in 0..11, keys in vec(bytes(), 0..4), key in bytes(), clock in clock(), value in bytes(),
+            at in places(), level: u8
         ) {
             let request = match kind {
                 0 => Request::Get { key: &key },
@@ -609,6 +661,8 @@ mod tests {
                 5 => Request::Changes { from: id, max_bytes: id as u32 },
                 6 => Request::GetAll { keys: keys.iter().map(Vec::as_slice).collect() },
                 7 => Request::GetRing,
+                8 => Request::GetHashes { level, at },
+                9 => Request::GetLeaves { at },
                 _ => Request::Ping,
             };
             let bytes = request.encode(RequestId(id));
@@ -630,7 +684,7 @@ mod tests {
         #[test]
         fn any_bytes_give_a_message_or_an_error(
             bytes in vec(any::<u8>(), 0..200), kind in prop_oneof![
-                any::<u8>(), 1u8..5, Just(10), 32u8..36, 0x81u8..0x85, Just(0x8a), 0xa2u8..0xa4, Just(0xff)
+                any::<u8>(), 1u8..5, Just(10), 32u8..38, 0x81u8..0x85, Just(0x8a), 0xa2u8..0xa6, Just(0xff)
             ]
         ) {
             let _ = Request::decode(&bytes);
@@ -675,6 +729,21 @@ mod tests {
             &[2, 1, 0, b'x'],
         ];
         assert_eq!(told, expected.concat());
+        let at = vec![TreePlace { partition: 7, at: 8 }];
+        let asked = Request::GetHashes { level: 2, at: at.clone() }.encode(RequestId(6));
+        assert_eq!(asked, [1, 36, 6, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0, 0, 0, 7, 0, 0, 0, 8, 0]);
+        let asked = Request::GetLeaves { at }.encode(RequestId(6));
+        assert_eq!(asked, [1, 37, 6, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 8, 0]);
+        let told = Response::Hashes(vec![9]).encode(RequestId(6));
+        assert_eq!(told, [1, 0xa4, 6, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
+        let keys = vec![(b"k".to_vec(), vec![VectorClock::from_entries([(1, 2)], 3).expect("in range")])];
+        let told = Response::Leaves(vec![TreeLeaf { place: TreePlace { partition: 7, at: 8 }, keys }]);
+        let expected = [
+            &[1, 0xa5, 6, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 8, 0][..],
+            &[1, 0, 0, 0, 1, 0, b'k', 1, 0, 0, 0],
+            &clock_bytes,
+        ];
+        assert_eq!(told.encode(RequestId(6)), expected.concat());
         let refused = Response::Refused(ReplicaError::InvalidMetadata).encode(RequestId(7));
         assert_eq!(refused, [1, 0xff, 7, 0, 0, 0, 0, 0, 0, 0, 9, 0]);
     }

@@ -8,6 +8,7 @@
 mod codec;
 mod rebalance;
 mod ring;
+mod tree;
 
 use std::sync::Arc;
 
@@ -15,10 +16,11 @@ use crate::ring::{NodeId, Ring};
 use crate::version::{VectorClock, Versioned};
 
 pub use codec::MessageError;
-pub(crate) use codec::{Rest, asks_for_changes, asks_to_rebalance, is_response};
+pub(crate) use codec::{Rest, asks_about_trees, asks_for_changes, asks_to_rebalance, is_response};
 pub use rebalance::{NodeProgress, RebalanceRequest, RebalanceResponse, Steal, Switch};
 pub(crate) use rebalance::{push_position, push_steals, read_position, read_steals};
 pub(crate) use ring::{push_ring, read_ring};
+pub use tree::{TreeLeaf, TreePlace};
 
 /// What a client asks of a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +80,19 @@ pub enum Request<'a> {
     GetRing,
     /// What is asked while partitions move.
     Rebalance(RebalanceRequest<'a>),
+    /// Hashes at places of the trees of partitions that asker and replica both hold. Roots, level 0, are asked for first:
+    /// they are answered when the trees have been made.
+    GetHashes {
+        /// The level, from 0, the roots, to 2, the leaves.
+        level: u8,
+        /// Which places of the level.
+        at: Vec<TreePlace>,
+    },
+    /// The keys of leaves of those trees, with the clocks of their versions. All of one slice.
+    GetLeaves {
+        /// Which leaves.
+        at: Vec<TreePlace>,
+    },
 }
 
 /// What a replica answers.
@@ -112,6 +127,10 @@ pub enum Response {
     },
     /// To [`Request::Rebalance`].
     Rebalance(RebalanceResponse),
+    /// To [`Request::GetHashes`]: in the order asked for.
+    Hashes(Vec<u64>),
+    /// To [`Request::GetLeaves`]: as many of them, from the first on, as fit into a message, but at least one.
+    Leaves(Vec<TreeLeaf>),
     /// To any of them: it wasn't done.
     Refused(ReplicaError),
 }

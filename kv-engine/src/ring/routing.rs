@@ -179,6 +179,15 @@ impl Routing {
         }
     }
 
+    /// The nodes that hold the keys of a partition; `None` if the ring has no such partition.
+    pub(crate) fn replicas_in(&self, partition: u32) -> Option<&[NodeId]> {
+        let lists = &self.lists;
+        match &**lists {
+            [only] => (partition < self.ring.partitions()).then_some(only),
+            lists => lists.get(partition as usize).map(|list| &**list),
+        }
+    }
+
     /// The preference list of a key with the partition that brings each node into it.
     #[must_use]
     pub fn replicated(&self, key: &[u8]) -> Vec<Replicated> {

@@ -164,6 +164,32 @@ impl<F: File> Bitcask<F> {
         Ok(versions)
     }
 
+    /// Calls `each` with every key of a slice, one of `slices` by their hashes, and its clocks, without the disk. `slices`
+    /// is a power of two. What is written meanwhile may be told or not; writers wait no longer than it takes to copy a
+    /// shard's part of the key directory.
+    pub(crate) fn clocks_of_slice(
+        &self,
+        (slice, slices): (usize, usize),
+        mut each: impl FnMut(&[u8], &[VectorClock]),
+    ) {
+        let shards = self.keydir.shard_indexes();
+        // Both go by the low bits of the hash, so the larger number tells which of the other's parts it belongs to.
+        let common = shards.len().min(slices);
+        let mut clocks = Vec::new();
+        for shard in shards.filter(|shard| shard % common == slice % common) {
+            let expired_before_ms = self.expired_before_ms();
+            let entries = self.keydir.read_shard(shard).entries();
+            for entry in entries.iter().filter(|entry| HashedKey::new(entry.key()).shard(slices) == slice) {
+                let spots = entry.spots().filter(|spot| spot.timestamp_ms() >= expired_before_ms);
+                clocks.clear();
+                clocks.extend(spots.map(|spot| spot.clock()));
+                if !clocks.is_empty() {
+                    each(entry.key(), &clocks);
+                }
+            }
+        }
+    }
+
     pub(super) fn read_located(&self, key: &[u8], located: &Located<F>) -> Result<Versioned, GetError> {
         located.read(key, self.config.sealed_reads, !planted!(self, ChecksumIgnored))
     }

@@ -137,8 +137,14 @@ impl<F> Shard<F> {
         if let Some((_, here)) = watched {
             left.extend(here.iter().map(|(key, versions)| (key.clone(), versions.clone())));
         }
-        let addresses: Vec<Address> = self.slots.iter().map(|slot| slot.address).collect();
-        Frozen { addresses, arena: self.arena.clone(), segments: self.segments.clone(), is_sorted: false }
+        let segments = self.segments.clone();
+        Frozen { entries: self.entries(), segments, is_sorted: false }
+    }
+
+    /// A copy of all entries.
+    pub(super) fn entries(&self) -> Entries {
+        let addresses = self.slots.iter().map(|slot| slot.address).collect();
+        Entries { addresses, arena: self.arena.clone() }
     }
 
     /// Changes the versions of a key; `change` says whether it did.
@@ -278,11 +284,23 @@ fn forget<F>(segments: &Segments<F>, place: &Place) {
     segment_of(segments, place.segment).forget(place);
 }
 
+/// The entries of a shard as they were.
+#[derive(Debug)]
+pub(super) struct Entries {
+    addresses: Vec<Address>,
+    arena: Arena,
+}
+
+impl Entries {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.addresses.iter().map(|address| Entry::first_of(self.arena.at(*address)))
+    }
+}
+
 /// A shard as it was.
 #[derive(Debug)]
 pub(super) struct Frozen<F> {
-    addresses: Vec<Address>,
-    arena: Arena,
+    entries: Entries,
     segments: Vec<Arc<Segment<F>>>,
     is_sorted: bool,
 }
@@ -290,7 +308,7 @@ pub(super) struct Frozen<F> {
 impl<F> Frozen<F> {
     /// The next wanted entry, in the order of their newest records on the disk.
     pub(super) fn next(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Option<(Vec<u8>, Vec<Located<F>>)> {
-        let Self { addresses, arena, segments, is_sorted } = self;
+        let Self { entries: Entries { addresses, arena }, segments, is_sorted } = self;
         let entry = |address: Address| Entry::first_of(arena.at(address));
         if !*is_sorted {
             let last =

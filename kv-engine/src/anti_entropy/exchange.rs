@@ -1,0 +1,356 @@
+//! [`AntiEntropy`]: a node's part in it. Every so often it makes the trees of its store and compares them with one peer
+//! after the other; when others ask, it answers. It names no thread, clock or socket.
+
+use std::collections::VecDeque;
+
+use engine_env::Peer;
+
+use super::comparison::{Asked, Comparison, Next};
+use super::merkle::{Forest, Grown, Growing};
+use super::server::{TreeServer, is_shared};
+#[cfg(feature = "planted-bugs")]
+use crate::coordinator::ClusterBug;
+use crate::message::{ReplicaError, Request, RequestId, Response};
+use crate::replica::{NOBODYS, ReplicaStorage};
+use crate::ring::{NodeId, Routing};
+use crate::storage::PutError;
+use crate::version::Versioned;
+
+/// A peer that doesn't answer so long is left alone until the next round. Trees of many keys take their time.
+const ANSWER_NS: u64 = 30_000_000_000;
+/// Ids of its requests have the highest bit, so that no answer is taken for one to a hint.
+const IDS: u64 = 1 << 63;
+
+/// Settings of a node's anti-entropy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AntiEntropyConfig {
+    /// How long after one round the next begins, in milliseconds; 0 counts as 1. A round walks through all keys, on the
+    /// node's thread, a 64th of the store at a time, and so does each peer that is asked in it.
+    pub every_ms: u64,
+    /// A mistake put in on purpose. Default: none.
+    #[cfg(feature = "planted-bugs")]
+    pub planted_bug: Option<ClusterBug>,
+}
+
+impl AntiEntropyConfig {
+    /// A round each `every_ms`.
+    #[must_use]
+    pub fn new(every_ms: u64) -> Self {
+        Self {
+            every_ms,
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: None,
+        }
+    }
+
+    fn growing(self) -> Growing {
+        let growing = Growing::default();
+        #[cfg(feature = "planted-bugs")]
+        let growing = match self.planted_bug {
+            Some(ClusterBug::TreeSkipsLastLeaf) => growing.skipping_last_leaf(),
+            _ => growing,
+        };
+        growing
+    }
+
+    fn round_at(self, now_ns: u64) -> u64 {
+        now_ns.saturating_add(self.every_ms.max(1).saturating_mul(1_000_000))
+    }
+}
+
+/// What was compared and moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AntiEntropyStats {
+    /// Rounds that came to their end.
+    pub rounds: u64,
+    /// Comparisons with a peer that came to their end.
+    pub comparisons: u64,
+    /// Of these, with nothing that differed.
+    pub equal: u64,
+    /// Comparisons that were broken off: the peer is away, silent, or refuses. The next round tries again.
+    pub broken_off: u64,
+    /// Keys of which a peer gave versions that were lacking here.
+    pub fetched: u64,
+    /// Versions that a peer was given.
+    pub sent: u64,
+    /// Of either, those that couldn't be read or kept. The next round finds them again.
+    pub failed: u64,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Resting { until_ns: u64 },
+    Growing(Growing),
+    Comparing(Round),
+}
+
+/// What this node had when the round began, and with whom it is compared.
+#[derive(Debug)]
+struct Round {
+    forest: Forest,
+    comparison: Box<Comparison>,
+    peers: VecDeque<NodeId>,
+}
+
+/// A node's anti-entropy with its peers.
+#[derive(Debug)]
+pub struct AntiEntropy {
+    me: NodeId,
+    config: AntiEntropyConfig,
+    stage: Stage,
+    server: TreeServer,
+    last_id: u64,
+    outputs: VecDeque<(Peer, Vec<u8>)>,
+    stats: AntiEntropyStats,
+}
+
+impl AntiEntropy {
+    /// The first round begins `config.every_ms` from now.
+    #[must_use]
+    pub fn new(now_ns: u64, me: NodeId, config: AntiEntropyConfig) -> Self {
+        Self {
+            me,
+            config,
+            stage: Stage::Resting { until_ns: config.round_at(now_ns) },
+            server: TreeServer::default(),
+            last_id: IDS,
+            outputs: VecDeque::new(),
+            stats: AntiEntropyStats::default(),
+        }
+    }
+
+    /// When [`AntiEntropy::handle_timeout`] is to be called; `None` while [`AntiEntropy::walk`] is what it waits for.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        match &self.stage {
+            Stage::Resting { until_ns } => Some(*until_ns),
+            Stage::Growing(_) => None,
+            Stage::Comparing(round) => Some(round.comparison.until_ns),
+        }
+    }
+
+    /// Begins a round, or gives up on a peer that is late.
+    pub fn handle_timeout(&mut self, now_ns: u64, routing: &Routing, storage: &impl ReplicaStorage) {
+        if self.poll_timeout().is_none_or(|at_ns| now_ns < at_ns) {
+            return;
+        }
+        match self.stage {
+            Stage::Resting { .. } => self.stage = Stage::Growing(self.config.growing()),
+            Stage::Growing(_) => {}
+            Stage::Comparing(_) => self.break_off(now_ns, routing, storage),
+        }
+    }
+
+    /// Goes a slice further through the store, if trees are to be made. Whether it is to be called again, soon.
+    pub fn walk(&mut self, now_ns: u64, routing: &Routing, storage: &impl ReplicaStorage) -> bool {
+        if let Stage::Growing(growing) = &mut self.stage {
+            match growing.step(routing.ring(), storage) {
+                Grown::Partly => {}
+                Grown::Wholly(forest) => self.begin(now_ns, forest, routing, storage),
+                Grown::Never => self.rest(now_ns),
+            }
+        }
+        let config = self.config;
+        for (to, id, response) in self.server.step(|| config.growing(), routing, storage) {
+            self.outputs.push_back((to, response.encode(id)));
+        }
+        matches!(self.stage, Stage::Growing(_)) || self.server.is_busy()
+    }
+
+    /// A node asks about trees. What can't be read is dropped, like any garbled request.
+    pub fn asked(&mut self, from: Peer, message: &[u8], routing: &Routing, storage: &impl ReplicaStorage) {
+        let Ok((id, request)) = Request::decode(message) else { return };
+        let other = u16::try_from(from.0).ok().map(NodeId);
+        let other = other.filter(|node| routing.ring().nodes().binary_search(node).is_ok());
+        let response = match (other, request) {
+            (Some(other), Request::GetHashes { level, at }) => {
+                self.server.hashes((from, id), (self.me, other), (level, at), routing)
+            }
+            (Some(other), Request::GetLeaves { at }) => {
+                Some(TreeServer::leaves((self.me, other), &at, routing, storage))
+            }
+            _ => {
+                let why = "only nodes of the ring compare what they hold".to_owned();
+                Some(Response::Refused(ReplicaError::Application { why }))
+            }
+        };
+        if let Some(response) = response {
+            self.outputs.push_back((from, response.encode(id)));
+        }
+    }
+
+    /// A node answered. What is no answer to a question of this one's changes nothing.
+    pub fn answered(
+        &mut self,
+        now_ns: u64,
+        (from, id): (Peer, RequestId),
+        response: Response,
+        routing: &Routing,
+        storage: &impl ReplicaStorage,
+    ) {
+        let Stage::Comparing(Round { forest, comparison, .. }) = &mut self.stage else { return };
+        if from != peer(comparison.peer) {
+            return;
+        }
+        let Some(asked) = comparison.answered(id) else { return };
+        comparison.until_ns = now_ns.saturating_add(ANSWER_NS);
+        let fits = match (asked, response) {
+            (Asked::Hashes { level, at }, Response::Hashes(theirs)) => {
+                comparison.compare_hashes(forest, (level, &at), &theirs).is_ok()
+            }
+            (Asked::Leaves { at }, Response::Leaves(theirs)) => {
+                comparison.compare_leaves(&at, theirs, routing.ring(), storage).is_ok()
+            }
+            (Asked::Values { key }, Response::Values(versions)) => {
+                self.keep(&key, versions, storage);
+                true
+            }
+            // One that has moved on lacks nothing any more.
+            (Asked::Put { .. }, Response::Refused(ReplicaError::ObsoleteVersion { .. })) => true,
+            (Asked::Put { .. }, Response::Stored) => {
+                self.stats.sent += 1;
+                true
+            }
+            // One key that is damaged or too long must not keep the others apart.
+            (
+                Asked::Values { .. } | Asked::Put { .. },
+                Response::Refused(ReplicaError::Persistence { .. } | ReplicaError::Application { .. }),
+            ) => {
+                self.stats.failed += 1;
+                true
+            }
+            _ => false,
+        };
+        if fits {
+            self.proceed(now_ns, routing, storage);
+        } else {
+            self.break_off(now_ns, routing, storage);
+        }
+    }
+
+    /// A node can't be reached.
+    pub fn unreachable(
+        &mut self,
+        now_ns: u64,
+        node: NodeId,
+        routing: &Routing,
+        storage: &impl ReplicaStorage,
+    ) {
+        if matches!(&self.stage, Stage::Comparing(round) if round.comparison.peer == node) {
+            self.break_off(now_ns, routing, storage);
+        }
+    }
+
+    /// A message to be sent, and to whom.
+    pub fn poll_output(&mut self) -> Option<(Peer, Vec<u8>)> {
+        self.outputs.pop_front()
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn stats(&self) -> AntiEntropyStats {
+        self.stats
+    }
+
+    fn rest(&mut self, now_ns: u64) {
+        self.stage = Stage::Resting { until_ns: self.config.round_at(now_ns) };
+    }
+
+    /// The trees are made: the round goes through all other nodes, each node beginning with the one behind it.
+    fn begin(&mut self, now_ns: u64, forest: Forest, routing: &Routing, storage: &impl ReplicaStorage) {
+        let nodes = routing.ring().nodes();
+        let behind = nodes.partition_point(|node| *node <= self.me);
+        let others = nodes[behind..].iter().chain(&nodes[..behind]).filter(|node| **node != self.me);
+        self.compare_with_next(now_ns, forest, others.copied().collect(), routing, storage);
+    }
+
+    fn compare_with_next(
+        &mut self,
+        now_ns: u64,
+        forest: Forest,
+        mut peers: VecDeque<NodeId>,
+        routing: &Routing,
+        storage: &impl ReplicaStorage,
+    ) {
+        let me = self.me;
+        while let Some(peer) = peers.pop_front() {
+            let partitions = 0..routing.ring().partitions();
+            let mut shared = partitions.filter(|p| is_shared((me, peer), routing, *p)).peekable();
+            if shared.peek().is_some() {
+                let comparison = Box::new(Comparison::new(peer, shared));
+                self.stage = Stage::Comparing(Round { forest, comparison, peers });
+                self.proceed(now_ns, routing, storage);
+                return;
+            }
+        }
+        self.stats.rounds += 1;
+        self.rest(now_ns);
+    }
+
+    fn break_off(&mut self, now_ns: u64, routing: &Routing, storage: &impl ReplicaStorage) {
+        self.stats.broken_off += 1;
+        self.end_comparison(now_ns, routing, storage);
+    }
+
+    fn end_comparison(&mut self, now_ns: u64, routing: &Routing, storage: &impl ReplicaStorage) {
+        let resting = Stage::Resting { until_ns: self.config.round_at(now_ns) };
+        if let Stage::Comparing(Round { forest, peers, .. }) = std::mem::replace(&mut self.stage, resting) {
+            self.compare_with_next(now_ns, forest, peers, routing, storage);
+        }
+    }
+
+    /// Asks what is to be asked next, or ends the comparison.
+    fn proceed(&mut self, now_ns: u64, routing: &Routing, storage: &impl ReplicaStorage) {
+        let Self { stage: Stage::Comparing(Round { comparison, .. }), last_id, outputs, stats, .. } = self else {
+            return;
+        };
+        loop {
+            let id = RequestId((*last_id + 1) | IDS);
+            match comparison.next(id, storage) {
+                Next::Ask(asked, question) => {
+                    *last_id = id.0;
+                    comparison.until_ns = now_ns.saturating_add(ANSWER_NS);
+                    outputs.push_back((peer(comparison.peer), question));
+                    comparison.asked(id, asked);
+                }
+                Next::Wait => return,
+                Next::Nothing => {
+                    stats.comparisons += 1;
+                    stats.equal += u64::from(!comparison.differs);
+                    break;
+                }
+            }
+        }
+        self.end_comparison(now_ns, routing, storage);
+    }
+
+    /// Keeps what a peer has and this node lacks. Others may have written meanwhile: the store decides.
+    fn keep(&mut self, key: &[u8], versions: Vec<Versioned>, storage: &impl ReplicaStorage) {
+        self.stats.fetched += 1;
+        #[cfg(feature = "planted-bugs")]
+        let versions = match self.config.planted_bug {
+            Some(ClusterBug::AntiEntropyLosesSibling) => losing_siblings(key, versions, storage),
+            _ => versions,
+        };
+        for version in versions {
+            match storage.start_put(key, &version, NOBODYS) {
+                Ok(_) | Err(PutError::ObsoleteVersion { .. }) => {}
+                Err(_) => self.stats.failed += 1,
+            }
+        }
+    }
+}
+
+fn peer(node: NodeId) -> Peer {
+    Peer(node.0.into())
+}
+
+/// What a careless repair would keep: the peer's first version, under the merge of all clocks.
+#[cfg(feature = "planted-bugs")]
+fn losing_siblings(key: &[u8], versions: Vec<Versioned>, storage: &impl ReplicaStorage) -> Vec<Versioned> {
+    let ours = storage.clocks(key).unwrap_or_default();
+    let Some(first) = versions.first().cloned() else { return versions };
+    let theirs = versions.iter().map(|version| &version.clock);
+    let clock = theirs.chain(&ours).fold(first.clock.clone(), |merged, clock| merged.merge(clock, 0));
+    vec![Versioned { clock, value: first.value }]
+}

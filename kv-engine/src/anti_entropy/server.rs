@@ -1,0 +1,165 @@
+//! [`TreeServer`]: answers other replicas' questions about the keys that both hold.
+//!
+//! A question for roots is answered once the trees have been made anew from the store, slice by slice; deeper ones from
+//! the trees that were made last. They may have been made for somebody else meanwhile: then some places are found to
+//! differ that don't any more, or the other way round, which the next round finds.
+
+use std::collections::BTreeMap;
+
+use engine_env::Peer;
+
+use super::merkle::{Forest, Growing, Grown, leaf_of, slice_of};
+use crate::message::{ReplicaError, RequestId, Response, TreeLeaf, TreePlace};
+use crate::replica::ReplicaStorage;
+use crate::ring::{NodeId, Routing};
+use crate::version::VectorClock;
+
+/// More hashes aren't told at once: as many as there can be partitions, so that the roots are.
+pub(super) const HASHES_MAX: usize = 65_536;
+/// About how many bytes of keys and clocks one answer has; a leaf is never divided.
+const LEAVES_BYTES: usize = 1 << 20;
+/// A leaf with more than this can't be told in a message.
+const LEAF_BYTES_MAX: usize = engine_env::MESSAGE_BYTES_MAX / 4 * 3;
+
+/// A question for roots that waits for the trees.
+#[derive(Debug)]
+struct Waiting {
+    from: Peer,
+    id: RequestId,
+    roots: Vec<TreePlace>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct TreeServer {
+    growing: Option<Growing>,
+    /// Those for whom the trees are being made.
+    waiting: Vec<Waiting>,
+    /// Those who came when it had begun: some of what they want to be told of may have been passed by.
+    later: Vec<Waiting>,
+    forest: Option<Forest>,
+}
+
+/// The nodes of a question: who is asked and who asks.
+pub(super) type Between = (NodeId, NodeId);
+
+/// Whether both nodes hold the keys of a partition.
+pub(super) fn is_shared((me, other): Between, routing: &Routing, partition: u32) -> bool {
+    routing.replicas_in(partition).is_some_and(|nodes| nodes.contains(&me) && nodes.contains(&other))
+}
+
+fn refused(why: &str) -> Response {
+    Response::Refused(ReplicaError::Application { why: why.to_owned() })
+}
+
+const NOT_WALKED: &str = "this store can't be walked through";
+
+/// Bytes that a key takes in an answer, about.
+fn told_len((key, clocks): &(Vec<u8>, Vec<VectorClock>)) -> usize {
+    6 + key.len() + clocks.iter().map(VectorClock::encoded_len).sum::<usize>()
+}
+
+impl TreeServer {
+    /// A question for the hashes at places; `None`: the answer comes from [`TreeServer::step`].
+    pub(super) fn hashes(
+        &mut self,
+        (from, id): (Peer, RequestId),
+        between: Between,
+        (level, at): (u8, Vec<TreePlace>),
+        routing: &Routing,
+    ) -> Option<Response> {
+        if at.len() > HASHES_MAX {
+            return Some(refused("ask for fewer hashes at once"));
+        }
+        if !at.iter().all(|place| is_shared(between, routing, place.partition)) {
+            return Some(Response::Refused(ReplicaError::InvalidMetadata));
+        }
+        if level > 0 {
+            return Some(self.hashes_at(level, &at));
+        }
+        // One that asks again has given up its question before.
+        self.waiting.retain(|waiting| waiting.from != from);
+        self.later.retain(|waiting| waiting.from != from);
+        self.later.push(Waiting { from, id, roots: at });
+        None
+    }
+
+    fn hashes_at(&self, level: u8, at: &[TreePlace]) -> Response {
+        let Some(forest) = &self.forest else { return refused("ask for the roots first") };
+        let hashes = at.iter().map(|place| forest.hash(level, *place)).collect::<Option<Vec<_>>>();
+        hashes.map_or_else(|| refused("trees have no such place"), Response::Hashes)
+    }
+
+    /// Whether [`TreeServer::step`] has something to do.
+    pub(super) fn is_busy(&self) -> bool {
+        self.growing.is_some() || !self.later.is_empty()
+    }
+
+    /// Adds a slice to the trees that somebody waits for; the answers that are complete with it. `growing` begins trees.
+    pub(super) fn step(
+        &mut self,
+        growing: impl FnOnce() -> Growing,
+        routing: &Routing,
+        storage: &impl ReplicaStorage,
+    ) -> Vec<(Peer, RequestId, Response)> {
+        if self.growing.is_none() && !self.later.is_empty() {
+            self.waiting = std::mem::take(&mut self.later);
+            self.growing = Some(growing());
+        }
+        let Some(growing) = &mut self.growing else { return Vec::new() };
+        match growing.step(routing.ring(), storage) {
+            Grown::Partly => return Vec::new(),
+            Grown::Wholly(forest) => self.forest = Some(forest),
+            Grown::Never => self.forest = None,
+        }
+        self.growing = None;
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let answer = |Waiting { from, id, roots }| {
+            let response = if self.forest.is_some() { self.hashes_at(0, &roots) } else { refused(NOT_WALKED) };
+            (from, id, response)
+        };
+        waiting.map(answer).collect()
+    }
+
+    /// The keys and clocks of leaves of one slice: as many of them, from the first on, as fit into a message.
+    pub(super) fn leaves(
+        between: Between,
+        at: &[TreePlace],
+        routing: &Routing,
+        storage: &impl ReplicaStorage,
+    ) -> Response {
+        if !at.iter().all(|place| is_shared(between, routing, place.partition)) {
+            return Response::Refused(ReplicaError::InvalidMetadata);
+        }
+        let Some(slice) = at.first().map(|leaf| slice_of(*leaf)) else { return refused("name some leaves") };
+        if at.iter().any(|leaf| slice_of(*leaf) != slice) {
+            return refused("name leaves of one slice");
+        }
+        let mut found: BTreeMap<TreePlace, Vec<_>> = at.iter().map(|leaf| (*leaf, Vec::new())).collect();
+        let walked = storage.clocks_of_slice(slice, &mut |key, clocks| {
+            if let Some(keys) = found.get_mut(&leaf_of(routing.ring(), key)) {
+                keys.push((key.to_vec(), clocks.to_vec()));
+            }
+        });
+        if !walked {
+            return refused(NOT_WALKED);
+        }
+        let (mut leaves, mut bytes) = (Vec::new(), 0);
+        for place in at {
+            let Some(keys) = found.remove(place) else { continue };
+            bytes += keys.iter().map(told_len).sum::<usize>();
+            if !leaves.is_empty() && bytes > LEAVES_BYTES {
+                break;
+            }
+            if bytes > LEAF_BYTES_MAX {
+                let why = format!(
+                    "the keys and clocks of a leaf of partition {} take {bytes} bytes, more than a message has; \
+                     deal the keys out to more partitions",
+                    place.partition
+                );
+                return Response::Refused(ReplicaError::Application { why });
+            }
+            leaves.push(TreeLeaf { place: *place, keys });
+        }
+        Response::Leaves(leaves)
+    }
+}
