@@ -90,7 +90,7 @@ pub struct Completion {
 pub struct Capabilities {
     /// Reads by key.
     pub reads: bool,
-    /// Deletes by key.
+    /// Deletes by key, with its default settings.
     pub deletes: bool,
     /// Whether anything reaches a disk. An engine that keeps nothing is a floor, never a competitor.
     pub durable: bool,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bench_harness::engine::EngineRegistry;
+use bench_harness::engine::{Answer, Completion, EngineRegistry, Place, Session, Submit, Token};
 use bench_harness::load::Bound;
 use bench_harness::run::{Arriving, RunOutcome, RunPlan, run_once};
-use engine_env::Durability;
+use engine_env::{Durability, Wait};
 use engine_env::rng::Seed;
-use workloads::{OpenOptions, Registry};
+use workloads::{Op, OpKind, OpenOptions, Registry, StreamTag, Value, Workload};
 
 fn run(
     name: &str,
@@ -19,17 +19,28 @@ fn run(
     arriving: Arriving,
     bound: Bound,
 ) -> RunOutcome {
-    let members = vec![("members".to_owned(), "300".to_owned())];
-    let workload = Registry::standard()
-        .open("member-update", &OpenOptions { set: members, ..OpenOptions::default() })
-        .expect("it comes with the workbench")
-        .workload;
+    run_of(&*members(&[("members", "300")]), name, durability, set, (arriving, bound))
+}
+
+fn members(set: &[(&str, &str)]) -> Arc<dyn Workload> {
+    let set = set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let opened = Registry::standard().open("member-update", &OpenOptions { set, ..OpenOptions::default() });
+    opened.expect("it comes with the workbench").workload
+}
+
+fn run_of(
+    workload: &dyn Workload,
+    name: &str,
+    durability: Durability,
+    set: &[(&str, &str)],
+    (arriving, bound): (Arriving, Bound),
+) -> RunOutcome {
     let engines = EngineRegistry::standard();
     let dir = tempfile::tempdir().expect("a folder");
     let settings: BTreeMap<_, _> = set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let plan = RunPlan {
         engine: engines.by_name(name).expect("it is there"),
-        workload: &*workload,
+        workload,
         durability,
         settings: &settings,
         arriving,
@@ -53,6 +64,8 @@ fn every_variant_of_a_cluster_answers_rightly() {
         ("kv-cluster", &[("r", "1"), ("w", "3")]),
         ("kv-cluster", &[("r", "1"), ("w", "1")]),
         ("kv-cluster", &[("nodes", "5"), ("net", "lan")]),
+        ("kv-cluster", &[("replica-tombstones", "on"), ("anti-entropy-ms", "20")]),
+        ("kv-cluster", &[("replica-tombstones", "on"), ("version-read", "off"), ("transport", "tcp")]),
         ("log-cluster", &[("batching", "off")]),
         ("log-cluster", &[("acks", "1"), ("partitions", "7")]),
         ("log-cluster", &[("acks", "0")]),
@@ -80,6 +93,96 @@ fn every_variant_of_a_cluster_answers_rightly() {
         assert_eq!(replication, expected.0, "{name} {set:?}");
         assert!(fewest >= Some(expected.1), "{name} {set:?}: {fewest:?}");
     }
+}
+
+/// Every kind of workload that deletes: the member model, and recorded streams of changes and of requests.
+#[test]
+fn deletes_with_replica_tombstones_are_answered_rightly_in_every_workload() {
+    let recorded = |name: &str, lines: &dyn Fn(u32) -> String| {
+        let text: String = (0..600).map(lines).collect();
+        let opened = Registry::read(name, std::io::Cursor::new(text), &OpenOptions::default());
+        opened.expect(name).workload
+    };
+    let is_delete = |n: u32| n % 3 == 2;
+    let workloads = [
+        (members(&[("members", "100"), ("mix.update", "0.3"), ("mix.delete", "0.1")]), OpKind::DeleteProfile),
+        (
+            recorded("a.jsonl", &|n| {
+                let key = n % 7;
+                if is_delete(n) {
+                    format!("{{\"ts\":{n},\"op\":\"delete\",\"key\":\"k{key}\"}}\n")
+                } else {
+                    format!("{{\"ts\":{n},\"op\":\"put\",\"key\":\"k{key}\",\"value\":\"v{n}\"}}\n")
+                }
+            }),
+            OpKind::Delete,
+        ),
+        (
+            recorded("a.csv", &|n| {
+                let header = if n == 0 { "ts,key,op,value_bytes\n" } else { "" };
+                let (op, len) = if is_delete(n) { ("delete", 0) } else { ("put", 100) };
+                format!("{header}{n},k{},{op},{len}\n", n % 7)
+            }),
+            OpKind::Delete,
+        ),
+        (
+            recorded("a.twitter", &|n| {
+                let op = ["set", "get", "delete", "get"][n as usize % 4];
+                format!("{n},k{},2,100,1,{op},0\n", n % 7)
+            }),
+            OpKind::Delete,
+        ),
+    ];
+    for (workload, kind) in &workloads {
+        for set in [
+            &[("replica-tombstones", "on")][..],
+            &[("replica-tombstones", "on"), ("version-read", "off"), ("anti-entropy-ms", "5")],
+            &[("replica-tombstones", "on"), ("r", "1"), ("w", "1")],
+        ] {
+            let how = (Arriving::Closed { clients: 8 }, Bound::operations(1_500));
+            let outcome = run_of(&**workload, "kv-cluster", Durability::Os, set, how);
+            let (all, deletes) = (outcome.tally.all(), outcome.tally.class(*kind));
+            let what = format!("{} {set:?}: {:?}", workload.name(), outcome.tally);
+            assert_eq!((all.errors, all.unsupported), (0, 0), "{what}");
+            assert!(deletes.answered > 50, "{what}");
+            let seen = outcome.tally.sightings;
+            assert_eq!((seen.unseen, seen.out_of_order, seen.again), (0, 0, 0), "{what}");
+        }
+    }
+}
+
+/// A change of what was deleted is made of nothing, and takes the place of the tombstone.
+#[test]
+fn a_change_after_a_delete_descends_from_the_delete() {
+    let engines = EngineRegistry::standard();
+    let engine = engines.by_name("kv-cluster").expect("it is there");
+    let dir = tempfile::tempdir().expect("a folder");
+    let settings = BTreeMap::from([("replica-tombstones".to_owned(), "on".to_owned())]);
+    let place = Place { dir: dir.path().join("data"), durability: Durability::Os, settings };
+    let mut session = engine.open(&place).expect("it opens");
+    let value = |version| Value::generate(StreamTag::of(Seed(1)), 0, version, 100);
+    let change =
+        |version| Op::with_value(OpKind::ReadModifyWrite, 0, b"k".as_slice().into(), value(version));
+    assert_eq!(answer(&mut *session, &change(1)), Answer::Written);
+    for version in 2..5 {
+        assert_eq!(answer(&mut *session, &Op::delete(0, b"k".as_slice())), Answer::Deleted(true));
+        assert_eq!(answer(&mut *session, &Op::get(0, b"k".as_slice())), Answer::Value(None));
+        assert_eq!(answer(&mut *session, &change(version)), Answer::Written);
+        let found = Some(value(version).into_bytes());
+        assert_eq!(answer(&mut *session, &Op::get(0, b"k".as_slice())), Answer::Value(found));
+    }
+    assert_eq!(session.stats().retries, 0, "no write was found obsolete");
+    session.close().expect("it closes");
+}
+
+fn answer(session: &mut dyn Session, op: &Op) -> Answer {
+    let submitted = session.submit(Token(1), op);
+    assert!(matches!(submitted, Submit::Accepted), "{submitted:?}");
+    let mut done: Vec<Completion> = Vec::new();
+    while done.is_empty() {
+        session.poll(Wait::AtMost(Duration::from_secs(10)), &mut done);
+    }
+    done.pop().expect("the loop above ends with one").result.expect("a healthy cluster")
 }
 
 /// A second of a run: its operations, those that failed, the longest response time in milliseconds, and copies that

@@ -129,5 +129,5 @@ pub use store::{KvFeed, KvStore};
 pub use version::{
     ChainedResolver, ClockDecodeError, ClockEntry, ClockError, ClockResolver, Clocked, FailingResolver,
     MergingResolver, Occurred, ParseClockError, Resolver, Siblings, TimeResolver, VectorClock, Versioned,
-    prune_versions, resolve_by_clock, resolve_by_time,
+    live_version, prune_versions, resolve_by_clock, resolve_by_time,
 };

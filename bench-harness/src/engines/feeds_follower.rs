@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use engine_env::{Port, PortStats, Wait, Waker};
-use kv_engine::{Followed, KvFollower, NodeChange, NodeId, Occurred, VectorClock};
+use kv_engine::{Followed, KvFollower, NodeChange, NodeId, Occurred, VectorClock, Versioned, live_version};
 use workloads::Fingerprint;
 
 use super::subscriber::Follow;
@@ -17,14 +17,22 @@ use crate::engine::{Visible, monotonic_ns};
 pub(super) struct FeedsFollower<P: Port> {
     follower: KvFollower<P>,
     shown: FeedQuorum,
+    /// Whether a version may be the tombstone of a delete.
+    has_tombstones: bool,
     /// Reused.
     told: Vec<Followed>,
 }
 
 impl<P: Port> FeedsFollower<P> {
     /// A write is visible when `needed` feeds have shown it.
-    pub(super) fn new(follower: KvFollower<P>, needed: u16) -> Self {
-        Self { follower, shown: FeedQuorum::new(needed), told: Vec::new() }
+    pub(super) fn new(follower: KvFollower<P>, needed: u16, has_tombstones: bool) -> Self {
+        Self { follower, shown: FeedQuorum::new(needed), has_tombstones, told: Vec::new() }
+    }
+
+    /// What was written under a version; nothing, if it is a delete's.
+    fn write(has_tombstones: bool, version: Versioned) -> Option<Fingerprint> {
+        let version = if has_tombstones { live_version(version)? } else { version };
+        Some(Fingerprint::of(&version.value))
     }
 }
 
@@ -36,14 +44,14 @@ impl<P: Port> Follow for FeedsFollower<P> {
         for Followed { node, change } in self.told.drain(..) {
             match change {
                 Ok(NodeChange::Put { key, version }) => {
-                    let write = Fingerprint::of(&version.value);
-                    let visible = self.shown.put(node, key, version.clock, write);
+                    let clock = version.clock.clone();
+                    let visible = self.shown.put(node, key, clock, Self::write(self.has_tombstones, version));
                     seen.extend(visible.map(|write| Visible { write, at_ns }));
                 }
-                // No deletes here: what is gone shows nothing.
                 Ok(NodeChange::Damaged { why }) | Err(why) => {
                     result = result.and(Err(format!("{node}: {why}")));
                 }
+                // What is gone shows nothing.
                 Ok(_) => {}
             }
         }
@@ -71,7 +79,7 @@ struct KeyFeeds {
     /// All that each node has shown, as one clock.
     nodes: Vec<(NodeId, VectorClock)>,
     /// Shown by some, not by enough.
-    waiting: Vec<(VectorClock, Fingerprint)>,
+    waiting: Vec<(VectorClock, Option<Fingerprint>)>,
     /// All that enough have shown, as one clock.
     visible: Option<VectorClock>,
 }
@@ -81,13 +89,13 @@ impl FeedQuorum {
         Self { needed: usize::from(needed).max(1), keys: HashMap::new() }
     }
 
-    /// A node's feed has shown a version; the writes that enough have shown by now, each once.
+    /// A node's feed has shown a version, of a write or of a delete; the writes that enough have shown by now, each once.
     fn put(
         &mut self,
         node: NodeId,
         key: Vec<u8>,
         clock: VectorClock,
-        write: Fingerprint,
+        write: Option<Fingerprint>,
     ) -> impl Iterator<Item = Fingerprint> + use<> {
         let feeds = self.keys.entry(key.into_boxed_slice()).or_default();
         let is_new = |seen: &VectorClock| !covers(seen, &clock);
@@ -110,7 +118,7 @@ impl FeedQuorum {
                 None => *visible = Some(clock.clone()),
             }
         }
-        shown.into_iter().map(|(_, write)| write)
+        shown.into_iter().filter_map(|(_, write)| write)
     }
 }
 
@@ -138,11 +146,14 @@ mod tests {
         Fingerprint::of(&[n])
     }
 
+    const DELETE: u8 = 0;
+
     /// Feeds the shows `(node, clock, write)` of one key; the writes that became visible with each.
     fn visible(needed: u16, shows: &[(u16, Entries, u8)]) -> Vec<Vec<Fingerprint>> {
         let mut quorum = FeedQuorum::new(needed);
         let shown = |&(node, entries, n): &(u16, Entries, u8)| {
-            quorum.put(NodeId(node), b"k".to_vec(), clock(entries), write(n)).collect()
+            let write = (n != DELETE).then(|| write(n));
+            quorum.put(NodeId(node), b"k".to_vec(), clock(entries), write).collect()
         };
         shows.iter().map(shown).collect()
     }
@@ -167,6 +178,13 @@ mod tests {
         // The one that is late shows what is visible already.
         let late = [(2, b, 2), (1, a, 1), (1, b, 2), (0, a, 1), (0, b, 2)];
         assert_eq!(visible(2, &late), [vec![], vec![write(1)], vec![write(2)], vec![], vec![]]);
+    }
+
+    #[test]
+    fn a_delete_shows_nothing_but_what_it_has_replaced() {
+        let (a, b): (Entries, Entries) = (&[(0, 1)], &[(0, 2)]);
+        let shows = [(0, a, 1), (0, b, DELETE), (1, b, DELETE), (1, a, 1)];
+        assert_eq!(visible(2, &shows), [vec![], vec![], vec![write(1)], vec![]]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use engine_env::clock::wall_ms;
 use engine_env::{LocalNet, Net, Port, TcpNet, Wait};
 use kv_engine::{
-    ClientConfig, FollowConfig, Following, KvAnswer, KvClient, KvConfig, KvFollower, KvNode, KvOpError,
+    AntiEntropyConfig, ClientConfig, FollowConfig, Following, KvAnswer, KvClient, KvConfig, KvFollower, KvNode, KvOpError,
     KvOutcome, NodeConfig, NodeId, Replication as Quorums, Resolve, Ring, VectorClock, resolve_by_time,
 };
 use workloads::{Access, Op, Promise};
@@ -78,8 +78,8 @@ impl Engine for KvClusterEngine {
          update reads the versions that two nodes have, then sends the whole new value to one node, then to the others, \
          and is acknowledged when two nodes have it. A read asks two nodes and returns the newest value that they have: \
          one of them has the last acknowledged update. With other settings other numbers of nodes must answer; where they \
-         don't overlap, a read may miss the last update. There are no deletes here: in the original a delete leaves \
-         nothing behind, so a node that hears of it late brings the value back. A subscriber on a thread of its own follows \
+         don't overlap, a read may miss the last update. There are no deletes unless replica tombstones are on: in the \
+         original a delete leaves nothing behind, so a node that hears of it late brings the value back. A subscriber on a thread of its own follows \
          the changes that each node tells of its own store; when as many have shown a write as must have it before it is \
          acknowledged, it counts as visible."
     }
@@ -104,6 +104,16 @@ impl Engine for KvClusterEngine {
             "version-read",
             "on".to_owned(),
             "on: an update reads the stored versions first; off: it descends from what this client wrote last, and reads only when that is obsolete",
+        );
+        add(
+            "replica-tombstones",
+            "off".to_owned(),
+            "on: a delete leaves a version that says so, and reads and later updates go by it; off: there are no deletes",
+        );
+        add(
+            "anti-entropy-ms",
+            "off".to_owned(),
+            "how long after one comparison of hash trees with its peers a node begins the next, milliseconds, or off: both get what they lack",
         );
         add(
             "subscribe",
@@ -165,6 +175,14 @@ fn open<N: Net>(place: &Place, plan: &ClusterPlan, net: N) -> Result<Box<dyn Ses
         place.setting("merge-bytes-per-s", storage.merge_bytes_per_s, "bytes per second")?;
     let partitions = place.setting("partitions", PARTITIONS, "a number of partitions")?;
     let Switch(reads_version) = place.setting("version-read", Switch(true), "on or off")?;
+    let Switch(replica_tombstones) = place.setting("replica-tombstones", Switch(false), "on or off")?;
+    let anti_entropy = match place.settings.get("anti-entropy-ms").map(String::as_str) {
+        None | Some("off") => None,
+        Some(_) => {
+            let every_ms = place.setting("anti-entropy-ms", 0_u64, "milliseconds, or off")?;
+            Some(AntiEntropyConfig::new(every_ms))
+        }
+    };
     let SubscribeSetting(following) =
         place.setting("subscribe", SubscribeSetting(Some(Following::Push)), "push, pull or off")?;
     let visible_copies = match place.settings.get("visible-copies").map(String::as_str) {
@@ -177,12 +195,17 @@ fn open<N: Net>(place: &Place, plan: &ClusterPlan, net: N) -> Result<Box<dyn Ses
     let quorums = Quorums::new(n, r, w).map_err(EngineError::engine)?;
     // By time only here, where the siblings can be counted.
     let resolve = Resolve::ByClock;
-    let client =
-        ClientConfig { timeout_ms, node_timeout_ms: timeout_ms, resolve, ..ClientConfig::new(quorums) };
+    let client = ClientConfig {
+        timeout_ms,
+        node_timeout_ms: timeout_ms,
+        resolve,
+        replica_tombstones,
+        ..ClientConfig::new(quorums)
+    };
     let port = net.join(DRIVER).map_err(EngineError::engine)?;
     let (homes, of_nodes, of_net) = (plan.homes(), Arc::clone(&ring), net.clone());
     let nodes = Members::start(plan, move |number| {
-        let config = NodeConfig::new(storage.clone(), n);
+        let config = NodeConfig { anti_entropy, ..NodeConfig::new(storage.clone(), n) };
         let home = homes.open("node", number)?;
         KvNode::start(home, &of_net, NodeId(number), Arc::clone(&of_nodes), config)
             .map_err(EngineError::engine)
@@ -193,7 +216,7 @@ fn open<N: Net>(place: &Place, plan: &ClusterPlan, net: N) -> Result<Box<dyn Ses
             let port = net.join(SUBSCRIBER).map_err(EngineError::engine)?;
             let config = FollowConfig { following, ..FollowConfig::default() };
             let follower = KvFollower::new(port, &ring, config);
-            Some(Subscriber::start(FeedsFollower::new(follower, visible_copies)))
+            Some(Subscriber::start(FeedsFollower::new(follower, visible_copies, replica_tombstones)))
         }
     };
     Ok(Box::new(KvClusterSession {
@@ -201,6 +224,7 @@ fn open<N: Net>(place: &Place, plan: &ClusterPlan, net: N) -> Result<Box<dyn Ses
         subscriber,
         nodes,
         reads_version,
+        replica_tombstones,
         written: HashMap::new(),
         in_flight: HashMap::new(),
         outcomes: Vec::new(),
@@ -247,6 +271,13 @@ enum Under {
     Read {
         op: Op,
         tries: u32,
+        /// From which its write descends if there is no value: the clock of what was deleted before the read.
+        buried: Option<VectorClock>,
+    },
+    /// The clocks of a read-modify-write that found no value: there may be tombstones.
+    Buried {
+        op: Op,
+        tries: u32,
     },
     /// Its write: refused if somebody else wrote meanwhile.
     Changed {
@@ -263,6 +294,8 @@ struct KvClusterSession<P: Port> {
     subscriber: Option<Subscriber>,
     nodes: Members<KvNode>,
     reads_version: bool,
+    /// Whether there are deletes, and versions that say so.
+    replica_tombstones: bool,
     /// Without a read before: the clocks of this client's last writes.
     written: HashMap<Box<[u8]>, VectorClock>,
     in_flight: HashMap<u64, Under>,
@@ -285,9 +318,9 @@ impl<P: Port> KvClusterSession<P> {
         self.in_flight.insert(token, under);
     }
 
-    fn modify(&mut self, token: u64, op: Op, tries: u32) {
+    fn modify(&mut self, token: u64, op: Op, tries: u32, buried: Option<VectorClock>) {
         self.client.get(token, &op.key);
-        self.in_flight.insert(token, Under::Read { op, tries });
+        self.in_flight.insert(token, Under::Read { op, tries, buried });
     }
 
     /// The end of an operation, unless it goes on.
@@ -299,13 +332,19 @@ impl<P: Port> KvClusterSession<P> {
             (Ok(KvAnswer::Values(values)), under) => {
                 self.counted.siblings += u64::from(values.len() > 1);
                 let version = resolve_by_time(values, wall_ms());
-                let Under::Read { op, tries } = under else {
+                let Under::Read { op, tries, buried } = under else {
                     let value = version.map(|version| version.value);
                     return Some(Completion { token: Token(token), result: Ok(Answer::Value(value)) });
                 };
+                if version.is_none() && buried.is_none() && self.replica_tombstones {
+                    self.client.get_versions(token, &op.key);
+                    self.in_flight.insert(token, Under::Buried { op, tries });
+                    return None;
+                }
                 match op.modified(version.as_ref().map(|version| version.value.as_slice())) {
                     Ok(value) => {
-                        let clock = version.map_or_else(|| VectorClock::empty(0), |version| version.clock);
+                        let clock = version.map(|version| version.clock).or(buried);
+                        let clock = clock.unwrap_or_else(|| VectorClock::empty(0));
                         self.client.put(token, &op.key, clock, value.as_bytes());
                         self.in_flight.insert(token, Under::Changed { op, tries });
                         return None;
@@ -313,12 +352,25 @@ impl<P: Port> KvClusterSession<P> {
                     Err(fault) => Err(OpError::engine(fault)),
                 }
             }
+            (Ok(KvAnswer::Versions(clocks)), Under::Buried { op, tries }) => {
+                // Read before the value is read again: whoever writes in between makes the write obsolete.
+                let buried = clocks.into_iter().reduce(|one, other| one.merge(&other, wall_ms()));
+                self.modify(token, op, tries, Some(buried.unwrap_or_else(|| VectorClock::empty(0))));
+                return None;
+            }
+            (Ok(KvAnswer::Deleted(removed)), Under::Way) => {
+                // Without anything to delete nothing was written.
+                if removed {
+                    self.copies.count(copies);
+                }
+                Ok(Answer::Deleted(removed))
+            }
             (Err(KvOpError::ObsoleteVersion { .. }), Under::Changed { tries: TRIES.., .. }) => {
                 Err(OpError::Refused { tries: TRIES })
             }
             (Err(KvOpError::ObsoleteVersion { .. }), Under::Changed { op, tries }) => {
                 self.counted.retries += 1;
-                self.modify(token, op, tries + 1);
+                self.modify(token, op, tries + 1, None);
                 return None;
             }
             (Ok(KvAnswer::Written(clock)), under) => {
@@ -351,7 +403,11 @@ impl<P: Port> Session for KvClusterSession<P> {
                 self.client.get(token.0, &op.key);
                 self.in_flight.insert(token.0, Under::Way);
             }
-            (Access::Modify, Some(_)) => self.modify(token.0, op.clone(), 1),
+            (Access::Modify, Some(_)) => self.modify(token.0, op.clone(), 1, None),
+            (Access::Delete, _) if self.replica_tombstones => {
+                self.client.delete(token.0, &op.key);
+                self.in_flight.insert(token.0, Under::Way);
+            }
             (Access::Write, Some(value)) => self.write(token.0, &op.key, value.as_bytes()),
             _ => return Submit::Unsupported,
         }

@@ -229,7 +229,7 @@ impl Context<'_> {
         let (mut live, mut buried) = (Vec::with_capacity(versions.len()), None::<VectorClock>);
         for version in versions {
             let clock = version.clock.clone();
-            match tombstone::live(version) {
+            match tombstone::live_version(version) {
                 Some(version) => live.push(version),
                 None => {
                     buried =

@@ -30,6 +30,7 @@ pub enum KvAnswer {
     Versions(Vec<VectorClock>),
     /// A put or write: the clock that the version has.
     Written(VectorClock),
-    /// A delete: whether any replica removed something.
+    /// A delete: whether any replica removed something; with replica tombstones, whether the key had a version at all, if
+    /// only a tombstone.
     Deleted(bool),
 }

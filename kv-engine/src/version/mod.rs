@@ -13,6 +13,7 @@ pub use resolver::{
     resolve_by_clock, resolve_by_time,
 };
 pub use siblings::{Clocked, Siblings};
+pub use tombstone::live_version;
 pub(crate) use vector_clock::ENTRIES_LIMIT;
 pub use vector_clock::{ClockDecodeError, ClockEntry, ClockError, Occurred, ParseClockError, VectorClock};
 pub use versioned::Versioned;

@@ -19,8 +19,10 @@ pub(crate) fn stored(value: Vec<u8>) -> Vec<u8> {
     if value.starts_with(&MARK) { [&MARK, value.as_slice()].concat() } else { value }
 }
 
-/// The value of stored bytes; `None`: it is a tombstone.
-pub(crate) fn live(version: Versioned) -> Option<Versioned> {
+/// What a client with replica tombstones makes of a version as it is stored: the value that was written, or `None` if it is
+/// the tombstone of a delete. For those who see stored versions, as a follower does.
+#[must_use]
+pub fn live_version(version: Versioned) -> Option<Versioned> {
     match version.value.strip_prefix(&MARK) {
         None => Some(version),
         Some([]) => None,
@@ -35,7 +37,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(value: Vec<u8>) -> Option<Vec<u8>> {
-        live(Versioned::new(VectorClock::empty(0), value)).map(|version| version.value)
+        live_version(Versioned::new(VectorClock::empty(0), value)).map(|version| version.value)
     }
 
     #[test]
