@@ -80,6 +80,52 @@ fn a_cluster_is_built_swapped_in_read_rolled_back_and_verified() {
     refused(&["verify", "--store", "other"], &dir, 2, "node-N/other");
 }
 
+const CLUSTER: &str = "<cluster><name>c</name>
+  <server><id>0</id><host>a</host><http-port>1</http-port><socket-port>2</socket-port><partitions>0,3</partitions></server>
+  <server><id>4</id><host>b</host><http-port>1</http-port><socket-port>2</socket-port><partitions>1,2</partitions></server>
+  <server><id>9</id><host>c</host><http-port>1</http-port><socket-port>2</socket-port><partitions>4</partitions></server>
+</cluster>";
+
+const STORES: &str = "<stores><store><name>s</name><persistence>read-only</persistence><routing>client</routing>
+  <replication-factor>2</replication-factor><required-reads>1</required-reads><required-writes>1</required-writes>
+  <key-serializer><type>string</type></key-serializer><value-serializer><type>string</type></value-serializer>
+</store></stores>";
+
+/// Each node gets what `workbench ring` says that it holds.
+#[test]
+fn a_store_is_built_for_the_nodes_that_a_clusters_files_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("it is written");
+        path.display().to_string()
+    };
+    let rows: String = (0..50).map(|n| format!("k{n},v{n}\n")).collect();
+    let input = file("members.csv", &format!("key,value\n{rows}"));
+    let (cluster, stores) = (file("cluster.xml", CLUSTER), file("stores.xml", STORES));
+    let dir = folder.path().join("cluster");
+    let args = ["build", "--input", &input, "--cluster", &cluster, "--stores", &stores, "--swap"];
+    good(&args, &dir);
+    for n in 0..50 {
+        let key = format!("k{n}");
+        let mut command = Command::cargo_bin("workbench").expect("it is built");
+        command.args(["ring", "--cluster", &cluster, "--stores", &stores, "--key", &key, "--json"]);
+        let told: serde_json::Value =
+            serde_json::from_slice(&command.output().expect("it runs").stdout).expect("JSON");
+        let list = told["keys"][0]["preference_list"].as_array().expect("a list").clone();
+        let holders: Vec<_> = list.iter().map(|replica| replica["node"].as_u64().expect("a node")).collect();
+        assert_eq!(holders.len(), 2);
+        for node in [0, 4, 9] {
+            let folder = dir.join(format!("node-{node}/s"));
+            let told = workbench(&["get", &key], &folder);
+            let (code, value) = if holders.contains(&node) { (0, format!("v{n}\n")) } else { (1, String::new()) };
+            assert_eq!((told.code, told.out), (code, value), "{key} on node {node}: {}", told.err);
+        }
+    }
+    refused(&["build", "--input", &input, "--cluster", &cluster, "--nodes", "3"], &dir, 2, "cannot be used");
+    refused(&["build", "--input", &input, "--cluster", &cluster, "--copies", "4"], &dir, 2, "only 3 nodes");
+}
+
 #[test]
 fn wrong_input_is_told_with_its_line_and_builds_nothing() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,8 +1,9 @@
 //! [`CompletionQueue`]: results on their way back to the thread that asked, one wake for many.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
+use crate::sync::{Condvar, Mutex, wait_timeout_while, wait_while};
 use crate::{Wait, Waker};
 
 /// A multi-producer queue that one thread drains. Waking costs as much as a tenth of a durable write, so producers
@@ -64,22 +65,69 @@ impl<T> CompletionQueue<T> {
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ready = match wait {
             Wait::No => ready,
-            Wait::Forever => {
-                self.arrived.wait_while(ready, |r| r.is_empty()).unwrap_or_else(PoisonError::into_inner)
-            }
+            Wait::Forever => wait_while(&self.arrived, ready, |r| r.is_empty()),
             Wait::AtMost(limit) => {
                 // Shorter than a microsecond can't be slept; asking the kernel would only cost time.
                 if limit < Duration::from_micros(1) {
                     ready
                 } else {
-                    self.arrived
-                        .wait_timeout_while(ready, limit, |r| r.is_empty())
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                    wait_timeout_while(&self.arrived, ready, limit, |r| r.is_empty())
                 }
             }
         };
         out.append(&mut ready);
+    }
+}
+
+/// In every order of the threads' steps; see [`crate::sync`].
+#[cfg(all(test, loom))]
+mod models {
+    use std::sync::Arc;
+
+    use loom::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_drainer_that_waits_is_woken_for_whatever_comes() {
+        loom::model(|| {
+            let queue = Arc::new(CompletionQueue::new());
+            let producers = [1, 2].map(|one| {
+                let queue = Arc::clone(&queue);
+                thread::spawn(move || queue.push(one))
+            });
+            let mut got = Vec::new();
+            while got.len() < 2 {
+                queue.drain(Wait::Forever, &mut got);
+            }
+            producers.into_iter().for_each(|producer| producer.join().expect("it pushes once"));
+            got.sort_unstable();
+            assert_eq!(got, [1, 2]);
+        });
+    }
+
+    #[test]
+    fn one_who_waits_elsewhere_finds_everything_it_was_woken_for() {
+        loom::model(|| {
+            let bell = Arc::new((Mutex::new(false), Condvar::new()));
+            let ringing = Arc::clone(&bell);
+            let waker = Waker::new(move || {
+                *ringing.0.lock().expect("no thread panics") = true;
+                ringing.1.notify_one();
+            });
+            let queue = Arc::new(CompletionQueue::with_waker(waker));
+            let producers = [1, 2].map(|one| {
+                let queue = Arc::clone(&queue);
+                thread::spawn(move || queue.push(one))
+            });
+            let mut got = Vec::new();
+            while got.len() < 2 {
+                let rung = bell.0.lock().expect("no thread panics");
+                *wait_while(&bell.1, rung, |rung| !*rung) = false;
+                queue.drain(Wait::No, &mut got);
+            }
+            producers.into_iter().for_each(|producer| producer.join().expect("it pushes once"));
+        });
     }
 }
 

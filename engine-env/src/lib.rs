@@ -50,6 +50,7 @@ mod os;
 pub mod rng;
 pub mod sim;
 mod workers;
+pub mod sync;
 
 pub use commit_queue::{Chunk, CommitQueue};
 pub use committer::{Committer, Machine, drive_until_idle};

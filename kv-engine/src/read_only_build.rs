@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use engine_env::{Disk, DiskError, Home, Op};
 
-use crate::ring::{NodeId, Ring, key_hash, partition_of};
+use crate::ring::{NodeId, Ring, Routing, key_hash, partition_of};
 use crate::storage::read_only::BuildError;
 use crate::storage::read_only::batch::{Batch, Run};
 use crate::storage::read_only::manifest::{FileEntry, Manifest};
@@ -31,6 +31,13 @@ impl Placement {
     pub fn consistent(ring: &Ring, copies: u16) -> Self {
         let lists = (0..ring.partitions()).map(|partition| ring.replicas_of(partition, copies).into());
         Self { lists: lists.collect() }
+    }
+
+    /// The nodes that hold the keys of each partition of a store of a cluster.
+    #[must_use]
+    pub fn routed(routing: &Routing) -> Self {
+        let holders = |partition| routing.replicas_in(partition).expect("a partition of the ring").into();
+        Self { lists: (0..routing.ring().partitions()).map(holders).collect() }
     }
 
     fn partitions(&self) -> u32 {

@@ -88,18 +88,9 @@ struct ReplicaAnswer {
 }
 
 pub(super) fn ring(args: &RingArgs) -> Result<(), Failure> {
-    let file = args.cluster.display().to_string();
-    let cluster = Cluster::parse(&file, &read(&args.cluster)?).map_err(Failure::input)?;
-    let store = args.stores.as_deref().map(|path| chosen(path, args.store.as_deref())).transpose()?;
-    if let (Some(store), Some(path)) = (&store, &args.stores)
-        && let Some(zone) = store.zones_missing_in(&cluster).first()
-    {
-        return Err(Failure::Input(format!(
-            "{}: store {:?} has replicas in {zone}, which {file} doesn't list; take files of one cluster",
-            path.display(),
-            store.name
-        )));
-    }
+    let cluster = cluster(&args.cluster)?;
+    let of_cluster = |path: &PathBuf| store(path, args.store.as_deref(), &cluster, &args.cluster);
+    let store = args.stores.as_ref().map(of_cluster).transpose()?;
     let zone = client_zone(args, &cluster)?;
     let routing = match &store {
         Some(store) => store.routing_in(&cluster, args.host.as_deref(), args.seed),
@@ -142,6 +133,30 @@ pub(super) fn read(path: &Path) -> Result<String, Failure> {
         return Err(unreadable(format!("{} bytes are more than any such file has", about.len())));
     }
     std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))
+}
+
+/// The cluster of a cluster.xml.
+pub(super) fn cluster(path: &Path) -> Result<Cluster, Failure> {
+    Cluster::parse(&path.display().to_string(), &read(path)?).map_err(Failure::input)
+}
+
+/// The store of this name in a stores.xml, or its only one, for a cluster that has all of its zones.
+pub(super) fn store(
+    path: &Path,
+    name: Option<&str>,
+    cluster: &Cluster,
+    cluster_file: &Path,
+) -> Result<StoreDefinition, Failure> {
+    let store = chosen(path, name)?;
+    match store.zones_missing_in(cluster).first() {
+        None => Ok(store),
+        Some(zone) => Err(Failure::Input(format!(
+            "{}: store {:?} has replicas in {zone}, which {} doesn't list; take files of one cluster",
+            path.display(),
+            store.name,
+            cluster_file.display()
+        ))),
+    }
 }
 
 /// The store of this name in the file, or its only one.

@@ -9,10 +9,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 
 use rustix::event::EventfdFlags;
 use rustix::io::Errno;
+
+use crate::sync::AtomicU8;
 
 const AWAKE: u8 = 0;
 const WAITING: u8 = 1;
@@ -21,13 +23,13 @@ const RUNG: u8 = 2;
 #[derive(Debug)]
 pub(crate) struct Bell {
     eventfd: OwnedFd,
-    state: AtomicU8,
+    state: State,
 }
 
 impl Bell {
     pub(crate) fn new() -> io::Result<Self> {
         let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?;
-        Ok(Self { eventfd, state: AtomicU8::new(AWAKE) })
+        Ok(Self { eventfd, state: State::new() })
     }
 
     /// The descriptor whose read completes when the bell is rung during a wait.
@@ -42,7 +44,7 @@ impl Bell {
 
     /// From any thread.
     pub(crate) fn ring(&self) {
-        if self.state.swap(RUNG, Ordering::AcqRel) == WAITING {
+        if self.state.ring() {
             self.knock();
         }
     }
@@ -55,11 +57,133 @@ impl Bell {
 
     /// The owner is about to wait. `false`: the bell was rung, it must not.
     pub(crate) fn begin_wait(&self) -> bool {
-        self.state.compare_exchange(AWAKE, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.state.begin_wait()
     }
 
     /// The owner doesn't wait (any more). Whether the bell was rung since this was last asked.
     pub(crate) fn answer(&self) -> bool {
-        self.state.swap(AWAKE, Ordering::AcqRel) == RUNG
+        self.state.answer()
+    }
+}
+
+/// The bell without its descriptor.
+#[derive(Debug)]
+struct State(AtomicU8);
+
+impl State {
+    fn new() -> Self {
+        Self(AtomicU8::new(AWAKE))
+    }
+
+    /// Whether the owner is waiting: then it must be knocked at.
+    fn ring(&self) -> bool {
+        self.0.swap(RUNG, Ordering::AcqRel) == WAITING
+    }
+
+    fn begin_wait(&self) -> bool {
+        self.0.compare_exchange(AWAKE, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn answer(&self) -> bool {
+        self.0.swap(AWAKE, Ordering::AcqRel) == RUNG
+    }
+}
+
+/// In every order of the threads' steps; see [`crate::sync`].
+#[cfg(all(test, loom))]
+mod models {
+    use std::sync::Arc;
+
+    use loom::cell::UnsafeCell;
+    use loom::sync::atomic::AtomicU32;
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::{Condvar, Mutex, wait_while};
+
+    /// What the kernel does for an eventfd.
+    struct Eventfd {
+        count: Mutex<u64>,
+        written: Condvar,
+    }
+
+    impl Eventfd {
+        fn new() -> Self {
+            Self { count: Mutex::new(0), written: Condvar::new() }
+        }
+
+        fn write(&self) {
+            *self.count.lock().expect("no thread panics") += 1;
+            self.written.notify_one();
+        }
+
+        fn read(&self) {
+            let count = self.count.lock().expect("no thread panics");
+            *wait_while(&self.written, count, |count| *count == 0) = 0;
+        }
+    }
+
+    struct Rung {
+        state: State,
+        eventfd: Eventfd,
+    }
+
+    impl Rung {
+        fn new() -> Arc<Self> {
+            Arc::new(Self { state: State::new(), eventfd: Eventfd::new() })
+        }
+
+        fn ring(&self) {
+            if self.state.ring() {
+                self.eventfd.write();
+            }
+        }
+
+        /// The owner's wait, as in a disk's reap: it may end for nothing.
+        fn wait(&self) -> bool {
+            if self.state.begin_wait() {
+                self.eventfd.read();
+            }
+            self.state.answer()
+        }
+    }
+
+    #[test]
+    fn no_ring_is_slept_through_and_what_came_before_it_is_seen() {
+        loom::model(|| {
+            let bell = Rung::new();
+            let told = Arc::new(UnsafeCell::new(0));
+            let (ringing, telling) = (Arc::clone(&bell), Arc::clone(&told));
+            let ringer = thread::spawn(move || {
+                // SAFETY: the owner reads it only after the ring, which is what this model is about: loom reports an
+                // access that isn't ordered behind it.
+                telling.with_mut(|told| unsafe { *told = 7 });
+                ringing.ring();
+            });
+            while !bell.wait() {}
+            // SAFETY: as above.
+            told.with(|told| assert_eq!(unsafe { *told }, 7));
+            ringer.join().expect("it rings once");
+        });
+    }
+
+    #[test]
+    fn two_who_ring_at_once_are_both_heard() {
+        loom::model(|| {
+            let bell = Rung::new();
+            let told = Arc::new(AtomicU32::new(0));
+            let ringers = [(), ()].map(|()| {
+                let (bell, told) = (Arc::clone(&bell), Arc::clone(&told));
+                thread::spawn(move || {
+                    // Relaxed: the bell is what makes it visible.
+                    told.fetch_add(1, Ordering::Relaxed);
+                    bell.ring();
+                })
+            });
+            while told.load(Ordering::Relaxed) < 2 {
+                bell.wait();
+            }
+            ringers.into_iter().for_each(|ringer| ringer.join().expect("it rings once"));
+        });
     }
 }

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use kv_engine::{BuildConfig, Placement, ReadOnlyBuild, Ring};
+use kv_engine::{BuildConfig, ReadOnlyBuild};
 
 use super::input::{InputFormat, each_record};
-use super::{DEFAULT_STORE, folders};
+use super::folders;
+use super::placed::{Placed, PlacedArgs};
 use crate::cli::Failure;
 
 #[derive(Debug, Args)]
@@ -16,6 +17,7 @@ use crate::cli::Failure;
 Examples:
   workbench read-only build --input members.csv --dir /data/one
   workbench read-only build --input changes.jsonl --dir /data/cluster --nodes 3 --partitions 12 --copies 2 --swap
+  workbench read-only build --input members.csv --dir /data --cluster config/cluster.xml --stores config/stores.xml --store members
   zcat members.jsonl.gz | workbench read-only build --input - --dir /data/one
 
 Of several records with the same key the last one counts, and a delete takes the key back: so a stream of changes gives
@@ -33,18 +35,8 @@ pub(super) struct BuildArgs {
     /// Folder of the cluster; node N's store goes to node-N/STORE in it
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// Name of the store
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_STORE)]
-    store: String,
-    /// Nodes, with the partitions dealt out in turn
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    nodes: u16,
-    /// Partitions of the ring
-    #[arg(long, value_name = "N", default_value_t = 12)]
-    partitions: u32,
-    /// Nodes that hold each key
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    copies: u16,
+    #[command(flatten)]
+    placed: PlacedArgs,
     /// Memory for sorting, MiB
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     memory: u32,
@@ -60,23 +52,16 @@ pub(super) struct BuildArgs {
 }
 
 pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
-    let ring = Ring::even(args.nodes, args.partitions).map_err(Failure::input)?;
-    if args.copies > args.nodes {
-        return Err(Failure::Input(format!(
-            "--copies {}: there are only {} nodes to hold them; add nodes with --nodes",
-            args.copies, args.nodes
-        )));
-    }
+    let Placed { nodes, placement, store } = Placed::of(&args.placed)?;
     let mut homes = Vec::new();
-    for node in ring.nodes() {
-        homes.push((*node, folders::open(&folders::of_node(&args.dir, *node, &args.store))?));
+    for node in nodes {
+        homes.push((node, folders::open(&folders::of_node(&args.dir, node, &store))?));
     }
     let mut config = BuildConfig { memory_bytes: (args.memory as usize) << 20, ..BuildConfig::default() };
     if let Some(threads) = args.threads {
         config.threads = usize::from(threads);
     }
     let began = Instant::now();
-    let placement = Placement::consistent(&ring, args.copies);
     let mut build = ReadOnlyBuild::start(homes.clone(), placement, config).map_err(Failure::input)?;
     let mut told = Instant::now();
     let mut records = 0_u64;
@@ -134,5 +119,5 @@ pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
         );
     }
     drop(out);
-    if args.swap { super::swap_in(&args.dir, &args.store, built.version) } else { Ok(()) }
+    if args.swap { super::swap_in(&args.dir, &store, built.version) } else { Ok(()) }
 }

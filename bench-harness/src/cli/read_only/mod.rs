@@ -3,6 +3,7 @@
 mod build;
 mod folders;
 mod input;
+mod placed;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -16,6 +16,8 @@
 
 mod arena;
 mod batch;
+#[cfg(all(test, loom))]
+mod commit_models;
 mod entry;
 mod feed;
 mod feeds;
@@ -41,7 +43,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use engine_env::Waker;
+use engine_env::{Waker, sync};
 
 use crate::config::KvConfig;
 use feeds::Feeds;
@@ -73,7 +75,7 @@ pub use writer::{KvDone, SyncTarget};
 pub struct Bitcask<F> {
     config: KvConfig,
     keydir: Keydir<F>,
-    writer: Mutex<Writer<F>>,
+    writer: sync::Mutex<Writer<F>>,
     mark: Mutex<MarkFile<F>>,
     maintenance: Mutex<Maintenance<F>>,
     next_segment: AtomicU32,
@@ -120,7 +122,7 @@ impl<F> Bitcask<F> {
         self.expired_before_ms.load(Ordering::Acquire)
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer<F>> {
+    fn writer(&self) -> sync::MutexGuard<'_, Writer<F>> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

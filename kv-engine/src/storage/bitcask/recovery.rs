@@ -188,7 +188,7 @@ impl<F: File> Bitcask<F> {
         writer.no_space = no_space;
         let store = Self {
             keydir,
-            writer: Mutex::new(writer),
+            writer: sync::Mutex::new(writer),
             mark: Mutex::new(mark),
             maintenance: Mutex::new(Maintenance::default()),
             next_segment: AtomicU32::new(next_segment),
