@@ -100,13 +100,13 @@ fn a_store_is_built_for_the_nodes_that_a_clusters_files_name() {
         std::fs::write(&path, text).expect("it is written");
         path.display().to_string()
     };
-    let rows: String = (0..50).map(|n| format!("k{n},v{n}\n")).collect();
+    let rows: String = (0..20).map(|n| format!("k{n},v{n}\n")).collect();
     let input = file("members.csv", &format!("key,value\n{rows}"));
     let (cluster, stores) = (file("cluster.xml", CLUSTER), file("stores.xml", STORES));
     let dir = folder.path().join("cluster");
     let args = ["build", "--input", &input, "--cluster", &cluster, "--stores", &stores, "--swap"];
     good(&args, &dir);
-    for n in 0..50 {
+    for n in 0..20 {
         let key = format!("k{n}");
         let mut command = Command::cargo_bin("workbench").expect("it is built");
         command.args(["ring", "--cluster", &cluster, "--stores", &stores, "--key", &key, "--json"]);

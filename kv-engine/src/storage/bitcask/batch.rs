@@ -10,10 +10,12 @@ use engine_env::marks::reached;
 use engine_env::{CompletionQueue, DiskErrorKind, File, WriteSync};
 
 use super::Bitcask;
+use super::group_commit::{KvDone, Reply};
 use super::planted;
 use super::record::At;
 use super::stats::count;
-use super::writer::{Judged, KvDone, Reply, Write, Writer};
+use super::write::Write;
+use super::writer::{Judged, Writer};
 use crate::config::KvConfig;
 use crate::storage::{KEY_BYTES_MAX, PutError};
 use crate::version::{VectorClock, Versioned};

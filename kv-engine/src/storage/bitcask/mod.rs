@@ -23,6 +23,7 @@ mod feed;
 mod feeds;
 mod folder;
 mod get;
+mod group_commit;
 mod hint;
 mod inspect;
 mod keydir;
@@ -30,6 +31,7 @@ mod maintenance;
 mod mark;
 mod merge;
 mod page;
+mod periodic_sync;
 mod record;
 mod recovery;
 mod replay;
@@ -37,6 +39,8 @@ mod scan;
 mod segment;
 mod snapshot;
 mod stats;
+mod through;
+mod write;
 mod writer;
 
 use std::collections::VecDeque;
@@ -56,15 +60,16 @@ use writer::Writer;
 
 pub use batch::{BatchAnswers, BatchWrite};
 pub use feed::{Change, ChangeEvent, ChangeFeed, FeedError, FeedPosition};
+pub use group_commit::KvDone;
 pub use hint::HintError;
 pub use inspect::{InspectedRecord, Inspection, SegmentSummary, inspect_segment};
 pub use maintenance::MaintenanceStep;
+pub use periodic_sync::SyncTarget;
 pub use record::{DamageKind, RecordKind};
 pub use recovery::{Damage, HintRefused, RecoveryReport, TailTruncated};
 pub use segment::SegmentHeaderError;
 pub use snapshot::{Snapshot, SnapshotEntry};
 pub use stats::KvStats;
-pub use writer::{KvDone, SyncTarget};
 
 /// The store without its threads: a key directory over segments of a disk. See the module for its invariants.
 ///

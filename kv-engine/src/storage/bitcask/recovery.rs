@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use engine_env::marks::reached;
-use engine_env::{Disk, DiskError, DiskErrorKind, File, OneWorker, Op, OpenHow, Workers, WriteSync};
+use engine_env::{Disk, DiskError, DiskErrorKind, File, OneWorker, Op, OpenHow, Workers, WriteSync, sync};
 
 use super::feeds::Feeds;
 use super::hint::{self, HintError};
