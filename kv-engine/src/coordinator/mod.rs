@@ -11,6 +11,7 @@
 mod bootstrap;
 mod candidates;
 mod config;
+mod context;
 mod delete;
 mod error;
 mod get;
@@ -50,7 +51,8 @@ pub use update::Update;
 use bootstrap::Bootstrap;
 use candidates::{Choice, candidates};
 use hint::Missed;
-use operation::{Ask, Context, Operation, Parked, Step};
+use context::Context;
+use operation::{Ask, Operation, Parked, Step};
 use quorum::Contacts;
 use update::Action;
 
