@@ -14,7 +14,7 @@ use crate::ring::{NodeId, Ring};
 use crate::version::{Occurred, VectorClock, Versioned};
 
 /// How many versions are on their way at once.
-const WINDOW: usize = 64;
+pub(super) const WINDOW: usize = 64;
 /// No further version is sent while so many bytes are on their way.
 const WINDOW_BYTES: usize = 4 << 20;
 /// How many leaves are asked for at once.
@@ -47,6 +47,8 @@ pub(super) struct Misfit;
 #[derive(Debug)]
 pub(super) struct Comparison {
     pub(super) peer: NodeId,
+    /// How many versions are on their way at once.
+    window: usize,
     /// When it is given up, unless the peer answers before.
     pub(super) until_ns: u64,
     /// Whether anything differed.
@@ -63,11 +65,12 @@ pub(super) struct Comparison {
 
 impl Comparison {
     /// With a peer that holds these partitions too.
-    pub(super) fn new(peer: NodeId, partitions: impl Iterator<Item = u32>) -> Self {
+    pub(super) fn new(peer: NodeId, partitions: impl Iterator<Item = u32>, window: usize) -> Self {
         let mut places: [VecDeque<TreePlace>; LEAF_LEVEL as usize + 1] = Default::default();
         places[0].extend(partitions.map(|partition| TreePlace { partition, at: 0 }));
         Self {
             peer,
+            window,
             until_ns: 0,
             differs: false,
             places,
@@ -81,7 +84,7 @@ impl Comparison {
 
     /// The next question, to be asked under `id`.
     pub(super) fn next(&mut self, id: RequestId, storage: &impl ReplicaStorage) -> Next {
-        if self.under_way.len() >= WINDOW || self.bytes_under_way >= WINDOW_BYTES {
+        if self.under_way.len() >= self.window || self.bytes_under_way >= WINDOW_BYTES {
             return Next::Wait;
         }
         if let Some(key) = self.to_fetch.pop_front() {
@@ -151,7 +154,9 @@ impl Comparison {
             self.differs = true;
             match self.places.get_mut(usize::from(level) + 1) {
                 Some(below) => below.extend(children(level, *place)),
-                None => drop(self.leaves.insert((slice_of(*place), *place))),
+                None => {
+                    self.leaves.insert((slice_of(*place), *place));
+                }
             }
         }
         Ok(())

@@ -1,11 +1,11 @@
 //! [`AntiEntropy`]: a node's part in it. Every so often it makes the trees of its store and compares them with one peer
 //! after the other; when others ask, it answers. It names no thread, clock or socket.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use engine_env::Peer;
 
-use super::comparison::{Asked, Comparison, Next};
+use super::comparison::{Asked, Comparison, Next, WINDOW};
 use super::merkle::{Forest, Grown, Growing};
 use super::server::{TreeServer, is_shared};
 #[cfg(feature = "planted-bugs")]
@@ -99,6 +99,9 @@ pub struct AntiEntropy {
     config: AntiEntropyConfig,
     stage: Stage,
     server: TreeServer,
+    /// Peers with which the last comparison was broken off: one version at a time goes to and from them, for a connection is
+    /// cut when more waits for its reader than it holds, and values may be large.
+    careful: BTreeSet<NodeId>,
     last_id: u64,
     outputs: VecDeque<(Peer, Vec<u8>)>,
     stats: AntiEntropyStats,
@@ -113,6 +116,7 @@ impl AntiEntropy {
             config,
             stage: Stage::Resting { until_ns: config.round_at(now_ns) },
             server: TreeServer::default(),
+            careful: BTreeSet::new(),
             last_id: IDS,
             outputs: VecDeque::new(),
             stats: AntiEntropyStats::default(),
@@ -277,7 +281,8 @@ impl AntiEntropy {
             let partitions = 0..routing.ring().partitions();
             let mut shared = partitions.filter(|p| is_shared((me, peer), routing, *p)).peekable();
             if shared.peek().is_some() {
-                let comparison = Box::new(Comparison::new(peer, shared));
+                let window = if self.careful.contains(&peer) { 1 } else { WINDOW };
+                let comparison = Box::new(Comparison::new(peer, shared, window));
                 self.stage = Stage::Comparing(Round { forest, comparison, peers });
                 self.proceed(now_ns, routing, storage);
                 return;
@@ -289,6 +294,9 @@ impl AntiEntropy {
 
     fn break_off(&mut self, now_ns: u64, routing: &Routing, storage: &impl ReplicaStorage) {
         self.stats.broken_off += 1;
+        if let Stage::Comparing(round) = &self.stage {
+            self.careful.insert(round.comparison.peer);
+        }
         self.end_comparison(now_ns, routing, storage);
     }
 
@@ -301,9 +309,8 @@ impl AntiEntropy {
 
     /// Asks what is to be asked next, or ends the comparison.
     fn proceed(&mut self, now_ns: u64, routing: &Routing, storage: &impl ReplicaStorage) {
-        let Self { stage: Stage::Comparing(Round { comparison, .. }), last_id, outputs, stats, .. } = self else {
-            return;
-        };
+        let Self { stage: Stage::Comparing(round), careful, last_id, outputs, stats, .. } = self else { return };
+        let comparison = &mut round.comparison;
         loop {
             let id = RequestId((*last_id + 1) | IDS);
             match comparison.next(id, storage) {
@@ -315,6 +322,7 @@ impl AntiEntropy {
                 }
                 Next::Wait => return,
                 Next::Nothing => {
+                    careful.remove(&comparison.peer);
                     stats.comparisons += 1;
                     stats.equal += u64::from(!comparison.differs);
                     break;

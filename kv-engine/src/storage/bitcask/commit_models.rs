@@ -95,7 +95,9 @@ fn everybody_is_answered_and_nothing_stays_staged() {
             let (store, bell) = (Arc::clone(&store), Arc::clone(&bell));
             thread::spawn(move || put(&store, b"a", |_| bell.ring(work())))
         };
-        put(&store, b"b", |store| drop(store.commit_now()));
+        put(&store, b"b", |store| {
+            store.commit_now();
+        });
         waking.join().expect("it is answered");
         bell.ring(Rung { for_work: false, for_the_end: true });
         committer.join().expect("it ends");
