@@ -205,6 +205,8 @@ fn a_setting_that_makes_no_sense_is_named() {
         ("kv-cluster", "w", "4", "1 to n"),
         ("kv-cluster", "n", "5", "at most as many copies as nodes"),
         ("kv-cluster", "version-read", "maybe", "on or off"),
+        ("kv-cluster", "replica-tombstones", "maybe", "on or off"),
+        ("kv-cluster", "anti-entropy-ms", "soon", "milliseconds, or off"),
         ("log-cluster", "acks", "2", "all, 1 or 0"),
         ("log-cluster", "min-isr", "0", "1 to n"),
         ("log-cluster", "outage", "1:2:3", "START_MS:LENGTH_MS:NODE"),

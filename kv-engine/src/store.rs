@@ -6,27 +6,31 @@
 
 #![expect(clippy::disallowed_methods, reason = "the edge: here are the threads and the clock")]
 
+mod bell;
+mod gate;
+mod maintenance;
+mod periodic_sync;
+
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine_env::{
-    AllCores, Committer, CompletionQueue, Disk, DiskError, Done, Durability, File, FileOf, Home, Machine, Op,
-    OpId, Wait, Waker, clock,
-};
+use engine_env::{AllCores, Committer, CompletionQueue, Durability, File, FileOf, Home, Machine, Wait, Waker};
 
 use crate::config::KvConfig;
 use crate::ring::Ring;
 use crate::storage::bitcask::{
     BatchAnswers, BatchWrite, Bitcask, Change, ChangeFeed, FeedError, FeedPosition, KvDone, KvStats,
-    MaintenanceStep, RecoveryReport, Snapshot, SyncTarget,
+    RecoveryReport, Snapshot,
 };
 use crate::storage::{
     CloseError, DeleteError, EntriesPage, EntriesPosition, GetError, OpenError, PutError, Storage,
 };
 use crate::version::{VectorClock, Versioned};
+use bell::Bell;
+use gate::Gate;
+use maintenance::{Maintenance, expire};
+use periodic_sync::PeriodicSync;
 
 /// A key-value store in a folder.
 ///
@@ -155,7 +159,7 @@ impl<H: Home> KvStore<H> {
         token: u64,
         to: &Arc<CompletionQueue<KvDone>>,
     ) -> Result<(), PutError> {
-        self.gate.pass(&self.core);
+        self.gate.pass(|| self.core.is_overgrown());
         match self.durability {
             Durability::Synced => {
                 let committing = self.core.stage_put(key, value, token, to)?;
@@ -180,7 +184,7 @@ impl<H: Home> KvStore<H> {
         token: u64,
         to: &Arc<CompletionQueue<KvDone>>,
     ) -> Result<(), DeleteError> {
-        self.gate.pass(&self.core);
+        self.gate.pass(|| self.core.is_overgrown());
         match self.durability {
             Durability::Synced => {
                 let committing = self.core.stage_delete(key, version, token, to)?;
@@ -204,7 +208,7 @@ impl<H: Home> KvStore<H> {
     /// The store takes no writes, or the write failed. An obsolete version is no error of the batch: see
     /// [`BatchAnswers`].
     pub fn write_batch(&self, writes: &[BatchWrite<'_>]) -> Result<BatchAnswers, PutError> {
-        self.gate.pass(&self.core);
+        self.gate.pass(|| self.core.is_overgrown());
         match self.durability {
             Durability::Os | Durability::IntervalMs(_) => self.core.batch_through(writes),
             Durability::Synced => {
@@ -230,7 +234,7 @@ impl<H: Home> KvStore<H> {
         token: u64,
         to: &Arc<CompletionQueue<KvDone>>,
     ) -> Result<BatchAnswers, PutError> {
-        self.gate.pass(&self.core);
+        self.gate.pass(|| self.core.is_overgrown());
         match self.durability {
             Durability::Synced => {
                 let (answers, committing) = self.core.stage_batch(writes, token, to)?;
@@ -341,7 +345,7 @@ impl<H: Home> Storage for KvStore<H> {
     }
 
     fn put(&self, key: &[u8], value: &Versioned) -> Result<(), PutError> {
-        self.gate.pass(&self.core);
+        self.gate.pass(|| self.core.is_overgrown());
         match self.durability {
             Durability::Synced => self.wait(|to| self.core.stage_put(key, value, 0, to)).map(drop),
             Durability::Os | Durability::IntervalMs(_) => self.core.put_through(key, value),
@@ -357,7 +361,7 @@ impl<H: Home> Storage for KvStore<H> {
     }
 
     fn delete(&self, key: &[u8], version: &VectorClock) -> Result<bool, DeleteError> {
-        self.gate.pass(&self.core);
+        self.gate.pass(|| self.core.is_overgrown());
         Ok(match self.durability {
             Durability::Synced => self.wait(|to| self.core.stage_delete(key, version, 0, to))?,
             Durability::Os | Durability::IntervalMs(_) => self.core.delete_through(key, version)?,
@@ -365,257 +369,5 @@ impl<H: Home> Storage for KvStore<H> {
     }
 }
 
-/// Syncs what was written, every so often.
-struct PeriodicSync<F> {
-    core: Arc<Bitcask<F>>,
-    every: Duration,
-    state: Mutex<SyncState<F>>,
-}
-
-struct SyncState<F> {
-    due: Instant,
-    in_flight: Option<SyncTarget<F>>,
-}
-
-impl<F: File> PeriodicSync<F> {
-    fn new(core: Arc<Bitcask<F>>, every: Duration) -> Self {
-        let state = SyncState { due: Instant::now() + every, in_flight: None };
-        Self { core, every, state: Mutex::new(state) }
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, SyncState<F>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<F: File> Machine<F> for PeriodicSync<F> {
-    fn start(&self, submit: &mut dyn FnMut(OpId, Op<F>)) {
-        let mut state = self.state();
-        if state.in_flight.is_some() || Instant::now() < state.due {
-            return;
-        }
-        match self.core.sync_target() {
-            Some(target) => {
-                submit(OpId(0), Op::Sync { file: target.file.clone() });
-                state.in_flight = Some(target);
-            }
-            None => state.due = Instant::now() + self.every,
-        }
-    }
-
-    fn on_done(&self, done: Done<F>) {
-        let target = self.state().in_flight.take().expect("one sync is in flight");
-        self.core.sync_done(&target, done.result.map(drop));
-        // Segments that a roll left behind come first, at once one after the other.
-        if target.is_last {
-            self.state().due = Instant::now() + self.every;
-        }
-    }
-
-    fn next_deadline(&self) -> Option<Duration> {
-        let state = self.state();
-        // The completion wakes the thread; a deadline that has passed would keep it spinning until then.
-        let idle = state.in_flight.is_none();
-        idle.then(|| state.due.saturating_duration_since(Instant::now()))
-    }
-}
-
-/// A wake-up that isn't lost when it comes before the wait.
-#[derive(Debug, Default)]
-struct Bell {
-    rung: Mutex<bool>,
-    ringing: Condvar,
-    stop: AtomicBool,
-}
-
-impl Bell {
-    fn ring(&self) {
-        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.ringing.notify_one();
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
-    }
-
-    /// Waits for a ring, at most for `limit` if there is one.
-    fn wait(&self, limit: Option<Duration>) {
-        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rung = match limit {
-            None => self.ringing.wait_while(rung, |r| !*r).unwrap_or_else(PoisonError::into_inner),
-            Some(limit) => {
-                self.ringing
-                    .wait_timeout_while(rung, limit, |r| !*r)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
-            }
-        };
-        *rung = false;
-    }
-}
-
-/// Holds back writers who have outrun maintenance.
-#[derive(Debug, Default)]
-struct Gate {
-    held: Mutex<()>,
-    opened: Condvar,
-}
-
-impl Gate {
-    fn pass<F: File>(&self, core: &Bitcask<F>) {
-        if core.is_overgrown() {
-            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(self.opened.wait_while(held, |()| core.is_overgrown()));
-        }
-    }
-
-    /// Called after every step of maintenance.
-    fn look<F: File>(&self, core: &Bitcask<F>) {
-        if !core.is_overgrown() {
-            // Taken so that nobody is between looking and waiting.
-            drop(self.held.lock().unwrap_or_else(PoisonError::into_inner));
-            self.opened.notify_all();
-        }
-    }
-}
-
-/// How often to look whether something has expired.
-const EXPIRY_LOOK: Duration = Duration::from_secs(10);
-/// How often a merge that waits for its rate to allow the next step looks whether there is still time to.
-const BLOAT_LOOK: Duration = Duration::from_millis(500);
-const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
-
-/// Lets expire what is older than so many days.
-fn expire<F: File>(core: &Bitcask<F>, retention_days: Option<u32>) {
-    if let Some(days) = retention_days {
-        core.expire_before(clock::wall_ms().saturating_sub(i64::from(days) * MS_PER_DAY));
-    }
-}
-
-/// How long to wait before a failed preparation is tried again.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// The maintenance thread. Dropping it ends the thread after the step it is at.
-#[derive(Debug)]
-struct Maintenance {
-    bell: Arc<Bell>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Maintenance {
-    fn spawn<H: Home>(
-        home: &H,
-        core: &Arc<Bitcask<FileOf<H>>>,
-        bell: &Arc<Bell>,
-        gate: &Arc<Gate>,
-        config: &KvConfig,
-    ) -> Result<Self, DiskError> {
-        let (merge_bytes_per_s, retention_days) = (config.merge_bytes_per_s, config.retention_days);
-        let (ready, built) = std::sync::mpsc::channel();
-        let home = home.clone();
-        let (core, ringing, gate) = (Arc::clone(core), Arc::clone(bell), Arc::clone(gate));
-        let thread = std::thread::Builder::new()
-            .name("kv-maintain".to_owned())
-            .spawn(move || match home.disk() {
-                Err(error) => drop(ready.send(Err(error))),
-                Ok(mut disk) => {
-                    let _ = ready.send(Ok(()));
-                    let keeper = Keeper {
-                        core: &core,
-                        bell: &ringing,
-                        gate: &gate,
-                        merge_bytes_per_s,
-                        retention_days,
-                    };
-                    keeper.run(&mut disk);
-                }
-            })
-            .expect("the operating system refused a thread");
-        built.recv().expect("the thread reports before it works")?;
-        Ok(Self { bell: Arc::clone(bell), thread: Some(thread) })
-    }
-}
-
-impl Drop for Maintenance {
-    fn drop(&mut self) {
-        self.bell.stop.store(true, Ordering::Release);
-        self.bell.ring();
-        if let Some(thread) = self.thread.take() {
-            // A panic there was reported by the panic hook; a second one here would only hide it.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// What the maintenance thread runs.
-struct Keeper<'a, F> {
-    core: &'a Bitcask<F>,
-    bell: &'a Bell,
-    gate: &'a Gate,
-    merge_bytes_per_s: u64,
-    retention_days: Option<u32>,
-}
-
-impl<F: File> Keeper<'_, F> {
-    fn run<D: Disk<File = F>>(&self, disk: &mut D) {
-        while !self.bell.is_stopped() {
-            expire(self.core, self.retention_days);
-            let step = self.core.maintain(disk);
-            self.gate.look(self.core);
-            match step {
-                Ok(MaintenanceStep::Worked { merge_bytes: 0 }) => {}
-                Ok(MaintenanceStep::Worked { .. }) if self.core.is_bloated() => {}
-                Ok(MaintenanceStep::Worked { merge_bytes }) => {
-                    let pause = merge_bytes as f64 / self.merge_bytes_per_s as f64;
-                    self.keep_the_rate(disk, Duration::from_secs_f64(pause));
-                }
-                Ok(MaintenanceStep::Idle) => self.bell.wait(self.retention_days.map(|_| EXPIRY_LOOK)),
-                // Nobody rings when space comes free or a device answers again.
-                Ok(MaintenanceStep::NoSpace) | Err(_) => self.bell.wait(Some(RETRY)),
-            }
-        }
-    }
-
-    /// Lets the time pass that the merge's last step is worth; writers are served meanwhile.
-    fn keep_the_rate<D: Disk<File = F>>(&self, disk: &mut D, pause: Duration) {
-        let until = Instant::now() + pause;
-        while !self.bell.is_stopped() {
-            while let Ok(MaintenanceStep::Worked { .. }) = self.core.serve_writers(disk) {
-                self.gate.look(self.core);
-            }
-            // The last step may have failed to prepare a segment: nobody should wait for it either.
-            self.gate.look(self.core);
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.core.is_bloated() {
-                return;
-            }
-            self.bell.wait(Some(left.min(BLOAT_LOOK)));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use engine_env::Outcome;
-    use engine_env::rng::Seed;
-    use engine_env::sim::SimHome;
-
-    use super::*;
-
-    // While a periodic sync was in flight, the time at which it had been due lay behind: the thread asked for its
-    // completion again and again, at full speed, until the device had answered.
-    #[test]
-    fn a_sync_in_flight_is_waited_for_without_a_deadline() {
-        let mut disk = SimHome::new(Seed(1)).disk().expect("a healthy machine");
-        let config = KvConfig { durability: Durability::IntervalMs(1), ..KvConfig::default() };
-        let (core, _) = Bitcask::open(&mut disk, config).expect("it opens");
-        let version = Versioned::new(VectorClock::empty(0), b"v");
-        core.put_through(b"k", &version).expect("fresh");
-        let machine = PeriodicSync::new(Arc::new(core), Duration::ZERO);
-        let mut submitted = 0;
-        machine.start(&mut |_, _| submitted += 1);
-        assert_eq!((submitted, machine.next_deadline()), (1, None));
-        machine.on_done(Done { id: OpId(0), result: Ok(Outcome::Finished), buf: None });
-        assert!(machine.next_deadline().is_some());
     }
 }

@@ -362,3 +362,92 @@ fn losing_siblings(key: &[u8], versions: Vec<Versioned>, storage: &impl ReplicaS
     let clock = theirs.chain(&ours).fold(first.clock.clone(), |merged, clock| merged.merge(clock, 0));
     vec![Versioned { clock, value: first.value }]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::merkle::SLICES;
+    use super::*;
+    use crate::message::TreePlace;
+    use crate::ring::{Ring, RoutingStrategy};
+    use crate::storage::memory::MemoryStorage;
+
+    const MS: u64 = 1_000_000;
+
+    fn routing(nodes: u16) -> Routing {
+        Routing::new(Arc::new(Ring::even(nodes, 6).expect("a ring")), RoutingStrategy::Consistent, 2)
+    }
+
+    /// Node 0 of a ring, up to its first question.
+    fn asking(routing: &Routing, store: &MemoryStorage) -> (AntiEntropy, Peer, RequestId) {
+        let mut node = AntiEntropy::new(0, NodeId(0), AntiEntropyConfig::new(10));
+        assert_eq!(node.poll_timeout(), Some(10 * MS));
+        node.handle_timeout(9 * MS, routing, store);
+        assert!(!node.walk(9 * MS, routing, store), "it isn't time yet");
+        node.handle_timeout(10 * MS, routing, store);
+        let steps = (1..).find(|_| !node.walk(10 * MS, routing, store));
+        assert_eq!(steps, Some(SLICES));
+        let (to, id) = question(&mut node);
+        (node, to, id)
+    }
+
+    fn question(node: &mut AntiEntropy) -> (Peer, RequestId) {
+        let (to, bytes) = node.poll_output().expect("it asks");
+        let (id, request) = Request::decode(&bytes).expect("a request");
+        assert!(matches!(request, Request::GetHashes { level: 0, .. }), "{request:?}");
+        (to, id)
+    }
+
+    #[test]
+    fn a_round_goes_through_the_peers_that_hold_something_too() {
+        // Of six partitions, node 0 of six shares one with node 1 and one with node 5.
+        let (routing, store) = (routing(6), MemoryStorage::new());
+        let (mut node, first, id) = asking(&routing, &store);
+        assert_eq!(first, Peer(1));
+        // The wrong node, or the wrong question: nothing happens.
+        node.answered(11 * MS, (Peer(5), id), Response::Hashes(vec![0]), &routing, &store);
+        node.answered(11 * MS, (first, RequestId(id.0 + 1)), Response::Hashes(vec![0]), &routing, &store);
+        assert_eq!(node.poll_output(), None);
+        // Too many hashes for what was asked.
+        node.answered(12 * MS, (first, id), Response::Hashes(vec![0, 0]), &routing, &store);
+        assert_eq!(node.stats().broken_off, 1);
+        let (second, _) = question(&mut node);
+        assert_eq!(second, Peer(5));
+        node.unreachable(13 * MS, NodeId(1), &routing, &store);
+        assert_eq!(node.stats().broken_off, 1, "it is with the other one now");
+        node.unreachable(13 * MS, NodeId(5), &routing, &store);
+        let stats = node.stats();
+        assert_eq!((stats.broken_off, stats.rounds, stats.comparisons), (2, 1, 0));
+        assert_eq!(node.poll_timeout(), Some(23 * MS));
+    }
+
+    #[test]
+    fn a_silent_peer_is_given_up() {
+        let (routing, store) = (routing(2), MemoryStorage::new());
+        let (mut node, ..) = asking(&routing, &store);
+        assert_eq!(node.poll_timeout(), Some(10 * MS + ANSWER_NS));
+        node.handle_timeout(10 * MS + ANSWER_NS, &routing, &store);
+        assert_eq!((node.stats().broken_off, node.stats().rounds), (1, 1));
+    }
+
+    #[test]
+    fn only_nodes_are_told_what_is_there() {
+        let (routing, store) = (routing(2), MemoryStorage::new());
+        let mut node = AntiEntropy::new(0, NodeId(0), AntiEntropyConfig::new(10));
+        let at = vec![TreePlace { partition: 0, at: 0 }];
+        for from in [Peer(1000), Peer(u32::MAX)] {
+            for request in [Request::GetLeaves { at: at.clone() }, Request::GetHashes { level: 0, at: at.clone() }]
+            {
+                node.asked(from, &request.encode(RequestId(1)), &routing, &store);
+                let (to, bytes) = node.poll_output().expect("it refuses");
+                let (_, response) = Response::decode(&bytes).expect("a response");
+                assert!(matches!(response, Response::Refused(ReplicaError::Application { .. })), "{response:?}");
+                assert_eq!(to, from);
+            }
+        }
+        assert!(!node.walk(0, &routing, &store));
+        node.asked(Peer(1), b"nonsense", &routing, &store);
+        assert_eq!(node.poll_output(), None);
+    }
+}

@@ -163,3 +163,121 @@ impl TreeServer {
         Response::Leaves(leaves)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::ring::{Ring, RoutingStrategy};
+    use crate::storage::Storage;
+    use crate::storage::memory::MemoryStorage;
+    use crate::version::Versioned;
+
+    const ME: NodeId = NodeId(0);
+    const OTHER: NodeId = NodeId(1);
+
+    fn routing() -> Routing {
+        Routing::new(Arc::new(Ring::even(4, 4).expect("a ring")), RoutingStrategy::Consistent, 2)
+    }
+
+    /// Partition 0 is on nodes 0 and 1.
+    const SHARED: TreePlace = TreePlace { partition: 0, at: 0 };
+
+    fn keys_of(routing: &Routing, partition: u32) -> impl Iterator<Item = [u8; 2]> {
+        let is_there = move |key: &[u8; 2]| routing.ring().master_partition(key) == partition;
+        (0u16..).map(u16::to_le_bytes).filter(is_there)
+    }
+
+    fn put(store: &MemoryStorage, key: &[u8]) {
+        store.put(key, &Versioned::new("0:1".parse().expect("a clock"), b"v")).expect("fresh");
+    }
+
+    fn ask_roots(server: &mut TreeServer, from: u32, id: u64) -> Option<Response> {
+        server.hashes((Peer(from), RequestId(id)), (ME, OTHER), (0, vec![SHARED]), &routing())
+    }
+
+    /// The answers that come up to the end of one walk, and how many steps it took.
+    fn walk(server: &mut TreeServer, store: &MemoryStorage) -> (Vec<(Peer, RequestId, Response)>, usize) {
+        for step in 1.. {
+            let answers = server.step(Growing::default, &routing(), store);
+            if !answers.is_empty() {
+                return (answers, step);
+            }
+            assert!(server.is_busy(), "somebody waits");
+        }
+        unreachable!("a walk has an end")
+    }
+
+    #[test]
+    fn roots_are_told_when_the_store_was_walked_through_since_they_were_asked_for() {
+        let (mut server, store) = (TreeServer::default(), MemoryStorage::new());
+        let deeper = |server: &mut TreeServer| {
+            server.hashes((Peer(1), RequestId(9)), (ME, OTHER), (2, vec![SHARED]), &routing())
+        };
+        assert!(matches!(deeper(&mut server), Some(Response::Refused(_))), "there are no trees yet");
+        assert_eq!(ask_roots(&mut server, 1, 1), None);
+        assert_eq!(server.step(Growing::default, &routing(), &store), []);
+        // It begins anew for one who comes later: the first slices were passed by.
+        assert_eq!(ask_roots(&mut server, 2, 2), None);
+        let in_first_slice = |key: &[u8; 2]| slice_of(leaf_of(routing().ring(), key)) == 0;
+        let key = keys_of(&routing(), 0).find(in_first_slice).expect("one in 64");
+        put(&store, &key);
+        let (early, steps) = walk(&mut server, &store);
+        assert_eq!((early.len(), early[0].0, early[0].1, steps), (1, Peer(1), RequestId(1), 63));
+        let (late, steps) = walk(&mut server, &store);
+        assert_eq!((late.len(), late[0].0, late[0].1, steps), (1, Peer(2), RequestId(2), 64));
+        assert_ne!(early[0].2, late[0].2, "it has seen the key");
+        assert!(!server.is_busy());
+        assert!(matches!(deeper(&mut server), Some(Response::Hashes(hashes)) if hashes.len() == 1));
+    }
+
+    #[test]
+    fn who_asks_again_has_one_answer() {
+        let (mut server, store) = (TreeServer::default(), MemoryStorage::new());
+        assert_eq!(ask_roots(&mut server, 1, 1), None);
+        assert_eq!(ask_roots(&mut server, 1, 2), None);
+        let (answers, _) = walk(&mut server, &store);
+        assert_eq!(answers.iter().map(|(_, id, _)| *id).collect::<Vec<_>>(), [RequestId(2)]);
+        assert!(!server.is_busy());
+    }
+
+    #[test]
+    fn nothing_is_told_of_partitions_that_only_one_of_both_holds() {
+        let (mut server, store) = (TreeServer::default(), MemoryStorage::new());
+        let refused = || Response::Refused(ReplicaError::InvalidMetadata);
+        for partition in [1, 2, 3, 4, u32::MAX] {
+            let at = vec![SHARED, TreePlace { partition, at: 0 }];
+            let from = (Peer(1), RequestId(1));
+            let answer = server.hashes(from, (ME, OTHER), (0, at.clone()), &routing());
+            assert_eq!(answer, Some(refused()), "{partition}");
+            assert_eq!(TreeServer::leaves((ME, OTHER), &at, &routing(), &store), refused(), "{partition}");
+        }
+        assert!(!server.is_busy());
+    }
+
+    #[test]
+    fn leaves_tell_the_keys_of_their_partition_and_no_others() {
+        let (routing, store) = (routing(), MemoryStorage::new());
+        let shared: Vec<_> = keys_of(&routing, 0).take(50).collect();
+        shared.iter().for_each(|key| put(&store, key));
+        keys_of(&routing, 1).take(50).for_each(|key| put(&store, &key));
+        let mut told = Vec::new();
+        for key in &shared {
+            let place = leaf_of(routing.ring(), key);
+            let Response::Leaves(leaves) = TreeServer::leaves((ME, OTHER), &[place], &routing, &store) else {
+                panic!("both hold it")
+            };
+            assert_eq!(leaves.len(), 1);
+            told.extend(leaves[0].keys.iter().map(|(key, _)| key.clone()));
+        }
+        told.sort_unstable();
+        told.dedup();
+        let mut expected: Vec<_> = shared.iter().map(|key| key.to_vec()).collect();
+        expected.sort_unstable();
+        assert_eq!(told, expected);
+        let of_two = [TreePlace { partition: 0, at: 0 }, TreePlace { partition: 0, at: 1 }];
+        let answer = TreeServer::leaves((ME, OTHER), &of_two, &routing, &store);
+        assert!(matches!(answer, Response::Refused(ReplicaError::Application { .. })), "{answer:?}");
+    }
+}
