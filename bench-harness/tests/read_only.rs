@@ -118,7 +118,8 @@ fn a_store_is_built_for_the_nodes_that_a_clusters_files_name() {
         for node in [0, 4, 9] {
             let folder = dir.join(format!("node-{node}/s"));
             let told = workbench(&["get", &key], &folder);
-            let (code, value) = if holders.contains(&node) { (0, format!("v{n}\n")) } else { (1, String::new()) };
+            let (code, value) =
+                if holders.contains(&node) { (0, format!("v{n}\n")) } else { (1, String::new()) };
             assert_eq!((told.code, told.out), (code, value), "{key} on node {node}: {}", told.err);
         }
     }

@@ -1,9 +1,11 @@
-//! `workbench ring` against a cluster and stores in the original's files, and against files that the original refuses.
+//! `workbench ring` and `workbench prune` against a cluster and stores in the original's files, and against files that the original refuses.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use assert_cmd::cargo::CommandCargoExt as _;
+use engine_env::{Backend, OsHome};
+use kv_engine::{KvConfig, KvStore, Storage as _, Versioned};
 
 /// Nodes 1, 4 and 7 in zone 0, 2 and 9 in zone 1 (9 owns nothing), 5 in zone 2; of zone 0, zone 2 is nearest.
 const CLUSTER: &str = "<?xml version=\"1.0\"?>
@@ -59,11 +61,14 @@ const STORES: &str = "<stores>
 ";
 
 fn ring(dir: &Path, args: &str) -> Output {
+    workbench(dir, &format!("ring {args}"))
+}
+
+fn workbench(dir: &Path, args: &str) -> Output {
     std::fs::write(dir.join("cluster.xml"), CLUSTER).expect("written");
     std::fs::write(dir.join("stores.xml"), STORES).expect("written");
     Command::cargo_bin("workbench")
         .expect("it is built")
-        .arg("ring")
         .args(args.split_whitespace())
         .current_dir(dir)
         .output()
@@ -169,4 +174,36 @@ fn what_the_original_refuses_is_refused_with_file_line_value_and_way_out() {
             assert!(said.contains(word), "{args}: {said} doesn't say {word}");
         }
     }
+}
+
+/// Node 5 doesn't hold `foobar` any more: what it has counted keeps the old version beside the blind write.
+#[test]
+fn a_prune_tells_what_it_would_delete_and_then_deletes_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let node = dir.path().join("node");
+    let open = || {
+        let home = OsHome::open(&node, Backend::Auto).expect("a free folder");
+        KvStore::open(home, KvConfig::default()).expect("it opens").0
+    };
+    let store = open();
+    for (clock, value) in [("1:4,5:9", "old"), ("1:1700,2:1700,4:1700", "new")] {
+        let version = Versioned::new(clock.parse().expect("a clock"), value);
+        store.put(b"foobar", &version).expect("siblings");
+    }
+    store.close().expect("it closes");
+    let prune = |args: &str| {
+        let files = "prune --cluster cluster.xml --stores stores.xml --store plain --dir";
+        let output = workbench(dir.path(), &format!("{files} {args}"));
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, told) = prune("node --dry-run");
+    assert!(code == Some(0) && told.contains("1 obsolete versions would be deleted"), "{told}");
+    assert_eq!(open().get(b"foobar").expect("it reads").len(), 2);
+    let (code, told) = prune("node");
+    assert!(code == Some(0) && told.contains("1 keys, 1 of them") && told.contains("1 obsolete"), "{told}");
+    let left = open().get(b"foobar").expect("it reads");
+    assert_eq!(left.iter().map(|version| version.value.as_slice()).collect::<Vec<_>>(), [b"new"]);
+    let (code, told) = prune("nowhere");
+    assert!(code == Some(2) && told.contains("nowhere: no store of the key-value engine"), "{told}");
+    assert!(!dir.path().join("nowhere").exists(), "nothing is made");
 }

@@ -125,9 +125,9 @@ pub use storage::{
     CloseError, DeleteError, EntriesPage, EntriesPosition, GetError, KEY_BYTES_MAX, OpenError, PutError,
     Storage, VALUE_BYTES_MAX,
 };
-pub use store::{KvFeed, KvStore};
+pub use store::{KvFeed, KvStore, PruneHow, Pruned};
 pub use version::{
     ChainedResolver, ClockDecodeError, ClockEntry, ClockError, ClockResolver, Clocked, FailingResolver,
     MergingResolver, Occurred, ParseClockError, Resolver, Siblings, TimeResolver, VectorClock, Versioned,
-    live_version, prune_versions, resolve_by_clock, resolve_by_time,
+    live_version, resolve_by_clock, resolve_by_time,
 };

@@ -376,12 +376,6 @@ impl Replica {
         self.respond(from, id, &response);
     }
 
-    /// By which it knows the keys that it holds.
-    #[must_use]
-    pub fn routing(&self) -> &Routing {
-        &self.routing
-    }
-
     /// A message to be sent, and to whom.
     pub fn poll_output(&mut self) -> Option<(Peer, Vec<u8>)> {
         self.outputs.pop_front()

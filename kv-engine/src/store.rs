@@ -10,6 +10,7 @@ mod bell;
 mod gate;
 mod maintenance;
 mod periodic_sync;
+mod prune;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ use bell::Bell;
 use gate::Gate;
 use maintenance::{Maintenance, expire};
 use periodic_sync::PeriodicSync;
+
+pub use prune::{PruneHow, Pruned};
 
 /// A key-value store in a folder.
 ///
@@ -366,8 +369,5 @@ impl<H: Home> Storage for KvStore<H> {
             Durability::Synced => self.wait(|to| self.core.stage_delete(key, version, 0, to))?,
             Durability::Os | Durability::IntervalMs(_) => self.core.delete_through(key, version)?,
         })
-    }
-}
-
     }
 }

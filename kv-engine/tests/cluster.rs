@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use engine_env::{Backend, Delay, Durability, LocalNet, Net, OsHome, Peer, TcpNet, Wait};
 use kv_engine::{
-    AntiEntropyConfig, ClientConfig, DetectorConfig, FollowConfig, Followed, HandoffStrategy, KvAnswer, KvClient, KvConfig,
-    KvFollower, KvNode, KvOpError, KvOutcome, NodeChange, NodeConfig, NodeId, NodeStats, Replication, Ring,
-    StartError,
+    AntiEntropyConfig, ClientConfig, DetectorConfig, FollowConfig, Followed, HandoffStrategy, KvAnswer,
+    KvClient, KvConfig, KvFollower, KvNode, KvOpError, KvOutcome, NodeChange, NodeConfig, NodeId, NodeStats,
+    Replication, Ring, StartError,
 };
 
 const NODES: u16 = 3;

@@ -10,6 +10,7 @@ mod embedded;
 mod inspect;
 mod limits;
 mod list;
+mod prune;
 mod read_only;
 mod rebalance;
 mod recovery;
@@ -100,6 +101,8 @@ enum Command {
     Ring(ring::RingArgs),
     /// Plan how partitions move when nodes come or go, from Voldemort's files.
     Rebalance(rebalance::RebalanceArgs),
+    /// Delete versions that only nodes which hold them no more keep from being obsolete.
+    Prune(prune::PruneArgs),
     /// Build read-only stores in batches, swap them in, roll them back, read and verify them.
     ReadOnly(read_only::ReadOnlyArgs),
     /// Write until killed, dump what survived, judge it.
@@ -148,6 +151,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Ring(args) => ring::ring(&args),
         Command::Rebalance(args) => rebalance::rebalance(&args),
+        Command::Prune(args) => prune::prune(&args),
         Command::ReadOnly(args) => read_only::read_only(&args),
         Command::Stress(args) => stress::stress(&args),
         Command::Simulate(args) => simulate::simulate(&args),

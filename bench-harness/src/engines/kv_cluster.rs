@@ -7,8 +7,9 @@ use std::sync::Arc;
 use engine_env::clock::wall_ms;
 use engine_env::{LocalNet, Net, Port, TcpNet, Wait};
 use kv_engine::{
-    AntiEntropyConfig, ClientConfig, FollowConfig, Following, KvAnswer, KvClient, KvConfig, KvFollower, KvNode, KvOpError,
-    KvOutcome, NodeConfig, NodeId, Replication as Quorums, Resolve, Ring, VectorClock, resolve_by_time,
+    AntiEntropyConfig, ClientConfig, FollowConfig, Following, KvAnswer, KvClient, KvConfig, KvFollower,
+    KvNode, KvOpError, KvOutcome, NodeConfig, NodeId, Replication as Quorums, Resolve, Ring, VectorClock,
+    resolve_by_time,
 };
 use workloads::{Access, Op, Promise};
 

@@ -215,7 +215,8 @@ mod tests {
     #[test]
     fn a_version_is_lacking_unless_it_or_a_descendant_is_there() {
         let clock = |text: &str| text.parse::<VectorClock>().expect("a clock");
-        let lacks = |has: &[&str]| is_lacking(&clock("0:2"), &has.iter().map(|c| clock(c)).collect::<Vec<_>>());
+        let lacks =
+            |has: &[&str]| is_lacking(&clock("0:2"), &has.iter().map(|c| clock(c)).collect::<Vec<_>>());
         assert!(lacks(&[]) && lacks(&["0:1"]) && lacks(&["1:1"]) && lacks(&["0:1,1:1"]));
         assert!(!lacks(&["0:2"]) && !lacks(&["0:3"]) && !lacks(&["1:1", "0:2,1:1"]));
     }

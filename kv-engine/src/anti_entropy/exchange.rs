@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use engine_env::Peer;
 
 use super::comparison::{Asked, Comparison, Next, WINDOW};
-use super::merkle::{Forest, Grown, Growing};
+use super::merkle::{Forest, Growing, Grown};
 use super::server::{TreeServer, is_shared};
 #[cfg(feature = "planted-bugs")]
 use crate::coordinator::ClusterBug;
@@ -309,7 +309,9 @@ impl AntiEntropy {
 
     /// Asks what is to be asked next, or ends the comparison.
     fn proceed(&mut self, now_ns: u64, routing: &Routing, storage: &impl ReplicaStorage) {
-        let Self { stage: Stage::Comparing(round), careful, last_id, outputs, stats, .. } = self else { return };
+        let Self { stage: Stage::Comparing(round), careful, last_id, outputs, stats, .. } = self else {
+            return;
+        };
         let comparison = &mut round.comparison;
         loop {
             let id = RequestId((*last_id + 1) | IDS);
@@ -437,12 +439,16 @@ mod tests {
         let mut node = AntiEntropy::new(0, NodeId(0), AntiEntropyConfig::new(10));
         let at = vec![TreePlace { partition: 0, at: 0 }];
         for from in [Peer(1000), Peer(u32::MAX)] {
-            for request in [Request::GetLeaves { at: at.clone() }, Request::GetHashes { level: 0, at: at.clone() }]
+            for request in
+                [Request::GetLeaves { at: at.clone() }, Request::GetHashes { level: 0, at: at.clone() }]
             {
                 node.asked(from, &request.encode(RequestId(1)), &routing, &store);
                 let (to, bytes) = node.poll_output().expect("it refuses");
                 let (_, response) = Response::decode(&bytes).expect("a response");
-                assert!(matches!(response, Response::Refused(ReplicaError::Application { .. })), "{response:?}");
+                assert!(
+                    matches!(response, Response::Refused(ReplicaError::Application { .. })),
+                    "{response:?}"
+                );
                 assert_eq!(to, from);
             }
         }

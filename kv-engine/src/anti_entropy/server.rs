@@ -114,7 +114,8 @@ impl TreeServer {
         self.growing = None;
         let waiting = std::mem::take(&mut self.waiting).into_iter();
         let answer = |Waiting { from, id, roots }| {
-            let response = if self.forest.is_some() { self.hashes_at(0, &roots) } else { refused(NOT_WALKED) };
+            let response =
+                if self.forest.is_some() { self.hashes_at(0, &roots) } else { refused(NOT_WALKED) };
             (from, id, response)
         };
         waiting.map(answer).collect()

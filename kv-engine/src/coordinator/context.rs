@@ -54,7 +54,12 @@ impl Context<'_> {
         self.config.zone.unwrap_or_else(|| self.routing.ring().zones()[0].id())
     }
 
-    pub(super) fn contacts(&self, key: &[u8], quorum: Quorum, purpose: Purpose) -> Result<Contacts, KvOpError> {
+    pub(super) fn contacts(
+        &self,
+        key: &[u8],
+        quorum: Quorum,
+        purpose: Purpose,
+    ) -> Result<Contacts, KvOpError> {
         let replicas = self.routing.replicas(key);
         if !matches!(self.routing.strategy(), RoutingStrategy::Zone(_)) {
             return Contacts::new(replicas, quorum.required, self.detector);

@@ -50,8 +50,8 @@ pub use update::Update;
 
 use bootstrap::Bootstrap;
 use candidates::{Choice, candidates};
-use hint::Missed;
 use context::Context;
+use hint::Missed;
 use operation::{Ask, Operation, Parked, Step};
 use quorum::Contacts;
 use update::Action;

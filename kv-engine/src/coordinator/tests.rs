@@ -80,6 +80,7 @@ impl Hand {
                 Request::Ping => format!("{node} ping"),
                 Request::Changes { .. } => panic!("a coordinator follows nobody"),
                 Request::Rebalance(_) => panic!("a coordinator moves nothing"),
+                Request::GetHashes { .. } | Request::GetLeaves { .. } => panic!("only nodes compare"),
                 Request::GetRing => format!("{node} ring"),
                 Request::GetAll { keys } => {
                     let keys: Vec<_> = keys.iter().map(|key| String::from_utf8_lossy(key)).collect();

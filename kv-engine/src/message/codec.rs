@@ -2,9 +2,7 @@
 
 use super::rebalance::{RebalanceRequest, RebalanceResponse};
 use super::ring::{push_ring, read_ring};
-use super::tree::{
-    places_len, push_hashes, push_leaves, push_places, read_hashes, read_leaves, read_places,
-};
+use super::tree::{places_len, push_hashes, push_leaves, push_places, read_hashes, read_leaves, read_places};
 use super::{NodeChange, ReplicaError, Request, RequestId, Response};
 use crate::ring::{NodeId, RingError};
 use crate::version::{ClockDecodeError, VectorClock, Versioned};

@@ -64,9 +64,9 @@ impl<F: File> Machine<F> for PeriodicSync<F> {
 
 #[cfg(test)]
 mod tests {
-    use engine_env::{Disk as _, Durability, Home as _, Outcome};
     use engine_env::rng::Seed;
     use engine_env::sim::SimHome;
+    use engine_env::{Durability, Home as _, Outcome};
 
     use super::*;
     use crate::config::KvConfig;

@@ -7,7 +7,7 @@ pub(crate) mod tombstone;
 mod vector_clock;
 mod versioned;
 
-pub use prune::prune_versions;
+pub(crate) use prune::obsolete_when_pruned;
 pub use resolver::{
     ChainedResolver, ClockResolver, FailingResolver, MergingResolver, Resolver, TimeResolver,
     resolve_by_clock, resolve_by_time,

@@ -7,8 +7,8 @@ use std::time::Instant;
 use clap::Args;
 use kv_engine::{BuildConfig, ReadOnlyBuild};
 
-use super::input::{InputFormat, each_record};
 use super::folders;
+use super::input::{InputFormat, each_record};
 use super::placed::{Placed, PlacedArgs};
 use crate::cli::Failure;
 

@@ -72,8 +72,12 @@ fn everybody_is_answered_and_nothing_stays_staged() {
     model.check(|| {
         let home = SimHome::new(Seed(1));
         let mut disk = home.disk().expect("a healthy machine");
-        let config =
-            KvConfig { durability: Durability::Synced, segment_bytes: 4096, shards: 1, ..KvConfig::default() };
+        let config = KvConfig {
+            durability: Durability::Synced,
+            segment_bytes: 4096,
+            shards: 1,
+            ..KvConfig::default()
+        };
         let (store, _) = Bitcask::open(&mut disk, config).expect("an empty folder");
         let store = Arc::new(store);
         let bell = Arc::new(Bell { rung: Mutex::new(Rung::default()), ringing: Condvar::new() });

@@ -19,7 +19,6 @@ use super::stats::count;
 use super::write::{Effect, Write};
 use crate::hash::{HashedKey, KeyHasher};
 use crate::storage::PutError;
-use crate::version::VectorClock;
 
 /// What judging a write said.
 pub(super) enum Judged {
