@@ -1,6 +1,6 @@
 //! Group commit in every order of its threads' steps (up to a number of switches against a thread's will): a submitter
-//! that commits itself, one that wakes the committer, and the committer. Nobody sleeps through its answer, nothing stays
-//! staged, and what was answered can be read. See [`engine_env::sync`].
+//! that commits itself where it is alone, one that wakes the committer, and the committer. Nobody sleeps through its
+//! answer, nothing stays staged, and what was answered can be read. See [`engine_env::sync`].
 
 use std::sync::Arc;
 
@@ -99,8 +99,11 @@ fn everybody_is_answered_and_nothing_stays_staged() {
             let (store, bell) = (Arc::clone(&store), Arc::clone(&bell));
             thread::spawn(move || put(&store, b"a", |_| bell.ring(work())))
         };
+        // As the store's own wait does.
         put(&store, b"b", |store| {
-            store.commit_now();
+            if !store.commit_if_alone() {
+                bell.ring(work());
+            }
         });
         waking.join().expect("it is answered");
         bell.ring(Rung { for_work: false, for_the_end: true });
