@@ -49,8 +49,8 @@ mod net;
 mod os;
 pub mod rng;
 pub mod sim;
-mod workers;
 pub mod sync;
+mod workers;
 
 pub use commit_queue::{Chunk, CommitQueue};
 pub use committer::{Committer, Machine, drive_until_idle};

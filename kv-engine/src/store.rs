@@ -16,7 +16,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine_env::{AllCores, Committer, CompletionQueue, Durability, File, FileOf, Home, Machine, Wait, Waker};
+use engine_env::{
+    AllCores, Committer, CompletionQueue, Durability, File, FileOf, Home, Machine, Wait, Waker,
+};
 
 use crate::config::KvConfig;
 use crate::ring::Ring;
