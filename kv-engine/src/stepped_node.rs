@@ -9,8 +9,8 @@ use engine_env::{Arrival, CompletionQueue, Durability, File, FileOf, Home, Peer,
 
 use crate::handoff::{Hints, Pusher};
 use crate::message::{Response, is_response};
-use crate::node::{NOBODYS, NodeConfig, StartError};
-use crate::replica::{Replica, ReplicaStats, ReplicaStorage, Taken};
+use crate::node::{NodeConfig, StartError};
+use crate::replica::{NOBODYS, Replica, ReplicaStats, ReplicaStorage, Taken};
 use crate::ring::{NodeId, Ring, Routing};
 use crate::storage::bitcask::{Bitcask, KvDone, RecoveryReport};
 use crate::storage::{DeleteError, GetError, OpenError, PutError};
