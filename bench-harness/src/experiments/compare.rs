@@ -18,7 +18,7 @@ use super::contestant::{ALL_COPIES, Contestant, OLD_READS, Roles, Row, rows};
 use super::contrasts::{Subject, contrast_highest, contrast_latency};
 use super::durability;
 use super::evidence::{Planned, Trial};
-use super::excursions::Excursions;
+use super::excursions::{Excursions, can_lose_a_node};
 use super::schedule::{Part, Schedule, WARM_UP, allot};
 use crate::engine::Engine;
 use crate::limits::{Limits, LimitsPlan};
@@ -198,7 +198,8 @@ fn jobs<'a>(
     if !beside.is_empty() && plan.rate_per_s.is_none() {
         excursions.extend(plan.excursions.contended.as_ref().map(|_| (0, Job::Contended)));
         excursions.extend(plan.excursions.skewed.first().map(|_| (0, Job::Skewed)));
-        excursions.push((0, Job::Outage));
+        excursions
+            .extend(plan.engines.iter().all(|engine| can_lose_a_node(*engine)).then_some((0, Job::Outage)));
     }
     let mut jobs: Vec<(usize, Job<'_>)> = Vec::new();
     if schedule.total.is_some() {
