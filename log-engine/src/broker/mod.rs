@@ -1,6 +1,5 @@
 //! A broker: holds replicas of partitions, leads some, follows the leaders of the others.
 
-mod answers;
 pub(crate) mod config;
 pub(crate) mod edge;
 mod link;
