@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
+use super::fetch::FetchedPartition;
+use super::follow::FollowedPartition;
 use super::*;
-use crate::TimedOffset;
+use crate::{BrokerId, Offset, TimedOffset};
 
 const LAYOUT: u32 = 0xfeed_beef;
 

@@ -1,6 +1,7 @@
 //! Where a moment begins: a client's question, and the leader's answer to it.
 
-use super::{In, MessageError, Out};
+use super::fields::{In, Out};
+use super::{MessageError, kind};
 use crate::segment::time_search::TimedOffset;
 use crate::{BrokerId, Offset};
 
@@ -33,15 +34,17 @@ pub(crate) enum FindAnswer<'a> {
 }
 
 impl FindTimes {
-    pub(super) const ENTRY_LEN: usize = 4 + 8;
+    const ENTRY_LEN: usize = 4 + 8;
 
-    pub(super) fn encode(&self, out: &mut Out) {
+    pub(super) fn encode(&self, layout: u32) -> Vec<u8> {
+        let mut out = Out::new(kind::FIND_TIMES, layout, 12 + self.places.len() * Self::ENTRY_LEN);
         out.u64(self.correlation);
         out.count(self.places.len());
         for (partition, timestamp_ms) in &self.places {
             out.u32(*partition);
             out.i64(*timestamp_ms);
         }
+        out.0
     }
 
     pub(super) fn decode(input: &mut In<'_>) -> Result<Self, MessageError> {
@@ -55,8 +58,11 @@ impl FindTimes {
 impl<'a> FoundTimes<'a> {
     /// Partition and code.
     const ENTRY_LEN: usize = 4 + 1;
+    /// With an offset and a time.
+    const FOUND_LEN: usize = Self::ENTRY_LEN + 8 + 8;
 
-    pub(super) fn encode(&self, out: &mut Out) {
+    pub(super) fn encode(&self, layout: u32) -> Vec<u8> {
+        let mut out = Out::new(kind::FOUND_TIMES, layout, 12 + self.answers.len() * Self::FOUND_LEN);
         out.u64(self.correlation);
         out.count(self.answers.len());
         for (partition, answer) in &self.answers {
@@ -79,6 +85,7 @@ impl<'a> FoundTimes<'a> {
                 }
             }
         }
+        out.0
     }
 
     pub(super) fn decode(input: &mut In<'a>) -> Result<Self, MessageError> {
