@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::codec::{ANSWER, Rest, message, push_key, push_len, push_text, push_versions, versions_len};
+use super::fields::{Rest, message, push_key, push_len, push_text, push_versions, versions_len};
+use super::kind::ANSWER;
 use super::ring::{push_ring, read_ring};
 use super::{MessageError, RequestId};
 use crate::ring::{NodeId, Ring};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::MessageError;
-use super::codec::Rest;
+use super::fields::Rest;
 use crate::ring::{NodeId, Ring, Zone, ZoneId};
 
 pub(crate) fn push_ring(bytes: &mut Vec<u8>, ring: &Ring) {

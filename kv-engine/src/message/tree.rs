@@ -2,7 +2,7 @@
 //! hashes, and the keys of leaves with their clocks.
 
 use super::MessageError;
-use super::codec::{CLOCK_LEN_MIN, KEY_LEN_MIN, Rest, push_key, push_len};
+use super::fields::{CLOCK_LEN_MIN, KEY_LEN_MIN, Rest, push_key, push_len};
 use crate::version::VectorClock;
 
 /// The fewest bytes a leaf has: its place, and no key.
