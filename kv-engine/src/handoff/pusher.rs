@@ -122,12 +122,12 @@ impl Pusher {
     fn push(&mut self, now_ns: u64, ring: &Ring, read: impl Fn(&[u8]) -> Vec<Versioned>) {
         while self.under_way.len() < WINDOW {
             let Some(slop_key) = self.queue.pop_front() else { return };
-            let versions = read(&slop_key);
             let Some(slop) = Slop::decode_key(&slop_key) else { continue };
+            // Before it is read: a node that is away for long has many hints.
             if self.silent.contains(&slop.node) {
                 continue;
             }
-            for Versioned { clock, value } in versions {
+            for Versioned { clock, value } in read(&slop_key) {
                 let hint = (slop_key.clone(), clock.clone());
                 if ring.nodes().binary_search(&slop.node).is_err() || slop.store != self.store {
                     // Its replica has left, or its store: nobody will ever take it.
@@ -266,6 +266,24 @@ mod tests {
         assert_eq!(hints.tick(&mut pusher, 20 * MS + ANSWER_NS), []);
         pusher.handle(Peer(1), sent[0].1, &Response::Stored);
         assert_eq!(pusher.poll_delivered(), None, "it was given up, and is sent again");
+    }
+
+    #[test]
+    fn hints_for_a_replica_that_is_away_are_not_even_read() {
+        let hints = Hints::new((0..250u8).map(|key| slop(SlopOperation::Put, 1, &[key])));
+        let (mut pusher, ring) = (pusher(), Ring::even(3, 3).expect("a ring"));
+        let reads = std::cell::Cell::new(0);
+        let read = |key: &[u8]| {
+            reads.set(reads.get() + 1);
+            hints.0[key].clone()
+        };
+        assert!(pusher.handle_timeout(10 * MS));
+        pusher.scan(10 * MS, hints.0.keys().cloned());
+        pusher.push(10 * MS, &ring, read);
+        assert_eq!(reads.get(), WINDOW);
+        pusher.unreachable(NodeId(1));
+        pusher.push(11 * MS, &ring, read);
+        assert_eq!(reads.get(), WINDOW);
     }
 
     #[test]
