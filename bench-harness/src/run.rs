@@ -226,6 +226,7 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
         Some(warm_up) => warm_up,
         None => {
             let meter = PhaseMeter::start(&plan.dir, driver.session().stats());
+            driver.measured_from_now();
             let phase = load(&mut driver, &mut ops, &plan, &arrivals, plan.bound, ("measured", 0));
             let tally = driver.take_tally();
             let spent = stop_meter(meter, &driver, &tally).map_err(at_dir)?;

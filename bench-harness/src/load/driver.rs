@@ -106,6 +106,10 @@ impl<'a, C: Clock> Driver<'a, C> {
     /// From now on, latencies go here.
     pub fn record_to(&mut self, recorder: Recorder) {
         self.recorder = Some(recorder);
+    }
+
+    /// Tells the engine that the measured phase begins.
+    pub fn measured_from_now(&mut self) {
         self.session.measured_from_now();
     }
 
