@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use engine_env::{Durability, Wait};
 use workloads::{Fingerprint, Op, Promise};
 
-use crate::report::record::{NodeLoad, Replication};
+use crate::report::record::{NodeLoad, Recovery, Replication};
 
 /// Names an operation between submit and completion; chosen by the driver, unique among those in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -368,6 +368,11 @@ pub trait Session {
     /// What each node has carried since it was started; empty where there is one node only. May wait for the nodes.
     fn node_loads(&self) -> Vec<NodeLoad> {
         Vec::new()
+    }
+
+    /// How the cluster recovered from a planned outage; `None` where there was none, or while the node is away.
+    fn recovery(&self) -> Option<Recovery> {
+        None
     }
 
     /// Makes everything durable and lets go of the folder, by default by dropping the session.

@@ -30,7 +30,7 @@ use crate::measure::{
 };
 use crate::report::record::{
     Consistency, CopiesDurable, LATE_NS, Load, LoadKind, LostUpdates as LostUpdatesRecord, Measurement,
-    NodeLoad, Percentiles, PhaseCost, Replication,
+    NodeLoad, Percentiles, PhaseCost, Recovery, Replication,
 };
 use crate::stats::summarize;
 
@@ -143,6 +143,8 @@ pub struct RunOutcome {
     pub lost_updates: Option<LostUpdates>,
     /// What each node of a cluster carried.
     pub node_loads: Vec<NodeLoad>,
+    /// How a cluster recovered from an outage, where one was planned and is over.
+    pub recovery: Option<Recovery>,
     /// The engine could not keep up with the offered rate.
     pub saturated: bool,
     /// Why the driver, not the engine, made the figures; `None` if the engine did.
@@ -236,6 +238,7 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
     };
     let staleness = driver.staleness().since(stale_before);
     let node_loads = since(driver.session().node_loads(), &loads_before);
+    let recovery = driver.session().recovery();
     let recorder = driver.take_recorder().expect("it was given one above");
     let latency = recorder.finish(phase.start_ns + phase.elapsed_ns)?;
 
@@ -269,6 +272,7 @@ pub fn run_once(plan: RunPlan<'_>, stop: &Arc<AtomicBool>) -> Result<RunOutcome,
         replication: plan.engine.replication(&place),
         lost_updates,
         node_loads,
+        recovery,
         memory_per_s: plan.memory_per_s,
         arriving: plan.arriving,
         warmup_s,
@@ -496,6 +500,7 @@ impl RunOutcome {
         let mut records = vec![record("all", &all, self.tally.all())];
         records[0].phases = self.phases.clone();
         records[0].node_loads = self.node_loads.clone();
+        records[0].recovery.clone_from(&self.recovery);
         for kind in OpKind::ALL {
             let tally = self.tally.class(kind);
             let class = self.latency.classes.iter().find(|(k, _)| *k == kind).map(|(_, class)| class);

@@ -10,7 +10,7 @@ use bench_harness::load::Bound;
 use bench_harness::run::{Arriving, RunOutcome, RunPlan, run_once};
 use engine_env::rng::Seed;
 use engine_env::{Durability, Wait};
-use workloads::{Op, OpKind, OpenOptions, Registry, StreamTag, Value, Workload};
+use workloads::{Arrivals, Op, OpKind, OpenOptions, Registry, Rescheduled, StreamTag, Value, Workload};
 
 fn run(
     name: &str,
@@ -248,6 +248,38 @@ fn an_outage_is_counted_from_the_measured_phase() {
     let seen = seconds(&run_warmed(&*workload, "kv-cluster", Durability::Os, &set, how, warmup));
     assert_eq!(seen.first().map(|row| row.copies_missed), Some(0), "{seen:?}");
     assert!(seen.iter().skip(1).any(|row| row.copies_missed > 0), "{seen:?}");
+}
+
+/// The store takes writes at once and mends what the node missed only if it was told to; the log waits for its leader, and
+/// mends.
+#[test]
+fn a_run_with_an_outage_tells_when_writes_are_accepted_and_everything_is_replicated() {
+    // Not in bursts: writes are asked for all the time.
+    let workload = Rescheduled::new(members(&[("members", "3000")]), Arrivals::Poisson);
+    let variants: [(&str, &[(&str, &str)]); 3] =
+        [("kv-cluster", &[]), ("kv-cluster", &[("handoff-ms", "20")]), ("log-view", &[])];
+    for (name, set) in variants {
+        let set = [set, &[("outage", "1000:1000:0")]].concat();
+        let how = (Arriving::Open { rate_per_s: 800.0 }, Bound::time(Duration::from_millis(3_500)));
+        let outcome = run_of(&workload, name, Durability::Os, &set, how);
+        let recovery = outcome.recovery.as_ref().expect("the node is back");
+        let context = format!("{name} {set:?}: {recovery:?}");
+        assert!((1.0..1.5).contains(&recovery.outage_s) && recovery.watched_s > 1.0, "{context}");
+        let accepted = recovery.writes_accepted_s.expect(&context);
+        if name == "log-view" {
+            assert!(accepted > recovery.outage_s, "{context}");
+            assert_eq!(recovery.keys_asked, None, "{context}");
+        } else {
+            assert!(accepted < 0.5, "{context}");
+            assert!(recovery.keys_asked > Some(50), "{context}");
+        }
+        let is_mended = !(name == "kv-cluster" && set.len() == 1);
+        assert_eq!(recovery.replicated_s.is_some(), is_mended, "{context}");
+        assert!(recovery.replicated_s.is_none_or(|s| s > 0.0 && s < recovery.watched_s), "{context}");
+        assert_eq!(recovery.keys_lacking.unwrap_or(0) > 0, !is_mended, "{context}");
+        let all = outcome.measurements(&Default::default());
+        assert_eq!(all[0].recovery, outcome.recovery);
+    }
 }
 
 /// The store's updates are followed as the log's are: each acknowledged one is seen once, in its key's order.

@@ -8,7 +8,9 @@ use log_engine::{
     TopicPartition, partition_for_key,
 };
 
+use super::caught_up::CaughtUp;
 use super::cluster::{ClusterPlan, Member, Members, Switch, bounded};
+use super::outage::OutageWatch;
 use crate::engine::{EngineError, EngineStats, Place, Setting};
 use crate::report::record::Replication;
 
@@ -189,11 +191,27 @@ impl BrokersPlan {
     pub(super) fn start<N: Net>(&self, net: &N) -> Result<Members<Broker<OsHome>>, EngineError> {
         let (homes, net) = (self.cluster.homes(), net.clone());
         let (layout, config) = (self.layout.clone(), self.broker.clone());
-        Members::start(&self.cluster, move |number| {
-            let home = homes.open("broker", number)?;
-            Broker::start(home, &net, BrokerId(number), layout.clone(), config.clone())
-                .map_err(EngineError::engine)
-        })
+        let mut caught_up = CaughtUp::new(&self.layout);
+        Members::start(
+            &self.cluster,
+            move |number| {
+                let home = homes.open("broker", number)?;
+                Broker::start(home, &net, BrokerId(number), layout.clone(), config.clone())
+                    .map_err(EngineError::engine)
+            },
+            move |brokers, number| {
+                let stats: Vec<_> = brokers.iter().flatten().map(Broker::stats).collect();
+                caught_up.look(BrokerId(number), &stats)
+            },
+        )
+    }
+
+    /// Tells the watch of an outage of a write to this partition.
+    pub(super) fn handed_over(&self, outage: &mut Option<OutageWatch>, token: u64, partition: u32) {
+        if let Some(outage) = outage {
+            let name = &self.partitions[partition as usize];
+            outage.handed_over(token, || self.layout.leader(name).expect("it is of the layout").0);
+        }
     }
 
     /// Whoever follows the topic, as a client of its own.

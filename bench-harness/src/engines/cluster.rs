@@ -10,12 +10,17 @@ use std::time::{Duration, Instant};
 use engine_env::{Backend, NetProfile, OsHome, Peer};
 
 use super::io::{io_backend, io_setting};
+use super::outage::{Moments, Outage, OutageWatch};
 use crate::engine::{EngineError, EngineStats, Place, Setting};
 use crate::report::record::NodeLoad;
 
-/// The driver's own port, and its subscriber's.
+/// The driver's own port, its subscriber's, and that of whoever asks a node that came back what it has.
 pub(super) const DRIVER: Peer = Peer(1000);
 pub(super) const SUBSCRIBER: Peer = Peer(1001);
+pub(super) const SURVEYOR: Peer = Peer(1002);
+
+/// How often a member that came back is asked whether it has all that it missed.
+const ASK_EVERY: Duration = Duration::from_millis(10);
 
 /// Between which the messages pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,32 +56,6 @@ impl FromStr for Switch {
             "off" => Ok(Self(false)),
             _ => Err(()),
         }
-    }
-}
-
-/// A member that is away for a while: killed like a process, and started again on its folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Outage {
-    after: Duration,
-    length: Duration,
-    member: u16,
-}
-
-impl FromStr for Outage {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.split(':');
-        let mut next = || parts.next()?.parse::<u64>().ok();
-        let (after, length, member) = (next().ok_or(())?, next().ok_or(())?, next().ok_or(())?);
-        if parts.next().is_some() {
-            return Err(());
-        }
-        Ok(Self {
-            after: Duration::from_millis(after),
-            length: Duration::from_millis(length),
-            member: u16::try_from(member).map_err(|_| ())?,
-        })
     }
 }
 
@@ -212,6 +191,10 @@ pub(super) trait Member: Send + 'static {
 
 type Start<M> = Box<dyn Fn(u16) -> Result<M, EngineError> + Send>;
 
+/// Whether the member of that number, which has come back, has all that it missed. Asked until it has; it may keep the
+/// members waiting for a tenth of a second.
+pub(super) type Survey<M> = Box<dyn FnMut(&[Option<M>], u16) -> bool + Send>;
+
 struct Running<M> {
     /// By number; none while it is away.
     members: Vec<Option<M>>,
@@ -237,43 +220,66 @@ impl<M> Shared<M> {
 /// The members of a cluster. Dropping them kills all.
 pub(super) struct Members<M: Member> {
     shared: Arc<Shared<M>>,
-    outage: Option<Outage>,
+    /// Until it is planned for a time.
+    outage: Option<(Outage, Survey<M>)>,
+    moments: Arc<Moments>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl<M: Member> Members<M> {
-    /// Starts members 0 to `count`.
+    /// Starts all of them. `survey` is for whoever is away for a while.
     pub(super) fn start(
         plan: &ClusterPlan,
         start: impl Fn(u16) -> Result<M, EngineError> + Send + 'static,
+        survey: impl FnMut(&[Option<M>], u16) -> bool + Send + 'static,
     ) -> Result<Self, EngineError> {
         let members = (0..plan.nodes).map(|number| start(number).map(Some)).collect::<Result<_, _>>()?;
         let (start, gone) = (Box::new(start), EngineStats::default());
         let running = Mutex::new(Running { members, start, gone, failed: None, ended: false });
         let shared = Arc::new(Shared { running, changed: Condvar::new() });
-        Ok(Self { shared, outage: plan.outage, thread: None })
+        let survey: Survey<M> = Box::new(survey);
+        let outage = plan.outage.map(|outage| (outage, survey));
+        Ok(Self { shared, outage, moments: Arc::default(), thread: None })
+    }
+
+    /// For the session, where an outage is planned.
+    pub(super) fn watch(&self) -> Option<OutageWatch> {
+        let (outage, _) = self.outage.as_ref()?;
+        Some(OutageWatch::new(Arc::clone(&self.moments), outage.member))
     }
 
     /// The measured phase begins: a planned outage is counted from here.
     pub(super) fn measured_from_now(&mut self) {
-        let Some(outage) = self.outage.take() else { return };
-        let shared = Arc::clone(&self.shared);
+        let Some((outage, mut survey)) = self.outage.take() else { return };
+        let (shared, moments) = (Arc::clone(&self.shared), Arc::clone(&self.moments));
+        let number = outage.member;
         let thread = std::thread::Builder::new().name("outage".to_owned()).spawn(move || {
             if let Some(member) =
-                after(&shared, outage.after, |running| running.members[usize::from(outage.member)].take())
+                after(&shared, outage.after, |running| running.members[usize::from(number)].take())
             {
                 let counted = member.counted();
                 member.kill();
+                moments.gone();
                 let mut running = shared.lock();
                 running.gone = running.gone.plus(&counted);
             }
-            let _ = after(&shared, outage.length, |running| {
-                match (running.start)(outage.member) {
-                    Ok(member) => running.members[usize::from(outage.member)] = Some(member),
+            let returned = after(&shared, outage.length, |running| {
+                moments.back();
+                match (running.start)(number) {
+                    Ok(member) => running.members[usize::from(number)] = Some(member),
                     Err(error) => running.failed = Some(error),
                 }
-                Some(())
+                running.members[usize::from(number)].is_some().then_some(())
             });
+            let Some(()) = returned else { return };
+            let mut look = || after(&shared, ASK_EVERY, |running| Some(survey(&running.members, number)));
+            loop {
+                match look() {
+                    None => return,
+                    Some(false) => {}
+                    Some(true) => return moments.whole(),
+                }
+            }
         });
         self.thread = Some(thread.expect("the operating system refused a thread"));
     }
@@ -340,19 +346,5 @@ fn after<M, R>(
             return then(&mut running);
         }
         running = shared.changed.wait_timeout(running, left).unwrap_or_else(PoisonError::into_inner).0;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outage_has_three_numbers() {
-        let outage = Outage { after: Duration::from_millis(500), length: Duration::from_secs(1), member: 2 };
-        assert_eq!("500:1000:2".parse(), Ok(outage));
-        for wrong in ["", "1:2", "1:2:3:4", "a:1:1", "1:1:70000", "-1:1:1"] {
-            assert_eq!(wrong.parse::<Outage>(), Err(()), "{wrong}");
-        }
     }
 }

@@ -2,26 +2,30 @@
 
 use std::collections::HashMap;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use engine_env::clock::wall_ms;
-use engine_env::{LocalNet, Net, Port, TcpNet, Wait};
+use engine_env::{LocalNet, Net, Peer, Port, TcpNet, Wait};
 use kv_engine::{
-    AntiEntropyConfig, ClientConfig, FollowConfig, Following, KvAnswer, KvClient, KvConfig, KvFollower,
-    KvNode, KvOpError, KvOutcome, NodeConfig, NodeId, Replication as Quorums, Resolve, Ring, VectorClock,
-    resolve_by_time,
+    AntiEntropyConfig, ClientConfig, FollowConfig, Following, HandoffStrategy, KvAnswer, KvClient, KvConfig,
+    KvFollower, KvNode, KvOpError, KvOutcome, NodeConfig, NodeHomes, NodeId, Replication as Quorums, Resolve,
+    Ring, VectorClock, resolve_by_time,
 };
 use workloads::{Access, Op, Promise};
 
 use super::brokers::{POLL_EVERY_MS, sent};
-use super::cluster::{ClusterPlan, DRIVER, Member, Members, SUBSCRIBER, Switch, Transport, bounded};
+use super::cluster::{
+    ClusterPlan, DRIVER, Member, Members, SUBSCRIBER, SURVEYOR, Switch, Transport, bounded,
+};
 use super::feeds_follower::FeedsFollower;
+use super::kv_outage::{KvOutage, lock};
+use super::missed_keys::MissedKeys;
 use super::subscriber::Subscriber;
 use crate::engine::{
     Answer, Capabilities, Completion, CopiesAtAck, Engine, EngineError, EngineStats, OpError, Place, Session,
     Setting, Submit, Token, Visible,
 };
-use crate::report::record::{NodeLoad, Replication};
+use crate::report::record::{NodeLoad, Recovery, Replication};
 
 /// The cluster of key-value stores, adapted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -117,6 +121,11 @@ impl Engine for KvClusterEngine {
             "how long after one comparison of hash trees with its peers a node begins the next, milliseconds, or off: both get what they lack",
         );
         add(
+            "handoff-ms",
+            "off".to_owned(),
+            "how often a node delivers the hints that it keeps for one that is away, milliseconds, or off: nobody keeps hints, and what a node missed it gets from reads and later writes alone",
+        );
+        add(
             "subscribe",
             "push".to_owned(),
             "how the subscriber gets changes: push (a node keeps the question until there is something), pull (asked again 10 ms after each answer) or off (nobody follows)",
@@ -184,6 +193,10 @@ fn open<N: Net>(place: &Place, plan: &ClusterPlan, net: N) -> Result<Box<dyn Ses
             Some(AntiEntropyConfig::new(every_ms))
         }
     };
+    let handoff_ms = match place.settings.get("handoff-ms").map(String::as_str) {
+        None | Some("off") => None,
+        Some(_) => Some(place.setting("handoff-ms", 0_u64, "milliseconds, or off")?.max(1)),
+    };
     let SubscribeSetting(following) =
         place.setting("subscribe", SubscribeSetting(Some(Following::Push)), "push, pull or off")?;
     let visible_copies = match place.settings.get("visible-copies").map(String::as_str) {
@@ -201,16 +214,29 @@ fn open<N: Net>(place: &Place, plan: &ClusterPlan, net: N) -> Result<Box<dyn Ses
         node_timeout_ms: timeout_ms,
         resolve,
         replica_tombstones,
+        hinted_handoff: handoff_ms.map(|_| HandoffStrategy::Any),
         ..ClientConfig::new(quorums)
     };
     let port = net.join(DRIVER).map_err(EngineError::engine)?;
     let (homes, of_nodes, of_net) = (plan.homes(), Arc::clone(&ring), net.clone());
-    let nodes = Members::start(plan, move |number| {
-        let config = NodeConfig { anti_entropy, ..NodeConfig::new(storage.clone(), n) };
-        let home = homes.open("node", number)?;
-        KvNode::start(home, &of_net, NodeId(number), Arc::clone(&of_nodes), config)
+    let start = move |number| {
+        let mut config = NodeConfig { anti_entropy, ..NodeConfig::new(storage.clone(), n) };
+        let mut homes_of = NodeHomes { store: homes.open("node", number)?, hints: None, metadata: None };
+        if let Some(every_ms) = handoff_ms {
+            config.push_every_ms = every_ms;
+            homes_of.hints = Some(homes.open("hints", number)?);
+        }
+        KvNode::start_in(homes_of, &of_net, NodeId(number), Arc::clone(&of_nodes), config)
             .map_err(EngineError::engine)
-    })?;
+    };
+    let missed = Arc::<Mutex<MissedKeys>>::default();
+    let surveyor = plan.outage.map(|_| net.join(SURVEYOR)).transpose();
+    let (mut surveyor, asked) = (surveyor.map_err(EngineError::engine)?, Arc::clone(&missed));
+    let survey = move |_: &[Option<KvNode>], number: u16| {
+        surveyor.as_mut().is_none_or(|port| lock(&asked).ask(port, Peer(number.into())))
+    };
+    let nodes = Members::start(plan, start, survey)?;
+    let outage = nodes.watch().map(|watch| KvOutage::new(watch, Arc::clone(&ring), n, missed));
     let subscriber = match following {
         None => None,
         Some(following) => {
@@ -231,6 +257,7 @@ fn open<N: Net>(place: &Place, plan: &ClusterPlan, net: N) -> Result<Box<dyn Ses
         outcomes: Vec::new(),
         counted: EngineStats::default(),
         copies: CopiesAtAck::default(),
+        outage,
     }))
 }
 
@@ -304,6 +331,8 @@ struct KvClusterSession<P: Port> {
     /// What this client knows alone.
     counted: EngineStats,
     copies: CopiesAtAck,
+    /// Where an outage is planned.
+    outage: Option<KvOutage>,
 }
 
 impl<P: Port> KvClusterSession<P> {
@@ -412,13 +441,26 @@ impl<P: Port> Session for KvClusterSession<P> {
             (Access::Write, Some(value)) => self.write(token.0, &op.key, value.as_bytes()),
             _ => return Submit::Unsupported,
         }
+        if let Some(outage) = self.outage.as_mut().filter(|_| op.access().changes()) {
+            outage.handed_over(token.0, &op.key);
+        }
         Submit::Accepted
     }
 
     fn poll(&mut self, wait: Wait, out: &mut Vec<Completion>) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
         self.client.poll(wait, &mut outcomes);
-        out.extend(outcomes.drain(..).filter_map(|outcome| self.end(outcome)));
+        for outcome in outcomes.drain(..) {
+            let clock = match (&self.outage, &outcome.result) {
+                (Some(_), Ok(KvAnswer::Written(clock))) => Some(clock.clone()),
+                _ => None,
+            };
+            let Some(completion) = self.end(outcome) else { continue };
+            if let Some(outage) = &mut self.outage {
+                outage.ended(completion.token.0, completion.result.is_ok(), clock);
+            }
+            out.push(completion);
+        }
         self.outcomes = outcomes;
     }
 
@@ -438,6 +480,10 @@ impl<P: Port> Session for KvClusterSession<P> {
 
     fn measured_from_now(&mut self) {
         self.nodes.measured_from_now();
+    }
+
+    fn recovery(&self) -> Option<Recovery> {
+        self.outage.as_ref()?.recovery()
     }
 
     fn stats(&self) -> EngineStats {

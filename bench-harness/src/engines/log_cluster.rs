@@ -6,13 +6,14 @@ use workloads::{Access, Op, Promise};
 
 use super::brokers::{BrokersPlan, IN_FLIGHT_MAX, replication, sent};
 use super::cluster::{DRIVER, Members, SUBSCRIBER, Transport};
+use super::outage::OutageWatch;
 use super::subscriber::Subscriber;
 use super::topic_follower::TopicFollower;
 use crate::engine::{
     Answer, Capabilities, Completion, CopiesAtAck, Engine, EngineError, EngineStats, OpError, Place, Session,
     Setting, Submit, Token, Visible,
 };
-use crate::report::record::{NodeLoad, Replication};
+use crate::report::record::{NodeLoad, Recovery, Replication};
 
 /// The cluster of brokers, adapted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,6 +64,7 @@ impl Engine for LogClusterEngine {
 
 fn open<N: Net>(plan: BrokersPlan, net: &N) -> Result<Box<dyn Session>, EngineError> {
     let brokers = plan.start(net)?;
+    let outage = brokers.watch();
     let client = plan.producer(net.join(DRIVER).map_err(EngineError::engine)?);
     let subscriber = Subscriber::start(TopicFollower::new(plan.consumer(net, SUBSCRIBER)?, &plan.partitions));
     Ok(Box::new(LogClusterSession {
@@ -75,6 +77,7 @@ fn open<N: Net>(plan: BrokersPlan, net: &N) -> Result<Box<dyn Session>, EngineEr
         done: Vec::new(),
         copies: CopiesAtAck::default(),
         copies_missed: 0,
+        outage,
     }))
 }
 
@@ -89,6 +92,8 @@ struct LogClusterSession<P: Port> {
     done: Vec<ProduceOutcome>,
     copies: CopiesAtAck,
     copies_missed: u64,
+    /// Where an outage is planned.
+    outage: Option<OutageWatch>,
 }
 
 impl<P: Port> Session for LogClusterSession<P> {
@@ -106,7 +111,9 @@ impl<P: Port> Session for LogClusterSession<P> {
             self.deletes.resize((at + 1).next_power_of_two(), false);
         }
         self.deletes[at] = deletes;
-        let partition = &self.plan.partitions[self.plan.partition_of(&op.key) as usize];
+        let number = self.plan.partition_of(&op.key);
+        self.plan.handed_over(&mut self.outage, token.0, number);
+        let partition = &self.plan.partitions[number as usize];
         let value = op.value.as_ref().filter(|_| !deletes).map(|v| v.as_bytes());
         self.client.produce(token.0, partition, Some(&op.key), value);
         self.in_flight += 1;
@@ -117,6 +124,9 @@ impl<P: Port> Session for LogClusterSession<P> {
         self.client.poll(wait, &mut self.done, &mut Fetches::default());
         self.in_flight -= self.done.len();
         for ProduceOutcome { token, result, copies } in self.done.drain(..) {
+            if let Some(outage) = &mut self.outage {
+                outage.ended(token, result.is_ok());
+            }
             let result = match result {
                 Ok(_) => {
                     self.copies.count(copies);
@@ -144,6 +154,10 @@ impl<P: Port> Session for LogClusterSession<P> {
 
     fn measured_from_now(&mut self) {
         self.brokers.measured_from_now();
+    }
+
+    fn recovery(&self) -> Option<Recovery> {
+        self.outage.as_ref()?.recovery()
     }
 
     fn stats(&self) -> EngineStats {

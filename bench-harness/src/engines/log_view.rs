@@ -11,6 +11,7 @@ use workloads::{Access, Op, Promise};
 
 use super::brokers::{BrokersPlan, IN_FLIGHT_MAX, TOPIC, replication, sent};
 use super::cluster::{DRIVER, Members, SUBSCRIBER, Transport};
+use super::outage::OutageWatch;
 use super::split_port::SplitPort;
 use super::subscriber::Subscriber;
 use super::topic_follower::TopicFollower;
@@ -18,7 +19,7 @@ use crate::engine::{
     Answer, Completion, CopiesAtAck, Engine, EngineError, EngineStats, OpError, Place, Session, Setting,
     Submit, Token, Visible,
 };
-use crate::report::record::{NodeLoad, Replication};
+use crate::report::record::{NodeLoad, Recovery, Replication};
 
 /// The log with a view, adapted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -117,6 +118,7 @@ fn open<N: Net>(place: &Place, plan: BrokersPlan, net: &N) -> Result<Box<dyn Ses
     view.commit_bytes =
         view.commit_bytes.min(usize::try_from(view.storage.segment_bytes / 4).unwrap_or(usize::MAX));
     let brokers = plan.start(net)?;
+    let outage = brokers.watch();
     let source = ClusterSource::new(plan.consumer(net, VIEWS_CONSUMER)?, TOPIC);
     let home = plan.cluster.homes().open("view", 0)?;
     let view = ViewServer::start(home, net, VIEW, source, &view).map_err(EngineError::engine)?;
@@ -139,6 +141,7 @@ fn open<N: Net>(place: &Place, plan: BrokersPlan, net: &N) -> Result<Box<dyn Ses
         events: Vec::new(),
         copies: CopiesAtAck::default(),
         copies_missed: 0,
+        outage,
     }))
 }
 
@@ -165,11 +168,16 @@ struct LogViewSession<P: Port> {
     events: Vec<ViewEvent>,
     copies: CopiesAtAck,
     copies_missed: u64,
+    /// Where an outage is planned.
+    outage: Option<OutageWatch>,
 }
 
 impl<P: Port> LogViewSession<P> {
     fn acknowledged(&mut self, outcome: ProduceOutcome) -> Completion {
         let ProduceOutcome { token, result, copies } = outcome;
+        if let Some(outage) = &mut self.outage {
+            outage.ended(token, result.is_ok());
+        }
         let Write { key_index, deletes } =
             self.writes.remove(&token).expect("each record that was handed over ends once");
         let result = match result {
@@ -220,6 +228,7 @@ impl<P: Port> Session for LogViewSession<P> {
             _ => return Submit::Unsupported,
         };
         let value = op.value.as_ref().filter(|_| !deletes).map(|v| v.as_bytes());
+        self.plan.handed_over(&mut self.outage, token.0, partition);
         self.producer.produce(token.0, &self.plan.partitions[partition as usize], Some(&op.key), value);
         self.writes.insert(token.0, Write { key_index: op.key_index, deletes });
         self.in_flight += 1;
@@ -258,6 +267,10 @@ impl<P: Port> Session for LogViewSession<P> {
 
     fn measured_from_now(&mut self) {
         self.brokers.measured_from_now();
+    }
+
+    fn recovery(&self) -> Option<Recovery> {
+        self.outage.as_ref()?.recovery()
     }
 
     fn stats(&self) -> EngineStats {

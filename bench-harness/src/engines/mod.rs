@@ -1,15 +1,19 @@
 //! Adapters: the engines of this workspace behind [`Engine`].
 
 mod brokers;
+mod caught_up;
 mod cluster;
 mod feeds_follower;
 mod io;
 mod kv_cluster;
+mod kv_outage;
 mod kv_store;
 mod log;
 mod log_cluster;
 mod log_view;
 mod memory;
+mod missed_keys;
+mod outage;
 #[cfg(feature = "peers")]
 pub(crate) mod peers;
 mod split_port;

@@ -8,7 +8,7 @@ use workloads::Workload;
 use super::campaign::{Campaign, CampaignError, Shown, Task};
 use super::compare::{ComparePlan, EQUAL_LOAD, FLOOR, share_label};
 use super::contestant::{Contestant, Row};
-use super::excursions::Excursion;
+use super::excursions::{Excursion, losing_a_node};
 use super::rate_search::{Found, P99_MAX, Search, search};
 use super::schedule::{Part, Schedule, WARM_UP};
 use super::segments::segments;
@@ -27,6 +27,9 @@ const OWN_SHARE: f64 = 0.7;
 const CURVE_SHARES: [f64; 3] = [0.25, 0.75, 0.9];
 /// Rates of one search and the next lie this close at its end: in a short comparison, and in one that decides.
 const PRECISION: (f64, f64) = (0.21, 0.05);
+
+/// A run with an outage is no shorter than this, unless all runs are.
+const OUTAGE_LEAST: Duration = Duration::from_secs(3);
 
 /// Runs that are made together.
 #[derive(Clone, Copy)]
@@ -169,8 +172,11 @@ impl Combination<'_> {
                 (name, engines * points, needed(decisive, 1.0))
             }
             Job::Outage => {
-                let name = "a node that dies and returns (C5)".to_owned();
-                (name, engines * self.schedule().row_pairs, needed(decisive, 1.0))
+                let name = "a node that dies and returns (C5, C6)".to_owned();
+                let runs = u32::try_from(losing_a_node(&self.plan.engines).len()).unwrap_or(u32::MAX);
+                // A quarter of it is left for the node that came back.
+                let least = needed(decisive, 1.0).max(OUTAGE_LEAST.min(most));
+                (name, runs * self.schedule().row_pairs, least)
             }
             Job::Curve => {
                 let points = engines * (CURVE_SHARES.len() as u32 + 2);

@@ -12,6 +12,7 @@ use super::compare::{EQUAL_LOAD, share_label};
 use super::contestant::{ALL_COPIES, OLD_READS};
 use super::contrasts::{Metric, P95, P99, Paired, Subject};
 use super::excursions::{rule_on_availability, rule_on_conflicts, rule_on_hot_spots};
+use super::recovery::rule_on_recovery;
 use super::ruling::{Court, Evidence, Ruling};
 use crate::limits::TIMER_TIMES;
 use crate::measure::VISIBLE;
@@ -64,6 +65,7 @@ impl Trial<'_> {
         let hot_spots = rule_on_hot_spots(run, self.before, self.after);
         let conflicts = rule_on_conflicts(run, self.before, self.after);
         let availability = rule_on_availability(run, self.before, self.after);
+        let recovery = rule_on_recovery(run, self.before, self.after, self.seed);
         for claim in &mut run.claims {
             match claim.id.as_str() {
                 "C1" => {
@@ -80,6 +82,13 @@ impl Trial<'_> {
                     }
                 }
                 "C5" => settle(claim, availability.clone()),
+                "C6" => match &recovery {
+                    Ok((measured, ruling, parts)) => {
+                        settle(claim, Ok((measured.clone(), ruling.clone())));
+                        claim.parts.clone_from(parts);
+                    }
+                    Err(why) => settle(claim, Err(why.clone())),
+                },
                 "C8" => settle(claim, hot_spots.clone()),
                 "C9" => settle(claim, conflicts.clone()),
                 "C10" => settle(claim, space.clone()),

@@ -1,5 +1,5 @@
 //! [`Excursions`]: runs of other workloads, which two claims need: members whom many change at once (C9), and celebrities
-//! (C8); and runs during which a node dies and returns (C5). What they say is ruled on here, by rules written before anything
+//! (C8); and runs during which a node dies and returns (C5, and C6, which [`recovery`](super::recovery) rules on). What they say is ruled on here, by rules written before anything
 //! was measured.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use workloads::Workload;
 
 use super::campaign::{Campaign, CampaignError, Task};
 use super::contestant::Contestant;
+use super::recovery::mending;
 use super::ruling::Ruling;
 use super::schedule::WARM_UP;
 use crate::engine::Engine;
@@ -25,7 +26,7 @@ pub(super) const CONTENDED: &str = "members changed by many at once";
 const CONTENDERS: u32 = 32;
 /// The experiment of C8.
 pub(super) const SKEWED: &str = "celebrities";
-/// The experiment of C5.
+/// The experiment of C5 and C6.
 pub(super) const OUTAGE: &str = "a node dies and returns";
 /// A node whose load is this many times the mean of all carries too much.
 const OVERLOADED: f64 = 1.5;
@@ -113,7 +114,8 @@ impl Excursion<'_> {
         Ok(())
     }
 
-    /// Pairs of runs at one rate in whose middle half the first node is away: killed, and started again on its folder.
+    /// Pairs of runs at one rate in whose middle half the first node is away: killed, and started again on its folder. An
+    /// engine that mends what a node missed only if it is told to makes a third run.
     pub(super) fn kill(
         &self,
         campaign: &mut Campaign,
@@ -125,15 +127,15 @@ impl Excursion<'_> {
         for pair in 1..=pairs {
             let outage = format!("{quarter_ms}:{}:0", 2 * quarter_ms);
             let settings = BTreeMap::from([(OUTAGE_SETTING.to_owned(), outage)]);
-            let mut order = self.engines.to_vec();
+            let mut order = losing_a_node(self.engines);
             if pair % 2 == 0 {
                 order.reverse();
             }
-            for engine in order {
+            for who in &order {
                 let seed = campaign.seed().derive(OUTAGE, u64::from(pair));
                 campaign.measure(Task {
                     experiment: OUTAGE,
-                    who: &Contestant::plain(engine),
+                    who,
                     workload,
                     durability: self.durability,
                     arriving: Arriving::Open { rate_per_s },
@@ -160,12 +162,22 @@ pub(super) fn can_lose_a_node(engine: &dyn Engine) -> bool {
     engine.settings().iter().any(|setting| setting.name == OUTAGE_SETTING)
 }
 
+/// Who makes the runs with an outage: each engine as it is, and those that only mend if they are told to, told to.
+pub(super) fn losing_a_node<'a>(engines: &[&'a dyn Engine]) -> Vec<Contestant<'a>> {
+    let plain = engines.iter().map(|engine| Contestant::plain(*engine));
+    plain.chain(engines.iter().filter_map(|engine| mending(*engine))).collect()
+}
+
 fn skew_label(share: f64) -> String {
     format!("celebrities take {:.0} % of the reads", share * 100.0)
 }
 
 /// The runs of an experiment that count, of one side.
-fn runs_of<'r>(run: &'r Run, experiment: &str, side: &str) -> impl Iterator<Item = &'r Measurement> {
+pub(super) fn runs_of<'r>(
+    run: &'r Run,
+    experiment: &str,
+    side: &str,
+) -> impl Iterator<Item = &'r Measurement> {
     run.measurements.iter().filter(move |m| {
         m.experiment == experiment && m.side() == side && m.operation == "all" && m.wrong_answers == 0
     })

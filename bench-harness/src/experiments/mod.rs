@@ -12,6 +12,7 @@ mod evidence;
 mod excursions;
 mod rate_search;
 mod rate_steps;
+mod recovery;
 mod ruling;
 mod schedule;
 mod segments;

@@ -7,8 +7,14 @@
 //! * `undecided`: anything else.
 //! * `not measured`: a ratio is missing, or a side is too fast for this clock and machine.
 //!
+//! A claim about the time to recover has times that may have no end. It is `direction only` if the side after the move
+//! always recovered and the other never, or if its ratio's lower bound is above 1; `not reproduced` if it is the other way
+//! round or the ratio's interval holds 1; `undecided` with one pair, or where a side recovered in some runs only.
+//!
 //! They are tried in this order. A quick run never says `reproduced`. A claim that something is so many times as large is
 //! found again only within a tenth of that, on both sides.
+
+use engine_env::rng::Seed;
 
 use crate::report::record::ClaimVerdict;
 use crate::stats::PairedRatio;
@@ -148,10 +154,64 @@ impl Court {
     }
 }
 
+/// Rules on a claim about the time that a cluster needs to recover, by pairs of runs of the sides before and after the move;
+/// `None`: not while it was watched. At most about the direction: the log of this build isn't the claim's, see
+/// [`recovery`](super::recovery).
+pub(super) fn recovery(
+    claimed: f64,
+    pairs: &[(Option<f64>, Option<f64>)],
+    seed: Seed,
+) -> (Option<Evidence>, Ruling) {
+    let of_both: Vec<(f64, f64)> =
+        pairs.iter().filter_map(|(before, after)| Some(((*before)?, (*after)?))).collect();
+    let never = |times: &mut dyn Iterator<Item = Option<f64>>| {
+        let times: Vec<_> = times.collect();
+        let missing = times.iter().filter(|time| time.is_none()).count();
+        (missing == times.len(), missing == 0)
+    };
+    let (before_never, before_always) = never(&mut pairs.iter().map(|(before, _)| *before));
+    let (after_never, after_always) = never(&mut pairs.iter().map(|(_, after)| *after));
+    let said = |verdict, why: &str| (None, Ruling { verdict, why: why.to_owned() });
+    if pairs.len() < 2 {
+        return said(ClaimVerdict::Undecided, "One pair of runs is too few.");
+    }
+    if before_never && after_always {
+        let why = "Only the log was ever whole again, so there is no ratio.";
+        return said(ClaimVerdict::DirectionOnly, why);
+    }
+    if before_always && after_never {
+        return said(ClaimVerdict::NotReproduced, "Only the store was ever whole again.");
+    }
+    if !(before_always && after_always) {
+        return said(
+            ClaimVerdict::Undecided,
+            "A side was whole again in some of its runs only, or none was.",
+        );
+    }
+    let means = (geometric_mean(of_both.iter().map(|p| p.0)), geometric_mean(of_both.iter().map(|p| p.1)));
+    let evidence = crate::stats::paired_ratio(&of_both, seed).and_then(|ratio| Evidence::of(&ratio, means));
+    let Some(evidence) = evidence else {
+        return said(ClaimVerdict::Undecided, "Too few pairs have two times above 0.");
+    };
+    let mut ruling = Court { claimed, decides: false }.ratio(&evidence);
+    if ruling.verdict == ClaimVerdict::DirectionOnly {
+        ruling.why = format!(
+            "The log is whole again sooner, {} times (95 % {}); nothing but the direction can be found here.",
+            crate::report::quantity::number(evidence.ratio),
+            crate::report::quantity::interval(evidence.ci95)
+        );
+    }
+    (Some(evidence), ruling)
+}
+
+fn geometric_mean(values: impl Iterator<Item = f64>) -> f64 {
+    let logs: Vec<f64> = values.map(f64::ln).collect();
+    (logs.iter().sum::<f64>() / logs.len() as f64).exp()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine_env::rng::Seed;
 
     use crate::stats::paired_ratio;
 
@@ -257,5 +317,29 @@ mod tests {
         // Above 1 by the interval, but the upper bound reaches the claim and the lower doesn't pass 1: can't be with one
         // ratio; undecided needs a second one.
         assert!(Evidence::of(&paired_ratio(&[(2.0, 1.0)], Seed(1)).expect("a pair"), (2.0, 1.0)).is_none());
+    }
+
+    #[test]
+    fn a_time_to_recover_is_ruled_on_also_where_it_has_no_end() {
+        let verdict = |pairs: &[(Option<f64>, Option<f64>)]| recovery(6.0, pairs, Seed(1)).1.verdict;
+        let (never, some) = (None, Some(0.2));
+        assert_eq!(verdict(&[(Some(9.0), some)]), ClaimVerdict::Undecided, "one pair");
+        assert_eq!(verdict(&[(never, some); 2]), ClaimVerdict::DirectionOnly);
+        assert_eq!(verdict(&[(some, never); 2]), ClaimVerdict::NotReproduced);
+        assert_eq!(verdict(&[(never, never); 2]), ClaimVerdict::Undecided);
+        assert_eq!(verdict(&[(never, some), (some, some)]), ClaimVerdict::Undecided);
+        assert_eq!(verdict(&[(some, never), (some, some)]), ClaimVerdict::Undecided);
+        assert_eq!(verdict(&[(Some(0.0), some); 2]), ClaimVerdict::Undecided, "nothing was missed");
+        // Nine times sooner, which is more than claimed, is still no more than the direction.
+        let sooner = [(Some(1.8), some), (Some(1.9), some), (Some(1.7), some)];
+        let (evidence, ruling) = recovery(6.0, &sooner, Seed(1));
+        assert_eq!(ruling.verdict, ClaimVerdict::DirectionOnly);
+        assert!(ruling.why.contains("sooner, 8.9"), "{}", ruling.why);
+        let evidence = evidence.expect("three pairs");
+        assert!((evidence.before - 1.8).abs() < 0.01 && (evidence.after - 0.2).abs() < 1e-9);
+        let as_soon = [(Some(0.1), some), (Some(0.4), some), (Some(0.2), some)];
+        assert_eq!(verdict(&as_soon), ClaimVerdict::NotReproduced, "the interval holds 1");
+        let later = [(Some(0.02), some), (Some(0.021), some), (Some(0.019), some)];
+        assert_eq!(verdict(&later), ClaimVerdict::NotReproduced);
     }
 }

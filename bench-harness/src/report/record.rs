@@ -11,6 +11,7 @@
 //!   field changes its meaning or leaves.
 
 mod claim;
+mod recovery;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::environment::Environment;
 use crate::limits::Limits;
 pub use claim::{Claim, ClaimPart, ClaimVerdict, ClaimedFigures, MeasuredFigures};
+pub use recovery::Recovery;
 
 /// The version of `run.json` that this build writes and reads.
 pub const SCHEMA: u64 = 1;
@@ -222,6 +224,9 @@ pub struct Measurement {
     /// What each node carried; only in the measurement of all operations together, and only of clusters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub node_loads: Vec<NodeLoad>,
+    /// How a planned outage was recovered from; only in the measurement of all operations together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// Wrong answers in words, the first few.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wrong_answer_examples: Vec<String>,
