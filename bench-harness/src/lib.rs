@@ -15,6 +15,7 @@ pub mod limits;
 pub mod load;
 pub mod measure;
 pub mod progress;
+pub mod rebalance;
 pub mod recovery;
 pub mod report;
 pub mod result_folder;

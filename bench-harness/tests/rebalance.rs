@@ -1,4 +1,5 @@
-//! `workbench rebalance plan` on the original's files: a node is added, and what can't be one cluster is refused.
+//! `workbench rebalance plan` on the original's files: a node is added, and what can't be one cluster is refused. And `measure`:
+//! a node joins a cluster that works.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -87,4 +88,53 @@ fn what_is_no_plan_is_refused_with_the_way_out() {
     check("--final none.xml", &["none.xml"]);
     check("--final final.xml --store member", &["stores.xml", "\"member\"", "members, jobs"]);
     check("--final final.xml --batch 0", &["at least 1"]);
+}
+
+fn measure(args: &str) -> Output {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    Command::cargo_bin("workbench")
+        .expect("it is built")
+        .args("rebalance measure --records 2000 --rate 1500 --duration 400ms".split_whitespace())
+        .args(args.split_whitespace())
+        .arg("--dir")
+        .arg(dir.path())
+        .output()
+        .expect("it runs")
+}
+
+#[test]
+fn a_node_joins_under_load_and_what_it_cost_is_told() {
+    let output = measure("--rounds 2 --json");
+    assert!(output.status.success(), "{output:?}");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["operator_steps"].as_array().map(Vec::len), Some(3));
+    assert!(json["answers_checked"].as_u64() > Some(500), "{json}");
+    let rounds = json["rounds"].as_array().expect("rounds");
+    assert_eq!(rounds.len(), 2);
+    for round in rounds {
+        // 2,000 keys, and what the fourth node takes is as many copies of partitions as the plan says.
+        let per_partition = 2000.0 / 48.0;
+        let expected = json["partitions_moved"].as_f64().expect("a number") * per_partition;
+        let keys = round["keys_moved"].as_f64().expect("a number");
+        assert!((keys / expected - 1.0).abs() < 0.3, "{keys} keys, {expected} expected");
+        assert!(round["bytes_moved"].as_f64() > Some(keys * 500.0), "members have a kilobyte: {round}");
+        assert!(round["seconds"].as_f64() > Some(0.0));
+        let met = round["met"].as_array().expect("parts");
+        let parts: Vec<_> = met.iter().filter_map(|met| met["part"].as_str()).collect();
+        assert_eq!(parts, ["before", "moving", "after"]);
+        assert!(met.iter().all(|met| met["count"].as_u64() > Some(0) && met["errors"] == 0), "{round}");
+        assert!(met.iter().all(|met| met["p99_ms"].is_null()), "600 operations have no p99: {round}");
+    }
+    assert!(json["p99_moving"].is_null(), "{json}");
+
+    let output = measure("--rounds 1 --durability synced");
+    let text = String::from_utf8(output.stdout).expect("text");
+    for words in [
+        "3 nodes of the store and a fourth, N=3 R=2 W=2, synced",
+        "operator: 3 steps",
+        "no p99 before: fewer than 10,000 operations",
+        "none wrong",
+    ] {
+        assert!(text.contains(words), "{text}\ndoesn't say {words}");
+    }
 }

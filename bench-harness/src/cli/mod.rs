@@ -99,7 +99,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Show where a cluster keeps a key, from Voldemort's cluster.xml and stores.xml.
     Ring(ring::RingArgs),
-    /// Plan how partitions move when nodes come or go, from Voldemort's files.
+    /// Plan how partitions move when nodes come or go, and measure what it costs clients.
     Rebalance(rebalance::RebalanceArgs),
     /// Delete versions that only nodes which hold them no more keep from being obsolete.
     Prune(prune::PruneArgs),
@@ -150,7 +150,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
         Command::Aa(args) => aa::aa(&args, workbench),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Ring(args) => ring::ring(&args),
-        Command::Rebalance(args) => rebalance::rebalance(&args),
+        Command::Rebalance(args) => rebalance::rebalance(&args, workbench),
         Command::Prune(args) => prune::prune(&args),
         Command::ReadOnly(args) => read_only::read_only(&args),
         Command::Stress(args) => stress::stress(&args),

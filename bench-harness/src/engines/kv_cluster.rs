@@ -247,17 +247,11 @@ fn open<N: Net>(place: &Place, plan: &ClusterPlan, net: N) -> Result<Box<dyn Ses
         }
     };
     Ok(Box::new(KvClusterSession {
-        client: KvClient::new(port, ring, client),
         subscriber,
-        nodes,
         reads_version,
         replica_tombstones,
-        written: HashMap::new(),
-        in_flight: HashMap::new(),
-        outcomes: Vec::new(),
-        counted: EngineStats::default(),
-        copies: CopiesAtAck::default(),
         outage,
+        ..KvClusterSession::new(KvClient::new(port, ring, client), nodes)
     }))
 }
 
@@ -317,7 +311,7 @@ enum Under {
 /// A read-modify-write gives up after so many tries, as the original's `applyUpdate`.
 const TRIES: u32 = 3;
 
-struct KvClusterSession<P: Port> {
+pub(super) struct KvClusterSession<P: Port> {
     client: KvClient<P>,
     subscriber: Option<Subscriber>,
     nodes: Members<KvNode>,
@@ -336,6 +330,23 @@ struct KvClusterSession<P: Port> {
 }
 
 impl<P: Port> KvClusterSession<P> {
+    /// With the defaults, and without a subscriber.
+    pub(super) fn new(client: KvClient<P>, nodes: Members<KvNode>) -> Self {
+        Self {
+            client,
+            subscriber: None,
+            nodes,
+            reads_version: true,
+            replica_tombstones: false,
+            written: HashMap::new(),
+            in_flight: HashMap::new(),
+            outcomes: Vec::new(),
+            counted: EngineStats::default(),
+            copies: CopiesAtAck::default(),
+            outage: None,
+        }
+    }
+
     fn write(&mut self, token: u64, key: &[u8], value: &[u8]) {
         let under = if self.reads_version {
             self.client.write(token, key, value);

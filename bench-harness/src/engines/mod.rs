@@ -5,6 +5,7 @@ mod caught_up;
 mod cluster;
 mod feeds_follower;
 mod io;
+mod joining_cluster;
 mod kv_cluster;
 mod kv_outage;
 mod kv_store;
@@ -20,6 +21,7 @@ mod split_port;
 mod subscriber;
 mod topic_follower;
 
+pub(crate) use joining_cluster::{Join, JoiningCluster, Moved};
 pub use kv_cluster::KvClusterEngine;
 pub use kv_store::KvStoreEngine;
 pub use log::LogEngine;

@@ -1,29 +1,17 @@
-//! `workbench rebalance`: how a cluster comes from one `cluster.xml` to another.
+//! `workbench rebalance plan`: how a cluster comes from one `cluster.xml` to another.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use kv_engine::{
     Balance, Cluster, DonorRule, PlanOptions, PlannedStore, RebalanceBatch, RebalancePlan, StealTask, Stores,
 };
 use serde::Serialize;
 
-use super::Failure;
-use super::ring::read;
-
-#[derive(Debug, Args)]
-pub(super) struct RebalanceArgs {
-    #[command(subcommand)]
-    command: RebalanceCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum RebalanceCommand {
-    /// Say who would take which partitions from whom. Nothing is moved.
-    Plan(PlanArgs),
-}
+use crate::cli::Failure;
+use crate::cli::ring::read;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -43,7 +31,7 @@ that the stealer takes among the replicas in its zone: 0 is the first. Who gives
                         read by the new ring may miss a write that the leaving node has acknowledged
 
 Donors keep what was taken until a repair job deletes it, so a move takes space: `moved` of `copies before`.")]
-struct PlanArgs {
+pub(super) struct PlanArgs {
     /// The cluster.xml that is in force
     #[arg(long, value_name = "FILE")]
     current: PathBuf,
@@ -125,13 +113,7 @@ struct LoadAnswer {
     copies: u64,
 }
 
-pub(super) fn rebalance(args: &RebalanceArgs) -> Result<(), Failure> {
-    match &args.command {
-        RebalanceCommand::Plan(args) => plan(args),
-    }
-}
-
-fn plan(args: &PlanArgs) -> Result<(), Failure> {
+pub(super) fn plan(args: &PlanArgs) -> Result<(), Failure> {
     let current = cluster(&args.current)?;
     let target = cluster(&args.target)?;
     let stores = stores(args, &current, &target)?;
