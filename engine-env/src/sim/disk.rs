@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::faults::{Crash, CrashCounts, Fault, FaultCounts, FaultRates};
+use super::meter::{Meter, Transfer};
 use super::names::Inode;
 use super::world::{Shared, World};
 use crate::rng::Seed;
@@ -120,6 +121,23 @@ impl SimHome {
         for file in self.0.lock().inodes.values_mut() {
             file.contents.evict();
         }
+    }
+
+    /// From now on [`SimHome::take_transfers`] tells what operations moved, by a page cache that holds so many pages of
+    /// 4 KiB. Bytes under a map are not seen.
+    pub fn meter(&self, pages_max: usize) {
+        self.0.lock().meter = Some(Meter::new(pages_max));
+    }
+
+    /// What was moved since this was last asked, in the order of the operations; nothing without a [`SimHome::meter`].
+    #[must_use]
+    pub fn take_transfers(&self) -> Vec<Transfer> {
+        self.0.lock().meter.as_mut().map(Meter::take).unwrap_or_default()
+    }
+
+    /// The kernel writes back everything that waits for a sync, and nobody is told; how many bytes that are.
+    pub fn write_back(&self) -> u64 {
+        self.0.lock().write_back()
     }
 
     /// Flips one bit of a file on the platter; bit `8 * n` is the lowest bit of byte `n`. Reads see it, unless newer

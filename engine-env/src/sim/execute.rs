@@ -1,5 +1,6 @@
 //! What each operation does to the simulated machine, once it gets its turn.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::contents::SECTOR;
@@ -12,6 +13,13 @@ use crate::{DiskError, DiskErrorKind, Done, Op, OpId, OpenHow, Outcome, ReadHow,
 
 const EIO: DiskErrorKind = DiskErrorKind::Os(5);
 const EFBIG: DiskErrorKind = DiskErrorKind::Os(27);
+
+/// What a sync of a directory writes: its block.
+const DIRECTORY_BYTES: u64 = 4096;
+
+fn dirty_bytes(inodes: &BTreeMap<Inode, SimInode>, file: &SimFile) -> u64 {
+    inodes.get(&file.inode()).map_or(0, |file| (file.contents.dirty_sectors() * SECTOR) as u64)
+}
 
 fn changes_something(op: &Op<SimFile>) -> bool {
     !matches!(op, Op::Read { .. } | Op::List { .. })
@@ -46,11 +54,28 @@ impl World {
         }
         let step = self.steps;
         self.trace.line(format_args!("{step} disk {disk} submit {} {}", id.0, describe(&op)));
+        self.meter_submitted(&op);
         let goes_on = !changes_something(&op) || self.step(false).is_some();
         let covers = self.next_seq();
         self.disk_mut(disk).in_flight.push(InFlight { id, op, step, covers });
         if !goes_on {
             self.lose_power();
+        }
+    }
+
+    /// What an operation will move is told when it is submitted: its cost is what decides when it completes. Reads are told
+    /// when they are made.
+    fn meter_submitted(&mut self, op: &Op<SimFile>) {
+        let Self { meter: Some(meter), inodes, .. } = self else { return };
+        match op {
+            Op::Write { file, at, buf, sync } => match sync {
+                WriteSync::None => meter.write(file.inode(), *at, buf.len() as u64),
+                WriteSync::Data => meter.write_durably(file.inode(), *at, buf.len() as u64),
+            },
+            Op::ZeroFill { file, at, len } => meter.write(file.inode(), *at, *len),
+            Op::Sync { file } => meter.durable(dirty_bytes(inodes, file)),
+            Op::SyncDir { .. } => meter.durable(DIRECTORY_BYTES),
+            _ => {}
         }
     }
 
@@ -225,7 +250,11 @@ impl World {
         if planned || self.strikes(Fault::ReadError, self.steps) {
             return Err(file.error("read", Some(at), EIO));
         }
-        Ok(ReadNow::Read(self.inode_mut(file.inode()).contents.read(at, into)))
+        let read = self.inode_mut(file.inode()).contents.read(at, into);
+        if let Some(meter) = &mut self.meter {
+            meter.read(file.inode(), at, read as u64);
+        }
+        Ok(ReadNow::Read(read))
     }
 
     fn zero_fill(&mut self, file: &SimFile, step: u64, at: u64, len: u64) -> Result<(), DiskError> {
@@ -328,6 +357,11 @@ impl World {
         let (path, steps) = (file.path_owned(), self.steps);
         let (len, content) = (bytes.len(), digest(bytes));
         self.trace.line(format_args!("{steps} write now {path} {at}+{len} {sync:?} {content:016x}"));
+        match (&mut self.meter, sync) {
+            (None, _) => {}
+            (Some(meter), WriteSync::None) => meter.write(file.inode(), at, len as u64),
+            (Some(meter), WriteSync::Data) => meter.write_durably(file.inode(), at, len as u64),
+        }
         let Some(step) = self.step(false) else {
             self.interrupt(Unfinished::write(file, at, len as u64, || bytes.to_vec()));
             self.lose_power();
@@ -341,6 +375,9 @@ impl World {
         self.alive(file, "sync", None)?;
         let steps = self.steps;
         self.trace.line(format_args!("{steps} sync now {}", file.path_owned()));
+        if let Some(meter) = &mut self.meter {
+            meter.durable(dirty_bytes(&self.inodes, file));
+        }
         let Some(step) = self.step(false) else {
             self.lose_power();
             return Err(file.error("sync", None, DiskErrorKind::PowerLost));

@@ -35,6 +35,9 @@
 //! assert_eq!(whole.seen_bytes("a").unwrap(), b"hello");
 //! ```
 //!
+//! The machine has no time of its own. [`SimHome::meter`] tells what operations moved, a [`HardwareProfile`] what that costs;
+//! whoever drives the machines makes time of both.
+//!
 //! What a power cut leaves is described at [`Crash`]; what may fail in between, at [`Fault`].
 
 mod contents;
@@ -42,6 +45,8 @@ mod dice;
 mod disk;
 mod execute;
 mod faults;
+mod hardware;
+mod meter;
 mod names;
 mod net;
 mod trace;
@@ -49,4 +54,6 @@ mod world;
 
 pub use disk::{SimDisk, SimFile, SimHome};
 pub use faults::{Crash, CrashCounts, Fault, FaultCounts, FaultRates};
+pub use hardware::{HardwareProfile, Parameter, Quantity};
+pub use meter::Transfer;
 pub use net::{Link, LinkFaults, SimNet, SimPort, SimPorts};

@@ -14,6 +14,7 @@ use super::contents::{Contents, SECTOR, Severity};
 use super::dice::Dice;
 use super::disk::SimFile;
 use super::faults::{Crash, CrashCounts, Fault, FaultCounts, FaultRates};
+use super::meter::Meter;
 use super::names::{Inode, Tree};
 use super::trace::Trace;
 use crate::rng::Seed;
@@ -140,6 +141,7 @@ pub(super) struct World {
     pub(super) trace: Trace,
     pub(super) counts: CrashCounts,
     pub(super) faults: FaultCounts,
+    pub(super) meter: Option<Meter>,
 }
 
 impl World {
@@ -166,6 +168,7 @@ impl World {
             trace: Trace::default(),
             counts: CrashCounts::default(),
             faults: FaultCounts::new(),
+            meter: None,
         }
     }
 
@@ -200,6 +203,7 @@ impl World {
             trace: self.trace.clone(),
             counts: self.counts,
             faults: self.faults.clone(),
+            meter: None,
         }
     }
 
@@ -381,10 +385,22 @@ impl World {
         self.trace.line(format_args!("names: lost {} kept {}", names.lost, names.kept));
     }
 
+    pub(super) fn write_back(&mut self) -> u64 {
+        let covers = self.next_seq();
+        let dirty: usize = self.inodes.values().map(|file| file.contents.dirty_sectors()).sum();
+        self.inodes.values_mut().for_each(|file| file.contents.sync(covers));
+        self.trace.line(format_args!("written back {dirty}"));
+        (dirty * SECTOR) as u64
+    }
+
     /// Drops files that no name and no handle refers to.
     pub(super) fn collect(&mut self) {
         let referenced = self.tree.referenced();
+        let before = self.inodes.len();
         self.inodes.retain(|inode, file| referenced.contains(inode) || Arc::strong_count(&file.pin) > 1);
+        if let Some(meter) = self.meter.as_mut().filter(|_| self.inodes.len() < before) {
+            meter.forget_others(&self.inodes.keys().copied().collect());
+        }
     }
 
     fn used(&self) -> u64 {
