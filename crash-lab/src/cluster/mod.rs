@@ -9,11 +9,13 @@
 //! | [`trouble`] | what goes wrong, and for how long |
 //! | [`kv`] | the store: its nodes, its clients, the judge by registers, the scenarios |
 //! | [`log`] | the log: its brokers, its clients, the judge by offsets, the scenarios |
+//! | [`timed`] | clusters whose steps cost the time of a hardware profile |
 //!
 //! The judges know what clients attempted and were told, and share no code with the engines.
 
 pub(crate) mod kv;
 pub(crate) mod log;
 mod process;
+pub mod timed;
 mod trouble;
 mod world;

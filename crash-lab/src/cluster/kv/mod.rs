@@ -6,3 +6,4 @@ mod registers;
 pub(crate) mod scenarios;
 #[cfg(test)]
 mod tests;
+pub(super) mod timed;

@@ -4,3 +4,4 @@ mod broker;
 mod client;
 mod offsets;
 pub(crate) mod scenarios;
+pub(super) mod timed;

@@ -1,0 +1,290 @@
+//! [`Node`]: a server's process with what it runs on: service threads, a disk, pauses.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use engine_env::rng::Rng;
+use engine_env::sim::{HardwareProfile, Quantity, SimHome, Transfer};
+use engine_env::{Arrival, Peer};
+use rand::RngExt as _;
+
+use super::device::{Device, Request};
+use super::figures::{NodeFigures, Usage};
+use crate::cluster::process::Process;
+
+/// The kernel's writers wake up so often: Linux's default.
+const WRITE_BACK_EVERY_NS: u64 = 5_000_000_000;
+/// What they hand to the disk at a time.
+const WRITE_BACK_BYTES: u64 = 1 << 20;
+/// How long upkeep rests after a piece.
+const UPKEEP_EVERY_NS: u64 = 20_000_000;
+
+/// What happens at a node, later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Happens {
+    /// A thread is through with its request, or with the disk.
+    Service(usize),
+    /// A commit is on the disk.
+    Commit,
+    /// A piece of upkeep begins.
+    Upkeep,
+    /// The disk is through with one request of upkeep, and the next one begins.
+    UpkeepRequest,
+    /// The kernel begins to write back.
+    WriteBack,
+    /// The disk is through with one request of it.
+    WriteBackRequest,
+    PauseBegins,
+    PauseEnds,
+}
+
+/// A request that a thread works on.
+#[derive(Debug)]
+struct Service {
+    began_ns: u64,
+    due_ns: u64,
+    /// What the thread waits for after its processor time; nothing once it has it, or without a need.
+    reads: Request,
+    is_at_disk: bool,
+    answers: Vec<(Peer, Vec<u8>)>,
+}
+
+/// See the module.
+pub(super) struct Node<P> {
+    pub(super) process: P,
+    folders: Vec<SimHome>,
+    waiting: VecDeque<(u64, Arrival)>,
+    /// One place a thread.
+    services: Vec<Option<Service>>,
+    disk: Device,
+    /// Commits at the disk.
+    commits: usize,
+    upkeep: VecDeque<Request>,
+    write_back: VecDeque<Request>,
+    paused_until_ns: u64,
+    rng: Rng,
+    threads: Usage,
+    requests: u64,
+    cached_reads: u64,
+    disk_reads: u64,
+    /// What it says, for the world to take.
+    pub(super) says: Vec<(Peer, Vec<u8>)>,
+    /// What happens later, likewise.
+    pub(super) later: Vec<(u64, Happens)>,
+}
+
+impl<P: Process> Node<P> {
+    pub(super) fn new(process: P, folders: Vec<SimHome>, profile: &HardwareProfile, mut rng: Rng) -> Self {
+        let number = |quantity| profile.value(quantity) as usize;
+        // What opening moved isn't counted.
+        folders.iter().for_each(|folder| drop(folder.take_transfers()));
+        let mut later =
+            vec![(0, Happens::Upkeep), (rng.random_range(0..WRITE_BACK_EVERY_NS), Happens::WriteBack)];
+        let every_ns = profile.span_ns(Quantity::PauseEvery);
+        if every_ns > 0 {
+            later.push((exponential_ns(&mut rng, every_ns), Happens::PauseBegins));
+        }
+        Self {
+            process,
+            folders,
+            waiting: VecDeque::new(),
+            services: std::iter::repeat_with(|| None).take(number(Quantity::Threads)).collect(),
+            disk: Device::new(number(Quantity::Channels)),
+            commits: 0,
+            upkeep: VecDeque::new(),
+            write_back: VecDeque::new(),
+            paused_until_ns: 0,
+            rng,
+            threads: Usage::default(),
+            requests: 0,
+            cached_reads: 0,
+            disk_reads: 0,
+            says: Vec::new(),
+            later,
+        }
+    }
+
+    /// Counts from here to there.
+    pub(super) fn observe(&mut self, window: Range<u64>) {
+        self.disk.observe(window.clone());
+        self.threads = Usage::within(window);
+    }
+
+    pub(super) fn figures(&self) -> NodeFigures {
+        NodeFigures {
+            threads: self.threads.station(self.services.len()),
+            disk: self.disk.station(),
+            requests: self.requests,
+            cached_reads: self.cached_reads,
+            disk_reads: self.disk_reads,
+        }
+    }
+
+    fn transfers(&self) -> Vec<Transfer> {
+        self.folders.iter().flat_map(SimHome::take_transfers).collect()
+    }
+
+    /// Something came over the network.
+    pub(super) fn arrives(&mut self, now_ns: u64, arrival: Arrival, profile: &HardwareProfile) {
+        self.waiting.push_back((now_ns, arrival));
+        self.take_waiting(now_ns, profile);
+        self.threads.queue_is(now_ns, self.waiting.len());
+    }
+
+    /// Gives free threads what waits.
+    fn take_waiting(&mut self, now_ns: u64, profile: &HardwareProfile) {
+        if now_ns < self.paused_until_ns {
+            return;
+        }
+        while let Some(thread) = self.services.iter().position(Option::is_none)
+            && let Some((came_ns, arrival)) = self.waiting.pop_front()
+        {
+            self.threads.waits(came_ns, now_ns);
+            self.process.handle(now_ns, arrival);
+            let answers = std::iter::from_fn(|| self.process.poll_output()).collect();
+            let transfers = self.transfers();
+            if self.threads.covers(now_ns) {
+                self.requests += 1;
+                for transfer in &transfers {
+                    self.cached_reads += u64::from(matches!(transfer, Transfer::CachedRead { .. }));
+                    self.disk_reads += u64::from(matches!(transfer, Transfer::DiskRead { .. }));
+                }
+            }
+            let calls_ns: u64 = transfers.iter().map(|transfer| call_ns(*transfer, profile)).sum();
+            let due_ns = now_ns + profile.span_ns(Quantity::Cpu) + calls_ns;
+            let service = Service {
+                began_ns: now_ns,
+                due_ns,
+                reads: asked_of_disk(&transfers, profile),
+                is_at_disk: false,
+                answers,
+            };
+            self.services[thread] = Some(service);
+            self.later.push((due_ns, Happens::Service(thread)));
+        }
+    }
+
+    pub(super) fn happens(&mut self, now_ns: u64, what: Happens, profile: &HardwareProfile) {
+        let is_paused = now_ns < self.paused_until_ns;
+        match what {
+            Happens::Service(thread) => self.serves(now_ns, thread, profile),
+            Happens::Commit | Happens::Upkeep if is_paused => self.later.push((self.paused_until_ns, what)),
+            Happens::Commit => {
+                self.commits -= 1;
+                self.process.complete(&self.folders, now_ns);
+                // What it does with that is a part of the commit.
+                drop(self.transfers());
+                self.says_and_commits(now_ns, profile);
+            }
+            Happens::Upkeep => {
+                self.process.upkeep(now_ns);
+                let requests = self.transfers().into_iter().map(|transfer| Request::of(transfer, profile));
+                self.upkeep.extend(requests.filter(|request| !request.is_nothing()));
+                self.says_and_commits(now_ns, profile);
+                self.upkeep_goes_on(now_ns);
+            }
+            Happens::UpkeepRequest => self.upkeep_goes_on(now_ns),
+            Happens::WriteBack => {
+                let mut left: u64 = self.folders.iter().map(SimHome::write_back).sum();
+                while left > 0 {
+                    let bytes = left.min(WRITE_BACK_BYTES);
+                    self.write_back.push_back(Request::write_back(bytes, profile));
+                    left -= bytes;
+                }
+                self.write_back_goes_on(now_ns);
+            }
+            Happens::WriteBackRequest => self.write_back_goes_on(now_ns),
+            Happens::PauseBegins => {
+                let length_ns = profile.span_ns(Quantity::PauseLength);
+                self.paused_until_ns = now_ns + length_ns;
+                for service in self.services.iter_mut().flatten().filter(|service| !service.is_at_disk) {
+                    service.due_ns += length_ns;
+                }
+                self.later.push((self.paused_until_ns, Happens::PauseEnds));
+            }
+            Happens::PauseEnds => {
+                let every_ns = profile.span_ns(Quantity::PauseEvery);
+                let next_ns = now_ns + exponential_ns(&mut self.rng, every_ns);
+                self.later.push((next_ns, Happens::PauseBegins));
+                self.take_waiting(now_ns, profile);
+            }
+        }
+    }
+
+    fn serves(&mut self, now_ns: u64, thread: usize, profile: &HardwareProfile) {
+        let Some(service) = &mut self.services[thread] else { return };
+        // A pause has made it late, or begins before the thread notices what the disk has done.
+        let due_ns = service.due_ns.max(self.paused_until_ns);
+        if due_ns > now_ns {
+            self.later.push((due_ns, Happens::Service(thread)));
+            return;
+        }
+        if !service.is_at_disk && !service.reads.is_nothing() {
+            service.is_at_disk = true;
+            service.due_ns = self.disk.submit(now_ns, service.reads);
+            self.later.push((service.due_ns, Happens::Service(thread)));
+            return;
+        }
+        let service = self.services[thread].take().expect("it was there above");
+        self.threads.works(service.began_ns, now_ns);
+        self.says.extend(service.answers);
+        self.says_and_commits(now_ns, profile);
+        self.take_waiting(now_ns, profile);
+    }
+
+    /// Time has passed for its timers.
+    pub(super) fn handle_timeout(&mut self, now_ns: u64, profile: &HardwareProfile) {
+        self.process.handle_timeout(now_ns);
+        drop(self.transfers());
+        self.says_and_commits(now_ns, profile);
+    }
+
+    /// Takes what the process says beside answers, and begins the commits that can begin.
+    fn says_and_commits(&mut self, now_ns: u64, profile: &HardwareProfile) {
+        self.says.extend(std::iter::from_fn(|| self.process.poll_output()));
+        let in_flight = self.process.commit();
+        let request = asked_of_disk(&self.transfers(), profile);
+        let done_ns = match request.is_nothing() {
+            false => self.disk.submit(now_ns, request),
+            // What isn't made durable is done with the next one that is, or now.
+            true if in_flight && self.commits == 0 => now_ns,
+            true => return,
+        };
+        self.commits += 1;
+        self.later.push((done_ns, Happens::Commit));
+    }
+
+    fn upkeep_goes_on(&mut self, now_ns: u64) {
+        let next = match self.upkeep.pop_front() {
+            Some(request) => (self.disk.submit(now_ns, request), Happens::UpkeepRequest),
+            None => (now_ns + UPKEEP_EVERY_NS, Happens::Upkeep),
+        };
+        self.later.push(next);
+    }
+
+    fn write_back_goes_on(&mut self, now_ns: u64) {
+        let next = match self.write_back.pop_front() {
+            Some(request) => (self.disk.submit(now_ns, request), Happens::WriteBackRequest),
+            None => (now_ns + WRITE_BACK_EVERY_NS, Happens::WriteBack),
+        };
+        self.later.push(next);
+    }
+}
+
+/// The processor's part of what storage did.
+fn call_ns(transfer: Transfer, profile: &HardwareProfile) -> u64 {
+    match transfer {
+        Transfer::CachedRead { bytes } | Transfer::DiskRead { bytes } | Transfer::CachedWrite { bytes } => {
+            profile.span_ns(Quantity::CachedCall) + profile.bytes_ns(Quantity::Copy, bytes)
+        }
+        Transfer::Durable { .. } => profile.span_ns(Quantity::CachedCall),
+    }
+}
+
+fn asked_of_disk(transfers: &[Transfer], profile: &HardwareProfile) -> Request {
+    transfers.iter().map(|transfer| Request::of(*transfer, profile)).fold(Request::default(), Request::and)
+}
+
+fn exponential_ns(rng: &mut Rng, mean_ns: u64) -> u64 {
+    (-f64::ln(1.0 - rng.random::<f64>()) * mean_ns as f64) as u64
+}
