@@ -7,6 +7,7 @@ mod compare;
 mod describe;
 mod diff;
 mod embedded;
+mod hardware;
 mod inspect;
 mod limits;
 mod list;
@@ -109,6 +110,8 @@ enum Command {
     Stress(stress::StressArgs),
     /// Crash the engines on simulated machines; everything from one seed.
     Simulate(simulate::SimulateArgs),
+    /// Run clusters on machines of another time, in virtual time; list what is assumed of those machines.
+    Hardware(Box<hardware::HardwareArgs>),
 }
 
 /// Why a command ended badly.
@@ -155,6 +158,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, workben
         Command::ReadOnly(args) => read_only::read_only(&args),
         Command::Stress(args) => stress::stress(&args),
         Command::Simulate(args) => simulate::simulate(&args),
+        Command::Hardware(args) => hardware::hardware(&args, workbench),
     };
     let (message, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,
