@@ -13,6 +13,7 @@ use rand::RngExt as _;
 use super::contender::{self, Contender, ContenderError, Kind};
 use super::plan::EmbeddedPlan;
 use super::table::{EmbeddedReport, Row, Sample, What};
+use crate::measure::{device_written_bytes, disk_bytes, write_back};
 
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
@@ -415,9 +416,12 @@ impl Rounds<'_> {
     fn space(&mut self, len: usize, values: &Values, dir: &Path) -> Result<(), EmbeddedError> {
         (self.progress)(&format!("space after overwriting everything {OVERWRITES} times, {len} B"));
         let keys = (self.plan.keys / 10).max(1);
-        let mut shares = Vec::new();
+        let (mut shares, mut written) = (Vec::new(), Vec::new());
         for kind in self.kinds.clone().into_iter().filter(|kind| !kind.is_ceiling) {
             let mut one = Running::open(kind, dir.join(kind.name), false)?;
+            let failed = |source| EmbeddedError::Folder { dir: one.dir.clone(), source };
+            write_back(&one.dir).map_err(failed)?;
+            let before = device_written_bytes(&one.dir);
             for _ in 0..=OVERWRITES {
                 if self.plan.stopped() {
                     return Ok(());
@@ -426,26 +430,19 @@ impl Rounds<'_> {
                 self.turn(Work::Load { from: 0, to: keys }, 1, keys, values).take(&one)?;
             }
             one.store().settle();
+            write_back(&one.dir).map_err(failed)?;
             let live = keys * (16 + len as u64);
-            shares.push((kind.name, taken_bytes(&one.dir)? as f64 / live as f64));
+            shares.push((kind.name, disk_bytes(&one.dir).map_err(failed)? as f64 / live as f64));
+            if let Some((before, after)) = before.zip(device_written_bytes(&one.dir)) {
+                let put = live * (OVERWRITES + 1);
+                written.push((kind.name, (after - before) as f64 / put as f64));
+            }
             one.close()?;
         }
         self.add(Row::of_values(What::Space, len, shares));
+        self.add(Row::of_values(What::Written, len, written));
         Ok(())
     }
-}
-
-/// Bytes of the file system that a folder's files take.
-fn taken_bytes(dir: &Path) -> Result<u64, EmbeddedError> {
-    use std::os::unix::fs::MetadataExt as _;
-    let failed = |source| EmbeddedError::Folder { dir: dir.to_owned(), source };
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let meta = entry.metadata().map_err(failed)?;
-        bytes += if meta.is_dir() { taken_bytes(&entry.path())? } else { meta.blocks() * 512 };
-    }
-    Ok(bytes)
 }
 
 /// The worst that a crash may leave: no hint file reached the disk.

@@ -25,6 +25,9 @@ pub enum What {
     ReopenCrashed,
     /// Space after overwriting, for each byte of key and value.
     Space,
+    /// Bytes that the device was written, by its own count and everything written back, for each byte put: the same
+    /// overwriting, merges and all. A busy device counts others' writes too.
+    Written,
 }
 
 impl fmt::Display for What {
@@ -37,6 +40,7 @@ impl fmt::Display for What {
             Self::ReopenClean => "reopen clean, s",
             Self::ReopenCrashed => "reopen crashed, s",
             Self::Space => "space ÷ live, 10x",
+            Self::Written => "written ÷ put, 10x",
         })
     }
 }
@@ -195,7 +199,7 @@ fn short(what: What, value: f64) -> String {
         What::Load | What::Get | What::Update if value >= 1e4 => format!("{:.0} k", value / 1e3),
         What::Load | What::Get | What::Update => format!("{:.1} k", value / 1e3),
         What::KeyMemory => format!("{value:.0}"),
-        What::ReopenClean | What::ReopenCrashed | What::Space => format!("{value:.2}"),
+        What::ReopenClean | What::ReopenCrashed | What::Space | What::Written => format!("{value:.2}"),
     }
 }
 

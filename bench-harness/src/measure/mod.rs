@@ -11,6 +11,6 @@ pub use latency::{ClassLatency, HistogramFile, LatencyRecord, Recorder, Recordin
 pub use noise::Noise;
 pub(crate) use phase::PhaseMeter;
 pub use phase::{Asked, Spent};
-pub use resources::{Cost, ResourceMeter, device_flushes, disk_bytes, write_back};
+pub use resources::{Cost, ResourceMeter, device_flushes, device_written_bytes, disk_bytes, write_back};
 pub use steady_state::SteadyState;
 pub(crate) use steady_state::{TIMES_MAX, WINDOW};

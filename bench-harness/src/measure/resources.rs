@@ -143,14 +143,26 @@ pub fn write_back(dir: &Path) -> io::Result<()> {
 /// no such device or no such count. A device without a volatile cache needs none.
 #[must_use]
 pub fn device_flushes(dir: &Path) -> Option<u64> {
+    // Documented order of the file: the sixteenth number counts flushes.
+    device_count(dir, 15)
+}
+
+/// Bytes that the block device below `dir` has been written so far, by the kernel's count, whoever wrote them; `None`
+/// where there is no such device. What waits in the page cache isn't in it: [`write_back`] first.
+#[must_use]
+pub fn device_written_bytes(dir: &Path) -> Option<u64> {
+    // The seventh number counts sectors of 512 bytes, whatever the device's own are.
+    device_count(dir, 6).map(|sectors| sectors * 512)
+}
+
+fn device_count(dir: &Path, nth: usize) -> Option<u64> {
     use std::os::unix::fs::MetadataExt as _;
     let device = std::fs::metadata(dir).ok()?.dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let block = std::fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;
     // A partition's flushes are counted by its disk.
     let disk = if block.join("partition").exists() { block.parent()? } else { &block };
-    // Documented order of the file: the sixteenth number counts flushes.
-    std::fs::read_to_string(disk.join("stat")).ok()?.split_whitespace().nth(15)?.parse().ok()
+    std::fs::read_to_string(disk.join("stat")).ok()?.split_whitespace().nth(nth)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -177,6 +189,21 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         write_back(dir.path()).expect("its file system can be synced");
         assert!(write_back(&dir.path().join("gone")).is_err());
+    }
+
+    #[test]
+    fn what_is_written_back_is_counted_by_the_device() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        write_back(dir.path()).expect("its file system can be synced");
+        let Some(before) = device_written_bytes(dir.path()) else {
+            eprintln!("SKIPPED: the temporary folder lies on no block device");
+            return;
+        };
+        std::fs::write(dir.path().join("data"), vec![7_u8; 4 << 20]).expect("a file");
+        write_back(dir.path()).expect("its file system can be synced");
+        let written = device_written_bytes(dir.path()).expect("it was there") - before;
+        // Others write, too, so there is no upper bound to ask for.
+        assert!(written >= 4 << 20, "{written}");
     }
 
     #[test]
