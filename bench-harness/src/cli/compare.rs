@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use engine_env::Durability;
@@ -30,6 +30,7 @@ Examples:
   workbench compare                                       the two replicated engines, os and synced, about four minutes
   workbench compare --workload changes.jsonl              the same under a recorded stream of changes
   workbench compare --engines kv-store,log --durability synced --rate 20000
+  workbench compare --time-limit 90m                      decides, with shorter runs than --full
   workbench compare --full --out results/big              decides, C1 first; many hours, goes on where it was ended
 
 Both sides of a pair get the same operations at the same due times, in the order A B, B A, A B ... Every answer is checked;
@@ -42,8 +43,12 @@ pub(super) struct CompareArgs {
     /// Ctrl-C keeps that. The same command with the same --out goes on where it was ended
     #[arg(long)]
     full: bool,
+    /// About this long, 10m or more: as many pairs as --full, runs as long as fits. With 60m or more it decides; what doesn't
+    /// fit is left out and named
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["quick", "full"], value_parser = time_limit)]
+    time_limit: Option<Duration>,
     /// Seconds; only to see that everything runs
-    #[arg(long, hide = true, conflicts_with_all = ["quick", "full"])]
+    #[arg(long, hide = true, conflicts_with_all = ["quick", "full", "time_limit"])]
     pub(super) smoke: bool,
     /// Workload by name, a file, or - for standard input. Repeatable [default: member-update]
     #[arg(long = "workload", value_name = "W")]
@@ -78,9 +83,9 @@ pub(super) struct CompareArgs {
 
 /// What is compared unless the user says so; the ones behind where a program has no such engines.
 const DEFAULT_ENGINES: [[&str; 2]; 2] = [["kv-cluster", "log-view"], ["kv-store", "log"]];
-/// Keys of generated workloads in a short comparison, where the user doesn't say.
+/// Keys of generated workloads in a comparison whose time is limited, where the user doesn't say.
 const QUICK_RECORDS: u64 = 100_000;
-/// The same for replicated engines: each run fills all copies anew before it measures.
+/// The same for replicated engines in a quick one: each run fills all copies anew before it measures.
 const QUICK_RECORDS_REPLICATED: u64 = 10_000;
 const SMOKE_RECORDS: u64 = 2_000;
 
@@ -145,6 +150,8 @@ pub(super) fn perform(
     }
     let effort = if args.full {
         Effort::Full
+    } else if let Some(total) = args.time_limit {
+        Effort::Within(total)
     } else if args.smoke {
         Effort::Smoke
     } else {
@@ -190,7 +197,7 @@ pub(super) fn perform(
         folder,
         data,
         seed: args.seed,
-        quick: effort != Effort::Full,
+        quick: !effort.schedule().decides,
         command,
         settings: settings.of_engines.clone(),
     };
@@ -263,6 +270,17 @@ fn excursions(workbench: &Workbench, effort: Effort) -> Result<Excursions, Failu
     Ok(Excursions { contended, skewed })
 }
 
+/// Shorter than this, a search for a rate alone would take it all.
+const TIME_LIMIT_MIN: Duration = Duration::from_secs(600);
+
+fn time_limit(given: &str) -> Result<Duration, String> {
+    let limit = text::duration(given)?;
+    if limit < TIME_LIMIT_MIN {
+        return Err("at least 10m; without --time-limit a comparison takes about four minutes".to_owned());
+    }
+    Ok(limit)
+}
+
 /// The record of a run that can be continued, if the folder holds one.
 fn unfinished(out: &Path) -> Option<Run> {
     Run::read(out).ok().filter(|run| run.plan.as_ref().is_some_and(|plan| !plan.complete))
@@ -278,7 +296,7 @@ fn scaled(workload: Arc<dyn Workload>, effort: Effort, replicated: bool) -> Arc<
     let records = match effort {
         Effort::Full => return workload,
         Effort::Quick if replicated => QUICK_RECORDS_REPLICATED,
-        Effort::Quick => QUICK_RECORDS,
+        Effort::Quick | Effort::Within(_) => QUICK_RECORDS,
         Effort::Smoke => SMOKE_RECORDS,
     };
     if workload.records() <= records {

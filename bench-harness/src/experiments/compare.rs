@@ -316,7 +316,8 @@ fn conclude(
     }
     if !plan.schedule.decides {
         run.notes.push(
-            "A quick run: too short to decide anything but the direction; `workbench compare --full` takes its time."
+            "A quick run: too short to decide anything but the direction; `workbench compare --time-limit 90m` or `--full` takes \
+             its time."
                 .to_owned(),
         );
     }

@@ -12,9 +12,14 @@ pub enum Effort {
     Smoke,
     /// A few minutes; verdicts are at best about the direction.
     Quick,
+    /// About as long as this: as many pairs as a full one, and runs as long as fits. From [`DECIDES`] on it may decide.
+    Within(Duration),
     /// Hours; runs long enough to decide.
     Full,
 }
+
+/// A comparison within less time than this has runs too short to decide anything but the direction.
+const DECIDES: Duration = Duration::from_secs(3600);
 
 /// How many runs of which kind, and how long they are.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +99,21 @@ impl Effort {
                 total: Some(Duration::from_secs(255)),
                 limits_in_short: false,
                 decides: false,
+            },
+            Self::Within(total) => Schedule {
+                loads: vec![0.5],
+                row_pairs: 4,
+                searches: 5,
+                searches_beside: 4,
+                probe: (total / 900).clamp(Duration::from_secs(1), Duration::from_secs(15)),
+                run: (
+                    (total / 400).clamp(Duration::from_millis(1_500), Duration::from_secs(15)),
+                    Duration::from_secs(60),
+                ),
+                // The rest is for the crashes of simulated machines and the report.
+                total: Some(total.mul_f64(0.97)),
+                decides: total >= DECIDES,
+                ..Self::Full.schedule()
             },
             Self::Full => Schedule {
                 pairs: 12,
@@ -183,6 +203,15 @@ mod tests {
             most: Duration::from_secs(6),
             overhead: Duration::from_millis(500),
         }
+    }
+
+    #[test]
+    fn an_hour_holds_as_many_pairs_as_a_full_comparison_and_half_of_it_does_not_decide() {
+        let hour = Effort::Within(Duration::from_secs(3600)).schedule();
+        let full = Effort::Full.schedule();
+        assert_eq!((hour.pairs, hour.pairs_beside, hour.decides), (full.pairs, full.pairs_beside, true));
+        assert!(hour.run.0 >= Duration::from_secs(9) && hour.total < Some(Duration::from_secs(3600)));
+        assert!(!Effort::Within(Duration::from_secs(1800)).schedule().decides);
     }
 
     #[test]

@@ -181,7 +181,7 @@ fn statistics(run: &Run) -> Vec<String> {
         s.push(format!("{limited} measurements were limited by the driver, not by the engine; their latency is not given."));
     }
     if run.quick {
-        s.push("This was a quick run. Its verdicts are at best a direction; `--full` decides.".to_owned());
+        s.push("This was a quick run. Its verdicts are at best a direction; `--time-limit 90m` or `--full` decides.".to_owned());
     }
     s
 }
