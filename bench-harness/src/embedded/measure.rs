@@ -237,7 +237,7 @@ impl Turn<'_> {
             ops += 1;
             if let Some(at) = timed {
                 let now = Instant::now();
-                times.saturating_record((now - at).as_nanos() as u64);
+                times.record((now - at).as_nanos() as u64).expect("it grows with what it is told");
                 let is_over = now - started >= self.limit
                     || over.load(Ordering::Relaxed)
                     || self.stop.load(Ordering::Relaxed);
@@ -455,4 +455,42 @@ fn remove_hints(dir: &Path) -> Result<(), EmbeddedError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers after a while.
+    struct Slow(Duration);
+
+    impl Contender for Slow {
+        #[expect(clippy::disallowed_methods, reason = "it is slow on purpose")]
+        fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, ContenderError> {
+            std::thread::sleep(self.0);
+            Ok(Some(0_u64.to_le_bytes().to_vec()))
+        }
+
+        fn put(&self, _: &[u8], _: &[u8]) -> Result<(), ContenderError> {
+            Ok(())
+        }
+
+        fn close(self: Box<Self>) -> Result<(), ContenderError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_slow_answer_shows_in_the_99th_percentile() {
+        let wait = Duration::from_millis(3);
+        let kind = Kind { name: "slow", open: |_, _| unreachable!("it is open"), is_ceiling: false };
+        let running = Running { kind, dir: PathBuf::new(), store: Some(Box::new(Slow(wait))) };
+        // One key only, number 0, which is what the answer says.
+        let (values, stop) = (Values::new(8), AtomicBool::new(false));
+        let limit = Duration::from_millis(20);
+        let turn =
+            Turn { work: Work::Get, threads: 2, keys: 1, values: &values, limit, number: 1, stop: &stop };
+        let sample = turn.take(&running).expect("right answers");
+        assert!(sample.p99_us >= 3_000.0 && sample.per_s < 1_000.0, "{sample:?}");
+    }
 }
