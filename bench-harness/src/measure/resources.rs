@@ -195,10 +195,8 @@ mod tests {
     fn what_is_written_back_is_counted_by_the_device() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         write_back(dir.path()).expect("its file system can be synced");
-        let Some(before) = device_written_bytes(dir.path()) else {
-            eprintln!("SKIPPED: the temporary folder lies on no block device");
-            return;
-        };
+        // None on a file system without a block device.
+        let Some(before) = device_written_bytes(dir.path()) else { return };
         std::fs::write(dir.path().join("data"), vec![7_u8; 4 << 20]).expect("a file");
         write_back(dir.path()).expect("its file system can be synced");
         let written = device_written_bytes(dir.path()).expect("it was there") - before;
