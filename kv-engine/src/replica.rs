@@ -50,7 +50,8 @@ pub trait ReplicaStorage {
     /// None so far.
     fn clocks(&self, key: &[u8]) -> Result<Vec<VectorClock>, GetError>;
 
-    /// Takes a put, without waiting for the disk.
+    /// Takes a put, without waiting for the disk. Whoever asks may count it as a copy that the version is obsolete: where
+    /// what makes it so isn't as durable as the store promises yet, that is told later, too.
     ///
     /// # Errors
     /// The version is obsolete, or the store takes no writes: then nothing comes later.

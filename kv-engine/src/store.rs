@@ -153,7 +153,7 @@ impl<H: Home> KvStore<H> {
     }
 
     /// Puts without waiting: the answer comes through `to` under `token`, once the write is as durable as the store
-    /// promises; at once in `os`.
+    /// promises; at once in `os`. That it is obsolete comes there too, if what makes it so isn't as durable yet.
     ///
     /// # Errors
     /// The version is obsolete, or the store takes no writes: then no answer comes through `to`.
@@ -229,7 +229,7 @@ impl<H: Home> KvStore<H> {
     }
 
     /// Writes a batch without waiting, like [`KvStore::put_async`]; what became of each write is known at once, and
-    /// one answer comes through `to` when all of it is as durable as the store promises.
+    /// one answer comes through `to` when all of it, and what refused writes of it, is as durable as the store promises.
     ///
     /// # Errors
     /// The store takes no writes: then no answer comes through `to`.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use engine_env::sim::{SimDisk, SimFile, SimHome};
 use engine_env::{CompletionQueue, Disk, Home, Machine, Wait};
 use kv_engine::{
-    BatchAnswers, BatchWrite, Bitcask, Durability, KvConfig, KvDone, MemoryStorage, PutError, RecoveryReport,
-    Storage, VectorClock, Versioned,
+    BatchAnswers, BatchWrite, Bitcask, Durability, KvConfig, KvDone, MemoryStorage, Occurred, PutError,
+    RecoveryReport, Storage, VectorClock, Versioned,
 };
 use proptest::prelude::*;
 
@@ -54,6 +54,13 @@ pub(crate) enum Write {
     Delete { key: Vec<u8>, version: VectorClock },
 }
 
+impl Write {
+    fn key(&self) -> &[u8] {
+        let (Self::Put { key, .. } | Self::Delete { key, .. }) = self;
+        key
+    }
+}
+
 /// Everything readable, by key.
 pub(crate) type Dump = BTreeMap<Vec<u8>, Vec<Versioned>>;
 
@@ -83,6 +90,8 @@ pub(crate) struct Running {
 
 /// Tokens from here on are batches.
 const BATCH: u64 = 1 << 40;
+/// Tokens from here on are puts that something staged makes obsolete; the rest says what was taken last of the key.
+const OBSOLETE: u64 = 1 << 41;
 
 impl Running {
     /// # Errors
@@ -154,6 +163,15 @@ impl Running {
                     let mut value = history.taken.len().to_le_bytes().repeat(usize::from(len) / 8 + 1);
                     value.truncate(usize::from(len) + 2);
                     let version = Versioned::new(clock, value);
+                    if synced && let Some(rests_on) = self.rests_on(&key, &version.clock, history) {
+                        let token = OBSOLETE + rests_on as u64;
+                        match self.core.stage_put(&key, &version, token, &self.answers) {
+                            Err(PutError::ObsoleteVersion { .. }) => {
+                                return Err(format!("refused by write {rests_on}, which isn't durable"));
+                            }
+                            _ => continue,
+                        }
+                    }
                     let token = history.taken.len() as u64;
                     let result = if synced {
                         self.core.stage_put(&key, &version, token, &self.answers).map(drop)
@@ -237,6 +255,30 @@ impl Running {
             }
         }
         Ok(Some(self))
+    }
+
+    /// If only what isn't durable makes a put of the key obsolete: the last write of the key.
+    fn rests_on(&self, key: &[u8], clock: &VectorClock, history: &History) -> Option<usize> {
+        let version = Versioned::new(clock.clone(), b"");
+        let model = MemoryStorage::new();
+        for clock in self.core.get_versions(key) {
+            model.put(key, &Versioned::new(clock, b"")).expect("siblings");
+        }
+        let is_obsolete_already = model
+            .get_versions(key)
+            .expect("in memory")
+            .iter()
+            .any(|stored| clock.compare(stored) == Occurred::Before);
+        let of_key = |at: &usize| history.taken[*at].key() == key;
+        let pending = history.acknowledged..history.taken.len();
+        for at in pending.clone().filter(of_key) {
+            match &history.taken[at] {
+                Write::Put { version, .. } => model.put(key, version).expect("it was taken"),
+                Write::Delete { version, .. } => drop(model.delete(key, version)),
+            }
+        }
+        let refused = !is_obsolete_already && model.put(key, &version).is_err();
+        if refused { pending.rev().find(of_key) } else { None }
     }
 
     /// Runs a batch. In `os` what the store says of each write is compared with what the reference store says.
@@ -335,7 +377,19 @@ impl Running {
             history.taken.pop();
             return Ok(());
         }
-        for one in done.into_iter().filter(|d| d.result.is_ok()) {
+        for one in done {
+            if let Some(rests_on) = one.token.checked_sub(OBSOLETE) {
+                match one.result {
+                    Ok(()) => return Err(format!("write {rests_on} made a put obsolete that was taken")),
+                    Err(PutError::ObsoleteVersion { .. }) if rests_on >= history.acknowledged as u64 => {
+                        return Err(format!("write {rests_on} has refused a put, and isn't durable"));
+                    }
+                    Err(_) => continue,
+                }
+            }
+            if one.result.is_err() {
+                continue;
+            }
             let token = match one.token.checked_sub(BATCH).map(|batch| self.batch_ends[batch as usize]) {
                 Some(0) => continue,
                 Some(ends) => ends - 1,

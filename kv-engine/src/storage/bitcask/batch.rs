@@ -10,7 +10,7 @@ use engine_env::marks::reached;
 use engine_env::{CompletionQueue, DiskErrorKind, File, WriteSync};
 
 use super::Bitcask;
-use super::group_commit::{KvDone, Reply};
+use super::group_commit::{Deferred, KvDone, Reply};
 use super::planted;
 use super::record::At;
 use super::stats::count;
@@ -84,11 +84,16 @@ impl<F: File> Bitcask<F> {
         for write in prepared {
             answers.push(write.and_then(|write| {
                 let Some(write) = write else { return Ok(false) };
-                let Judged::Write { removed } = writer.judge(&self.keydir, &write)? else { return Ok(false) };
+                let removed = match writer.judge(&self.keydir, &write)? {
+                    Judged::Write { removed } => removed,
+                    Judged::Nothing => return Ok(false),
+                    // By a write of this batch, with which it stands and falls.
+                    Judged::Obsolete { refusal, .. } => return Err(refusal),
+                };
                 let at = At { position: start.position + buf.len() as u64, ..start };
                 let sequence = first_sequence + taken.len() as u64;
                 write.content.encode(at, sequence, &mut buf);
-                self.overlay(writer, write.key.into(), &write);
+                self.overlay(writer, write.key.into(), &write, sequence);
                 taken.push((write, at, sequence));
                 Ok(removed || write.is_put())
             }));
@@ -134,9 +139,9 @@ impl<F: File> Bitcask<F> {
         result
     }
 
-    /// Stages a batch (`synced` durability). One answer comes through `to` once all of it is durable. Beside what
-    /// became of each write, whether somebody is committing already: if not, the caller commits
-    /// ([`Bitcask::commit_now`]) or wakes the one who does.
+    /// Stages a batch (`synced` durability). One answer comes through `to` once all of it is durable, and what refused
+    /// writes of it, too. Beside what became of each write, whether somebody is committing already: if not, the caller
+    /// commits ([`Bitcask::commit_now`]) or wakes the one who does.
     ///
     /// # Errors
     /// The store takes no writes: then nothing was staged, and no answer comes through `to`.
@@ -152,11 +157,11 @@ impl<F: File> Bitcask<F> {
         writer.check()?;
         let rolled = writer.roll_if_full(len, self.config.segment_bytes);
         writer.take_space(len)?;
-        let mut is_staged = false;
+        let (mut is_staged, mut until) = (false, None);
         let mut answers = Vec::with_capacity(writes.len());
         for write in prepared {
             let answer = match write {
-                Ok(Some(write)) => self.stage_one(writer, &write, &mut is_staged),
+                Ok(Some(write)) => self.stage_one(writer, &write, &mut is_staged, &mut until),
                 Ok(None) => Ok(false),
                 Err(refused) => Err(refused),
             };
@@ -165,17 +170,22 @@ impl<F: File> Bitcask<F> {
             }
             answers.push(answer);
         }
-        let early = planted!(self, EarlyAck);
-        if is_staged && !early {
+        let reply = Reply { token, removed: false, refusal: None, to: Arc::clone(to) };
+        let mut at_once = planted!(self, EarlyAck);
+        if is_staged && !at_once {
             // The last record carries the answer: commits become durable in order.
             let last = writer.queue.last_staged().expect("a write was staged under this lock");
-            last.reply = Some(Reply { token, removed: false, to: Arc::clone(to) });
+            last.reply = Some(reply);
+        } else if let Some(until) = until.filter(|_| !at_once) {
+            writer.deferred.push(Deferred { until, reply });
+        } else {
+            at_once = true;
         }
         let committing = !writer.queue.can_begin();
         self.note_growth(writer);
         drop(guard);
         self.note_roll(rolled);
-        if !is_staged || early {
+        if at_once {
             to.push(KvDone { token, removed: false, result: Ok(()) });
         }
         Ok((answers, committing))
@@ -186,8 +196,16 @@ impl<F: File> Bitcask<F> {
         writer: &mut Writer<F>,
         write: &Write<'_>,
         is_staged: &mut bool,
+        until: &mut Option<u64>,
     ) -> Result<bool, PutError> {
-        let Judged::Write { removed } = writer.judge(&self.keydir, write)? else { return Ok(false) };
+        let removed = match writer.judge(&self.keydir, write)? {
+            Judged::Write { removed } => removed,
+            Judged::Nothing => return Ok(false),
+            Judged::Obsolete { refusal, until: of_this } => {
+                *until = (*until).max(Some(of_this));
+                return Err(refusal);
+            }
+        };
         self.stage_judged(writer, write.key.into(), write, None)?;
         *is_staged = true;
         Ok(removed || write.is_put())

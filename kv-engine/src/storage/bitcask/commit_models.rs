@@ -1,6 +1,6 @@
 //! Group commit in every order of its threads' steps (up to a number of switches against a thread's will): a submitter
 //! that commits itself where it is alone, one that wakes the committer, and the committer. Nobody sleeps through its
-//! answer, nothing stays staged, and what was answered can be read. See [`engine_env::sync`].
+//! answer, nothing stays staged, and what was answered can be read, be it a refusal's reason. See [`engine_env::sync`].
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use loom::thread;
 
 use super::{Bitcask, KvDone};
 use crate::config::KvConfig;
+use crate::storage::PutError;
 use crate::version::{VectorClock, Versioned};
 
 /// Switches against a thread's will: bugs of such hand-offs need two or three.
@@ -48,28 +49,45 @@ fn work() -> Rung {
     Rung { for_work: true, for_the_end: false }
 }
 
-/// Puts a key and waits for the answer; `otherwise` sees to it if nobody is committing.
-fn put(store: &Bitcask<SimFile>, key: &[u8], otherwise: impl FnOnce(&Bitcask<SimFile>)) {
+/// Puts a key and waits for the answer; `otherwise` sees to it if nobody is committing. Whether it was taken.
+fn put(store: &Bitcask<SimFile>, key: &[u8], otherwise: impl FnOnce(&Bitcask<SimFile>)) -> bool {
     let mut clock = VectorClock::empty(0);
     clock.increment(0, 1).expect("the first");
     let answer = Arc::new(CompletionQueue::<KvDone>::new());
-    let committing = store.stage_put(key, &Versioned::new(clock, key), 7, &answer).expect("it is new");
-    if !committing {
-        otherwise(store);
-    }
-    let mut done = Vec::new();
-    while done.is_empty() {
-        answer.drain(Wait::Forever, &mut done);
-    }
-    assert!(done[0].result.is_ok() && done[0].token == 7);
+    let result = match store.stage_put(key, &Versioned::new(clock, key), 7, &answer) {
+        Err(refused) => Err(refused),
+        Ok(committing) => {
+            if !committing {
+                otherwise(store);
+            }
+            let mut done = Vec::new();
+            while done.is_empty() {
+                answer.drain(Wait::Forever, &mut done);
+            }
+            assert_eq!(done[0].token, 7);
+            done.remove(0).result
+        }
+    };
+    assert!(matches!(result, Ok(()) | Err(PutError::ObsoleteVersion { .. })), "{result:?}");
     assert_eq!(store.get(key).expect("it can be read").len(), 1, "what was answered is there");
+    result.is_ok()
 }
 
 #[test]
 fn everybody_is_answered_and_nothing_stays_staged() {
+    check(b"a", b"b", 2);
+}
+
+#[test]
+fn whoever_is_refused_finds_what_has_refused_him() {
+    check(b"a", b"a", 1);
+}
+
+/// Two put a key each, of which so many are taken.
+fn check(one: &'static [u8], other: &'static [u8], taken: usize) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(SWITCHES);
-    model.check(|| {
+    model.check(move || {
         let home = SimHome::new(Seed(1));
         let mut disk = home.disk().expect("a healthy machine");
         let config = KvConfig {
@@ -97,15 +115,16 @@ fn everybody_is_answered_and_nothing_stays_staged() {
         };
         let waking = {
             let (store, bell) = (Arc::clone(&store), Arc::clone(&bell));
-            thread::spawn(move || put(&store, b"a", |_| bell.ring(work())))
+            thread::spawn(move || put(&store, one, |_| bell.ring(work())))
         };
         // As the store's own wait does.
-        put(&store, b"b", |store| {
+        let mine = put(&store, other, |store| {
             if !store.commit_if_alone() {
                 bell.ring(work());
             }
         });
-        waking.join().expect("it is answered");
+        let others = waking.join().expect("it is answered");
+        assert_eq!(usize::from(mine) + usize::from(others), taken);
         bell.ring(Rung { for_work: false, for_the_end: true });
         committer.join().expect("it ends");
         assert!(store.writer().queue.is_idle());

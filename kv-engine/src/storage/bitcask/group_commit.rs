@@ -38,7 +38,17 @@ pub struct KvDone {
 pub(super) struct Reply {
     pub(super) token: u64,
     pub(super) removed: bool,
+    /// Why it wasn't written, if what it rests on becomes durable.
+    pub(super) refusal: Option<PutError>,
     pub(super) to: Arc<CompletionQueue<KvDone>>,
+}
+
+/// The answer to something that has staged nothing, but was judged against what is staged.
+#[derive(Debug)]
+pub(super) struct Deferred {
+    /// The sequence of the last write that it rests on.
+    pub(super) until: u64,
+    pub(super) reply: Reply,
 }
 
 /// A staged write.
@@ -57,15 +67,18 @@ pub(super) struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
     pub(super) versions: Siblings<VectorClock>,
+    /// Of the write of the key that was staged last.
+    pub(super) last_sequence: u64,
     outstanding: usize,
 }
 
 impl<F: File> Bitcask<F> {
-    /// Stages a put (`synced` durability). The answer comes through `to` once it is durable. Whether somebody is
-    /// committing already: if not, the caller commits ([`Bitcask::commit_now`]) or wakes the one who does.
+    /// Stages a put (`synced` durability). The answer comes through `to` once it is durable, also that it is obsolete if
+    /// what makes it so isn't durable yet. Whether somebody is committing already: if not, the caller commits
+    /// ([`Bitcask::commit_now`]) or wakes the one who does.
     ///
     /// # Errors
-    /// The version is obsolete, or the store takes no writes: then no answer comes through `to`.
+    /// A durable version makes it obsolete, or the store takes no writes: then no answer comes through `to`.
     pub fn stage_put(
         &self,
         key: &[u8],
@@ -105,10 +118,19 @@ impl<F: File> Bitcask<F> {
         let mut guard = self.writer();
         let writer = &mut *guard;
         writer.check()?;
-        let Judged::Write { removed } = writer.judge(&self.keydir, write)? else {
-            drop(guard);
-            to.push(KvDone { token, removed: false, result: Ok(()) });
-            return Ok(true);
+        let removed = match writer.judge(&self.keydir, write)? {
+            Judged::Write { removed } => removed,
+            Judged::Nothing => {
+                drop(guard);
+                to.push(KvDone { token, removed: false, result: Ok(()) });
+                return Ok(true);
+            }
+            Judged::Obsolete { refusal, until } => {
+                // Somebody may count the refusal as a copy.
+                let reply = Reply { token, removed: false, refusal: Some(refusal), to: Arc::clone(to) };
+                writer.deferred.push(Deferred { until, reply });
+                return Ok(!writer.queue.can_begin());
+            }
         };
         if planted!(self, DeleteUnlogged) && write.content.kind == RecordKind::Tombstone {
             let key = HashedKey::new(write.key);
@@ -118,7 +140,7 @@ impl<F: File> Bitcask<F> {
         }
         let rolled = writer.roll_if_full(len, self.config.segment_bytes);
         writer.take_space(len)?;
-        let mut reply = Some(Reply { token, removed, to: Arc::clone(to) });
+        let mut reply = Some(Reply { token, removed, refusal: None, to: Arc::clone(to) });
         if planted!(self, EarlyAck) {
             reply = None;
             to.push(KvDone { token, removed, result: Ok(()) });
@@ -153,16 +175,18 @@ impl<F: File> Bitcask<F> {
         if planted!(self, MarkAhead) {
             self.mark().note(DurableEnd { segment: at.segment, position: at.position + len });
         }
-        self.overlay(writer, key, write);
+        self.overlay(writer, key, write, sequence);
         Ok(())
     }
 
     /// Lets later writes of the key be judged against one that isn't published yet.
-    pub(super) fn overlay(&self, writer: &mut Writer<F>, key: Arc<[u8]>, write: &Write<'_>) {
+    pub(super) fn overlay(&self, writer: &mut Writer<F>, key: Arc<[u8]>, write: &Write<'_>, sequence: u64) {
         let overlay = writer.overlay.entry(key).or_insert_with(|| Overlay {
             versions: self.get_versions(write.key).into_iter().collect(),
+            last_sequence: sequence,
             outstanding: 0,
         });
+        overlay.last_sequence = sequence;
         overlay.outstanding += 1;
         let clock = write.content.clock;
         match write.content.kind {
@@ -229,6 +253,9 @@ impl<F: File> Bitcask<F> {
             }
             replies.extend(tag.reply);
         }
+        let settled = if result.is_ok() { writer.applied } else { u64::MAX };
+        let deferred = writer.deferred.extract_if(.., |deferred| deferred.until < settled);
+        replies.extend(deferred.map(|deferred| deferred.reply));
         if let Some(durable) = durable {
             writer.durable = durable;
             self.feeds.show(writer.applied);
@@ -286,8 +313,10 @@ fn answer(replies: Vec<Reply>, result: &Result<(), PutError>) {
     let mut replies = replies.into_iter().peekable();
     while let Some(first) = replies.next() {
         let to = Arc::clone(&first.to);
-        let done =
-            |reply: Reply| KvDone { token: reply.token, removed: reply.removed, result: result.clone() };
+        let done = |Reply { token, removed, refusal, .. }: Reply| {
+            let result = result.clone().and(refusal.map_or(Ok(()), Err));
+            KvDone { token, removed, result }
+        };
         let group = std::iter::once(first)
             .chain(std::iter::from_fn(|| replies.next_if(|next| Arc::ptr_eq(&next.to, &to))));
         to.push_all(group.map(done));
@@ -309,5 +338,134 @@ impl<F: File> Machine<F> for Bitcask<F> {
 
     fn next_deadline(&self) -> Option<std::time::Duration> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine_env::rng::Seed;
+    use engine_env::sim::{Fault, SimFile, SimHome};
+    use engine_env::{Durability, Home, Wait};
+
+    use super::super::BatchWrite;
+    use super::*;
+    use crate::config::KvConfig;
+
+    /// A store whose commits are made by hand.
+    struct Stepped {
+        home: SimHome,
+        core: Bitcask<SimFile>,
+        answers: Arc<CompletionQueue<KvDone>>,
+    }
+
+    impl Stepped {
+        fn new() -> Self {
+            let home = SimHome::new(Seed(1));
+            let mut disk = home.disk().expect("a healthy machine");
+            let config = KvConfig {
+                durability: Durability::Synced,
+                segment_bytes: 4096,
+                shards: 1,
+                ..KvConfig::default()
+            };
+            let (core, _) = Bitcask::open(&mut disk, config).expect("an empty folder");
+            Self { home, core, answers: Arc::default() }
+        }
+
+        fn put(&self, key: &[u8], clock: &str, token: u64) -> Result<bool, PutError> {
+            self.core.stage_put(key, &version(clock), token, &self.answers)
+        }
+
+        /// Begins a commit as the committer does; what it returns ends it.
+        fn begin(&self) -> impl FnOnce() + use<'_> {
+            let (file, at, bytes) = self.core.writer().queue.begin().expect("something is staged");
+            move || {
+                let result = file.write_now(at, &bytes, WriteSync::Data);
+                self.core.complete(result, bytes);
+            }
+        }
+
+        fn answers(&self) -> Vec<(u64, &'static str)> {
+            let mut done = Vec::new();
+            self.answers.drain(Wait::No, &mut done);
+            let told = |done: KvDone| match done.result {
+                Ok(()) => (done.token, "done"),
+                Err(PutError::ObsoleteVersion { .. }) => (done.token, "obsolete"),
+                Err(PutError::WriteFailed { .. }) => (done.token, "failed"),
+                Err(other) => panic!("{other}"),
+            };
+            done.into_iter().map(told).collect()
+        }
+    }
+
+    fn version(clock: &str) -> Versioned {
+        Versioned::new(clock.parse().expect("a clock"), b"v")
+    }
+
+    /// A put was refused as obsolete by a version that was only staged. Whoever counts such a refusal as a copy counted one
+    /// that a power cut could still take.
+    #[test]
+    fn a_put_that_a_staged_version_makes_obsolete_is_refused_once_that_one_is_durable() {
+        let store = Stepped::new();
+        store.put(b"k", "0:2", 1).expect("fresh");
+        for (clock, token) in [("0:1", 2), ("0:2", 3)] {
+            store.put(b"k", clock, token).expect("whether it is obsolete isn't known yet");
+        }
+        assert_eq!(store.answers(), []);
+        assert!(store.core.commit_now());
+        assert_eq!(store.answers(), [(1, "done"), (2, "obsolete"), (3, "obsolete")]);
+        assert!(!store.core.commit_now(), "nothing was written for them");
+        assert!(matches!(store.put(b"k", "0:1", 4), Err(PutError::ObsoleteVersion { .. })));
+        store.put(b"k", "1:1", 5).expect("a sibling");
+        let refused = store.put(b"k", "0:1", 6);
+        assert!(
+            matches!(refused, Err(PutError::ObsoleteVersion { .. })),
+            "durable, whatever is staged beside it"
+        );
+    }
+
+    #[test]
+    fn a_refusal_waits_for_the_commit_that_it_rests_on_and_for_no_other() {
+        let store = Stepped::new();
+        store.put(b"a", "0:1", 1).expect("fresh");
+        let end = store.begin();
+        store.put(b"b", "0:1", 2).expect("fresh");
+        store.put(b"b", "0:1", 3).expect("it waits");
+        store.put(b"a", "0:1", 4).expect("it waits");
+        end();
+        assert_eq!(store.answers(), [(1, "done"), (4, "obsolete")]);
+        store.begin()();
+        assert_eq!(store.answers(), [(2, "done"), (3, "obsolete")]);
+    }
+
+    #[test]
+    fn a_refusal_fails_with_the_commit_that_it_rests_on() {
+        let store = Stepped::new();
+        store.put(b"a", "0:1", 1).expect("fresh");
+        let end = store.begin();
+        store.put(b"b", "0:1", 2).expect("fresh");
+        store.put(b"b", "0:1", 3).expect("it waits");
+        store.put(b"a", "0:1", 4).expect("it waits");
+        store.home.fail_next(Fault::SyncError);
+        end();
+        assert_eq!(store.answers(), [(1, "failed"), (2, "failed"), (3, "failed"), (4, "failed")]);
+        assert!(matches!(store.put(b"a", "0:1", 5), Err(PutError::WritesStopped { .. })));
+    }
+
+    #[test]
+    fn a_batch_of_which_nothing_is_taken_is_answered_once_what_refuses_it_is_durable() {
+        let store = Stepped::new();
+        store.put(b"k", "0:2", 1).expect("fresh");
+        let (old, new) = (version("0:1"), version("0:2"));
+        let batch =
+            [BatchWrite::Put { key: b"k", version: &old }, BatchWrite::Put { key: b"k", version: &new }];
+        let (answers, _) = store.core.stage_batch(&batch, 2, &store.answers).expect("a healthy store");
+        assert!(answers.iter().all(Result::is_err), "{answers:?}");
+        assert_eq!(store.answers(), []);
+        store.begin()();
+        assert_eq!(store.answers(), [(1, "done"), (2, "done")]);
+        let (answers, _) = store.core.stage_batch(&batch, 3, &store.answers).expect("a healthy store");
+        assert!(answers.iter().all(Result::is_err), "{answers:?}");
+        assert_eq!(store.answers(), [(3, "done")], "durable already");
     }
 }

@@ -9,7 +9,8 @@
 //!   order: a put is dead once a later put descends from it or a later tombstone covers it.
 //! * Whatever kills a record stays on the disk for as long as the killed record may be there.
 //! * `synced`: a write is published to readers and acknowledged only once it is durable; commits become durable in
-//!   order, across segments too. Puts are judged against everything staged before them, durable or not.
+//!   order, across segments too. Puts are judged against everything staged before them, durable or not; a refusal is
+//!   told once what it rests on is durable.
 //! * After a failed write or sync no more writes are taken until the store is opened again. Reads go on.
 //!
 //! No threads, no clocks: the owner calls [`Bitcask::maintain`] and drives the commits (see [`engine_env::Machine`]).

@@ -34,7 +34,11 @@ impl<F: File> Bitcask<F> {
         let len = write.content.encoded_len() as u64;
         let mut writer = self.writer();
         writer.check()?;
-        let Judged::Write { removed } = writer.judge(&self.keydir, write)? else { return Ok(false) };
+        let removed = match writer.judge(&self.keydir, write)? {
+            Judged::Write { removed } => removed,
+            Judged::Nothing => return Ok(false),
+            Judged::Obsolete { refusal, .. } => return Err(refusal),
+        };
         let rolled = writer.roll_if_full(len, self.config.segment_bytes);
         let (at, sequence) = (writer.place(), writer.next_sequence);
         let mut buf = std::mem::take(&mut writer.buf);

@@ -10,7 +10,7 @@ use engine_env::marks::reached;
 use engine_env::{CommitQueue, DiskError, DiskErrorKind, File, WriteSync};
 
 use super::Bitcask;
-use super::group_commit::{Overlay, Pending};
+use super::group_commit::{Deferred, Overlay, Pending};
 use super::keydir::Keydir;
 use super::mark::DurableEnd;
 use super::record::{At, RecordKind};
@@ -26,6 +26,8 @@ pub(super) enum Judged {
     Write { removed: bool },
     /// A delete that removes nothing, durably so: answer at once.
     Nothing,
+    /// A put that only what isn't durable yet makes obsolete: refuse it when the write with this sequence is.
+    Obsolete { refusal: PutError, until: u64 },
 }
 
 /// What the writer's lock protects.
@@ -42,6 +44,8 @@ pub(super) struct Writer<F> {
     pub(super) durable: DurableEnd,
     pub(super) queue: CommitQueue<F, Pending>,
     pub(super) overlay: HashMap<Arc<[u8]>, Overlay, KeyHasher>,
+    /// Answers that are true once what they rest on is durable.
+    pub(super) deferred: Vec<Deferred>,
     /// Set for good by a failed write or sync.
     pub(super) stopped: Option<DiskError>,
     /// Set while there is no space for the next segment.
@@ -73,6 +77,7 @@ impl<F: File> Writer<F> {
             durable,
             queue: CommitQueue::new(),
             overlay: HashMap::default(),
+            deferred: Vec::new(),
             stopped: None,
             no_space: None,
             unprepared: false,
@@ -93,22 +98,29 @@ impl<F: File> Writer<F> {
     }
 
     /// Judges a write against everything before it, durable or not.
+    ///
+    /// # Errors
+    /// A published version makes a put obsolete.
     pub(super) fn judge(&self, keydir: &Keydir<F>, write: &Write<'_>) -> Result<Judged, PutError> {
         let clock = write.content.clock;
         let staged = if self.overlay.is_empty() { None } else { self.overlay.get(write.key) };
         match write.content.kind {
             RecordKind::Put => {
-                let stored = match staged {
-                    Some(overlay) => overlay.versions.newer_than(clock).cloned(),
-                    None => {
-                        let key = HashedKey::new(write.key);
-                        keydir.read(key).newer_than(key, clock)
-                    }
-                };
-                match stored {
-                    Some(stored) => Err(PutError::ObsoleteVersion { given: clock.clone(), stored }),
-                    None => Ok(Judged::Write { removed: false }),
+                let newer = staged.map(|overlay| (overlay.versions.newer_than(clock), overlay.last_sequence));
+                if let Some((None, _)) = newer {
+                    return Ok(Judged::Write { removed: false });
                 }
+                let refusal = |stored| PutError::ObsoleteVersion { given: clock.clone(), stored };
+                let key = HashedKey::new(write.key);
+                if let Some(stored) = keydir.read(key).newer_than(key, clock) {
+                    return Err(refusal(stored));
+                }
+                Ok(match newer {
+                    Some((Some(stored), until)) => {
+                        Judged::Obsolete { refusal: refusal(stored.clone()), until }
+                    }
+                    _ => Judged::Write { removed: false },
+                })
             }
             RecordKind::Tombstone => match staged {
                 // Even if nothing is left to remove, the removal that left nothing isn't durable yet: this one's
