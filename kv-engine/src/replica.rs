@@ -6,6 +6,7 @@
 //! * Each request that can be read has one answer, to whoever sent it, under its id.
 //! * Keys that this node doesn't hold by its ring are refused. (The original answers getVersions also then; a delete by the
 //!   ring before could find nothing at a node that has given the key away, and be told that there is nothing to delete.)
+//! * So is what was routed by a ring that is neither this node's nor next to it: see [`Replica::is_near`].
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -15,7 +16,7 @@ use engine_env::Peer;
 
 use crate::anti_entropy::is_in_slice;
 use crate::handoff::Slop;
-use crate::message::{ReplicaError, Request, RequestId, Response};
+use crate::message::{ReplicaError, Request, RequestId, Response, routed_by};
 use crate::ring::{NodeId, Ring, Routing, RoutingStrategy};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{DeleteError, GetError, PutError, Storage};
@@ -184,6 +185,14 @@ impl Replica {
         self.ring_version = version;
     }
 
+    /// Whether whoever has routed this message goes by this node's ring, or by the one before or after it. From one ring to
+    /// the next each node that joins a key's replicas stands in for one that leaves, so nodes that hold it by either ring stand
+    /// for different copies. Over more rings a node may leave and come back in another one's place: it passes questions on to
+    /// the very node that is asked beside it, and one copy counts as two.
+    pub(crate) fn is_near(&self, message: &[u8]) -> bool {
+        routed_by(message).is_none_or(|version| version.abs_diff(self.ring_version) <= 1)
+    }
+
     /// A message came.
     pub fn handle(&mut self, from: Peer, message: &[u8], storage: &impl ReplicaStorage) {
         let (id, request) = match Request::decode(message) {
@@ -194,6 +203,7 @@ impl Replica {
             }
         };
         let response = match request {
+            _ if !self.is_near(message) => Some(Response::Refused(ReplicaError::InvalidMetadata)),
             Request::Ping => Some(Response::Pong),
             Request::GetHashes { .. } | Request::GetLeaves { .. } => {
                 let why = "this node compares nothing: its anti-entropy is off".to_owned();
@@ -593,6 +603,35 @@ mod tests {
         assert_eq!(ask(&mut replica, 3, &Request::Get { key }, &store), Some(Response::Values(vec![])));
         let told = Response::Ring { version: 4, ring: alone };
         assert_eq!(ask(&mut replica, 4, &Request::GetRing, &store), Some(told));
+    }
+
+    #[test]
+    fn what_was_routed_by_a_ring_far_from_its_own_is_refused() {
+        let (mut replica, store) = (replica(3), MemoryStorage::new());
+        replica.set_ring(5, Arc::new(Ring::even(3, 3).expect("a ring")));
+        let requests = [
+            Request::Get { key: b"k" },
+            Request::GetVersions { key: b"k" },
+            Request::GetAll { keys: vec![b"k"] },
+            Request::Put { key: b"k", clock: clock("0:1"), value: b"" },
+            Request::Delete { key: b"k", clock: clock("0:1") },
+        ];
+        for request in requests {
+            for version in 0..9 {
+                replica.handle(Peer(1000), &request.encode_routed(RequestId(1), version), &store);
+                let (_, bytes) = replica.poll_output().expect("an answer");
+                let (_, response) = Response::decode(&bytes).expect("a response");
+                let is_refused = response == Response::Refused(ReplicaError::InvalidMetadata);
+                assert_eq!(is_refused, !(4..=6).contains(&version), "{request:?} by {version}: {response:?}");
+            }
+            assert!(
+                !matches!(
+                    ask(&mut replica, 1, &request, &store),
+                    None | Some(Response::Refused(ReplicaError::InvalidMetadata))
+                ),
+                "between nodes: {request:?}"
+            );
+        }
     }
 
     #[test]

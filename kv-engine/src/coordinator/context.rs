@@ -29,6 +29,8 @@ pub(super) struct Context<'a> {
     pub(super) now: Now,
     pub(super) config: &'a ClientConfig,
     pub(super) routing: &'a Routing,
+    /// Of the ring in `routing`.
+    pub(super) ring_version: u64,
     pub(super) detector: &'a FailureDetector,
 }
 

@@ -348,7 +348,13 @@ impl Coordinator {
     }
 
     fn context(&self, now: Now) -> Context<'_> {
-        Context { now, config: &self.config, routing: &self.routing, detector: &self.detector }
+        Context {
+            now,
+            config: &self.config,
+            routing: &self.routing,
+            ring_version: self.ring_version,
+            detector: &self.detector,
+        }
     }
 
     fn seat(&mut self, now: Now, operation: Operation, answered: bool) {
@@ -463,11 +469,18 @@ impl Coordinator {
         let place = &mut self.slots[slot as usize];
         let Some(operation) = &mut place.operation else { return };
         loop {
+            let ring_version = operation.ring_version();
             while let Some((node, request)) = operation.poll_send() {
-                self.outputs.push_back((peer(node), request.encode(join(slot, place.turn))));
+                let bytes = request.encode_routed(join(slot, place.turn), ring_version);
+                self.outputs.push_back((peer(node), bytes));
             }
-            let context =
-                Context { now, config: &self.config, routing: &self.routing, detector: &self.detector };
+            let context = Context {
+                now,
+                config: &self.config,
+                routing: &self.routing,
+                ring_version: self.ring_version,
+                detector: &self.detector,
+            };
             match operation.step(context) {
                 Step::Wait => break,
                 Step::NextRound => {
@@ -492,7 +505,7 @@ impl Coordinator {
                     self.outcomes.push_back(outcome);
                     for (node, request) in operation.repairs() {
                         self.stats.repairs += 1;
-                        self.outputs.push_back((peer(node), request.encode(NO_ANSWER)));
+                        self.outputs.push_back((peer(node), request.encode_routed(NO_ANSWER, ring_version)));
                     }
                     break;
                 }

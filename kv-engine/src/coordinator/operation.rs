@@ -83,6 +83,8 @@ pub(super) struct Operation {
     action: Option<Action>,
     /// When the round began.
     began_ns: u64,
+    /// Of the ring by which the round's nodes were chosen.
+    ring_version: u64,
     retries: u16,
     /// How often it was started anew with another ring.
     restarts: u16,
@@ -127,8 +129,17 @@ impl Operation {
             Ask::Delete => Work::ReadToDelete(context.read(&key, Purpose::GetVersions)?),
             Ask::DeleteVersion { clock } => Work::delete(context, &key, clock, false)?,
         };
-        let began_ns = context.now.ns;
-        Ok(Self { token, key, work, action: updates, began_ns, retries, restarts, lacking: Vec::new() })
+        Ok(Self {
+            token,
+            key,
+            work,
+            action: updates,
+            began_ns: context.now.ns,
+            ring_version: context.ring_version,
+            retries,
+            restarts,
+            lacking: Vec::new(),
+        })
     }
 
     /// What it was started from, to be started again.
@@ -169,6 +180,7 @@ impl Operation {
             work: Work::Hint(hint),
             action: None,
             began_ns: context.now.ns,
+            ring_version: context.ring_version,
             retries: 0,
             restarts: 0,
             lacking: Vec::new(),
@@ -227,6 +239,10 @@ impl Operation {
 
     pub(super) fn began_ns(&self) -> u64 {
         self.began_ns
+    }
+
+    pub(super) fn ring_version(&self) -> u64 {
+        self.ring_version
     }
 
     pub(super) fn is_waiting_for(&self, node: NodeId) -> bool {
@@ -457,6 +473,7 @@ impl Operation {
     fn next(&mut self, work: Work, context: Context<'_>) -> Step {
         self.work = work;
         self.began_ns = context.now.ns;
+        self.ring_version = context.ring_version;
         Step::NextRound
     }
 

@@ -14,6 +14,7 @@ mod refusal;
 mod request;
 mod response;
 mod ring;
+mod routed;
 mod tree;
 
 pub use change::NodeChange;
@@ -26,6 +27,7 @@ pub use refusal::ReplicaError;
 pub use request::Request;
 pub use response::Response;
 pub(crate) use ring::{push_ring, read_ring};
+pub(crate) use routed::routed_by;
 pub use tree::{TreeLeaf, TreePlace};
 
 /// A number that the asker gives its request and finds in the answer.

@@ -5,6 +5,7 @@ use super::kind::{
     CHANGES, DELETE, GET, GET_ALL, GET_HASHES, GET_LEAVES, GET_RING, GET_VERSIONS, HINT, PING, PUT,
 };
 use super::rebalance::RebalanceRequest;
+use super::routed::{ROUTED, can_be_routed, skip_ring};
 use super::tree::{TreePlace, places_len, push_places, read_places};
 use super::{MessageError, RequestId};
 use crate::version::VectorClock;
@@ -89,6 +90,20 @@ impl Request<'_> {
     /// If the key or the value is longer than a store takes: whoever makes a request has checked that.
     #[must_use]
     pub fn encode(&self, id: RequestId) -> Vec<u8> {
+        self.encode_by(id, None)
+    }
+
+    /// The message's bytes, with the version of the ring by which whoever asks has chosen whom: a node refuses it where that
+    /// ring is too old for its own, or too new. Only gets, getAlls, getVersions, puts and deletes have it.
+    ///
+    /// # Panics
+    /// As [`Request::encode`].
+    #[must_use]
+    pub fn encode_routed(&self, id: RequestId, ring_version: u64) -> Vec<u8> {
+        self.encode_by(id, Some(ring_version))
+    }
+
+    fn encode_by(&self, id: RequestId, ring_version: Option<u64>) -> Vec<u8> {
         let (kind, body_len) = match self {
             Self::Get { key } => (GET, 2 + key.len()),
             Self::GetAll { keys } => (GET_ALL, 4 + keys.iter().map(|key| 2 + key.len()).sum::<usize>()),
@@ -103,7 +118,14 @@ impl Request<'_> {
             Self::GetHashes { at, .. } => (GET_HASHES, 1 + places_len(at)),
             Self::GetLeaves { at } => (GET_LEAVES, places_len(at)),
         };
-        let mut bytes = message(kind, id, body_len);
+        let (mut bytes, body_len) = match ring_version.filter(|_| can_be_routed(kind)) {
+            None => (message(kind, id, body_len), body_len),
+            Some(version) => {
+                let mut bytes = message(kind | ROUTED, id, 8 + body_len);
+                bytes.extend_from_slice(&version.to_le_bytes());
+                (bytes, 8 + body_len)
+            }
+        };
         match self {
             Self::Get { key } | Self::GetVersions { key } => push_key(&mut bytes, key),
             Self::GetAll { keys } => {
@@ -144,14 +166,14 @@ impl<'a> Request<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<(RequestId, Self), MessageError> {
         let mut rest = Rest::new(bytes);
         let (kind, id) = rest.header()?;
-        let request = match kind {
+        let request = match skip_ring(kind, &mut rest)? {
             GET => Self::Get { key: rest.key()? },
             GET_ALL => {
                 let count = rest.count(KEY_LEN_MIN)?;
                 Self::GetAll { keys: (0..count).map(|_| rest.key()).collect::<Result<_, _>>()? }
             }
             GET_VERSIONS => Self::GetVersions { key: rest.key()? },
-            PUT | HINT => {
+            kind @ (PUT | HINT) => {
                 let (key, clock) = (rest.key()?, rest.clock()?);
                 let len = rest.u32("value length")? as usize;
                 let value = rest.take(len, "value")?;

@@ -77,7 +77,7 @@ proptest! {
     #[test]
     fn a_request_reads_as_it_was_written(
         id: u64, kind in 0..11, keys in vec(bytes(), 0..4), key in bytes(), clock in clock(), value in bytes(),
-        at in places(), level: u8
+        at in places(), level: u8, by_ring: bool, ring_version: u64
     ) {
         let request = match kind {
             0 => Request::Get { key: &key },
@@ -92,7 +92,13 @@ proptest! {
             9 => Request::GetLeaves { at },
             _ => Request::Ping,
         };
-        let bytes = request.encode(RequestId(id));
+        let bytes = if by_ring {
+            request.encode_routed(RequestId(id), ring_version)
+        } else {
+            request.encode(RequestId(id))
+        };
+        let is_routed = by_ring && matches!(kind, 0..=3 | 6);
+        prop_assert_eq!(routed_by(&bytes), is_routed.then_some(ring_version));
         prop_assert_eq!(Request::decode(&bytes), Ok((RequestId(id), request)));
         for cut in 0..bytes.len() {
             prop_assert!(Request::decode(&bytes[..cut]).is_err());
@@ -111,7 +117,8 @@ proptest! {
     #[test]
     fn any_bytes_give_a_message_or_an_error(
         bytes in vec(any::<u8>(), 0..200), kind in prop_oneof![
-            any::<u8>(), 1u8..5, Just(10), 32u8..38, 0x81u8..0x85, Just(0x8a), 0xa2u8..0xa6, Just(0xff)
+            any::<u8>(), 1u8..5, Just(10), 0x41u8..0x45, Just(0x4a), 32u8..38, 0x81u8..0x85, Just(0x8a),
+            0xa2u8..0xa6, Just(0xff)
         ]
     ) {
         let _ = Request::decode(&bytes);
@@ -134,6 +141,8 @@ fn the_layout_stands_as_documented() {
     let put = Request::Put { key: b"k", clock: clock.clone(), value: b"va" }.encode(RequestId(5));
     let expected = [&[1, 2, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, b'k'][..], &clock_bytes, &[2, 0, 0, 0, b'v', b'a']];
     assert_eq!(put, expected.concat());
+    let get = Request::Get { key: b"k" }.encode_routed(RequestId(5), 6);
+    assert_eq!(get, [1, 0x41, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 1, 0, b'k']);
     let values = Response::Values(vec![Versioned::new(clock.clone(), b"v")]).encode(RequestId(6));
     let expected = [&[1, 0x81, 6, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 15, 0, 0, 0][..], &clock_bytes, b"v"];
     assert_eq!(values, expected.concat());
@@ -179,6 +188,9 @@ fn errors_name_what_is_wrong() {
     assert_eq!(Request::decode(&[2, 1]), Err(MessageError::Version { found: 2 }));
     assert_eq!(Request::decode(&[1]), Err(MessageError::Truncated { field: "header", got: 1 }));
     let header = |kind: u8| [&[1, kind][..], &[0; 8]].concat();
+    assert_eq!(Request::decode(&header(0x60)), Err(MessageError::Kind { found: 0x60 }));
+    let cut = Err(MessageError::Truncated { field: "ring version", got: 10 });
+    assert_eq!(Request::decode(&header(0x41)), cut);
     assert_eq!(Request::decode(&header(0x81)), Err(MessageError::Kind { found: 0x81 }));
     assert_eq!(Response::decode(&header(1)), Err(MessageError::Kind { found: 1 }));
     let wild = [header(0x81), vec![0xff; 4]].concat();

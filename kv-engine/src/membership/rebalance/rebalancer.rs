@@ -6,6 +6,7 @@
 //! * A ring is gone by once it is kept durably, and stays in force over restarts.
 //! * A write of a key that moves is answered once its donor has it (and the node, from the moment when it fetches). So
 //!   whoever goes by the old ring, and a roll-back, find it.
+//! * Nothing is passed on for a client whose ring isn't next to this node's: it could ask the donor, too, as another replica.
 //! * Entries are fetched only from a donor that goes by the new ring and has finished the writes that it took by the old
 //!   one: nothing is written behind the back of whoever fetches.
 //! * What was deleted while a donor's answer was on its way isn't brought back by that answer.
@@ -260,7 +261,7 @@ impl Rebalancer {
         }
         match Request::decode(message) {
             Ok((id, Request::Rebalance(request))) => self.asked(from, id, request, replica, storage),
-            Ok((id, request)) if self.pass_on(from, id, &request, message) => {}
+            Ok((id, request)) if replica.is_near(message) && self.pass_on(from, id, &request, message) => {}
             _ => replica.handle(from, message, storage),
         }
         self.settle(replica, storage);

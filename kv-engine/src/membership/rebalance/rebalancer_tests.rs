@@ -97,7 +97,12 @@ fn moved_key() -> Vec<u8> {
 
 impl Node {
     fn new(me: u16, store: Store) -> Self {
-        let routing = Routing::new(source(), RoutingStrategy::Consistent, 1);
+        Self::by(source(), 1, me, store)
+    }
+
+    /// Of keys with so many replicas.
+    fn by(ring: Arc<Ring>, replicas: u16, me: u16, store: Store) -> Self {
+        let routing = Routing::new(ring, RoutingStrategy::Consistent, replicas);
         let kept = store.kept.borrow().clone();
         let (rebalancer, replica) =
             Rebalancer::open(NodeId(me), routing, &kept, 7, RebalancerConfig::default())
@@ -131,7 +136,10 @@ impl Node {
     }
 
     fn switch(&mut self, steals: Vec<Steal>) -> Vec<(Peer, Vec<u8>)> {
-        let order = Switch { version: 1, source: source(), target: target(), steals };
+        self.order(Switch { version: 1, source: source(), target: target(), steals })
+    }
+
+    fn order(&mut self, order: Switch) -> Vec<(Peer, Vec<u8>)> {
         self.ask(OPERATOR, Request::Rebalance(RebalanceRequest::Switch(Box::new(order))))
     }
 }
@@ -376,4 +384,33 @@ fn repair_deletes_what_the_node_does_not_hold_and_nothing_else() {
     assert_eq!(response(&sent, OPERATOR), Response::Stored, "it is done");
     assert_eq!(donor.store.memory.keys(), own);
     assert_eq!(donor.rebalancer.stats().versions_dropped, 100 - own);
+}
+
+/// A client went by a ring from before two moves, and asked a node that had left the key and was taking it again, and that one's
+/// donor, which goes by the ring between: both answered with the donor's copy, and it counted as two.
+#[test]
+fn nothing_is_passed_on_for_a_ring_that_is_not_next_to_the_nodes() {
+    // The key is in partition 0: on nodes 1 and 2, then 0 and 2, then 0 and 1.
+    let owners = [[1, 2, 0], [0, 2, 1], [0, 1, 2]];
+    let rings = owners.map(|owners| {
+        let owned = |node| (0..3).filter(|partition| owners[*partition as usize] == node).collect();
+        Arc::new(Ring::new((0..3).map(|node| (NodeId(node), owned(node)))).expect("a ring"))
+    });
+    let key =
+        (0u8..).map(|byte| [byte]).find(|key| rings[0].master_partition(key) == 0).expect("a third of them");
+    let mut node = Node::by(Arc::clone(&rings[0]), 2, 1, Store::default());
+    for (version, steals) in [(1, vec![]), (2, vec![Steal { donor: NodeId(2), partitions: vec![0] }])] {
+        let (source, target) = (Arc::clone(&rings[version - 1]), Arc::clone(&rings[version]));
+        node.order(Switch { version: version as u64, source, target, steals });
+        node.ask(OPERATOR, Request::Rebalance(RebalanceRequest::Finish { version: 1 }));
+    }
+    let refused = Response::Refused(ReplicaError::InvalidMetadata);
+    for version in 0..6 {
+        let sent = node
+            .deliver(CLIENT, &Request::Get { key: &key }.encode_routed(RequestId(100 + version), version));
+        match version {
+            1..=3 => assert_eq!(sent.first().map(|(to, _)| *to), Some(Peer(2)), "{version} is passed on"),
+            _ => assert_eq!(response(&sent, CLIENT), refused, "{version}"),
+        }
+    }
 }
