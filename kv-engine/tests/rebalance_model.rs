@@ -819,4 +819,9 @@ mod planted {
     fn a_range_that_is_forgotten_is_noticed() {
         found(ClusterBug::RebalanceForgetsRange, GROW, 20);
     }
+
+    #[test]
+    fn a_stale_ring_that_is_accepted_is_noticed() {
+        found(ClusterBug::StaleRingAccepted, LEAVE, 600);
+    }
 }

@@ -163,6 +163,8 @@ pub enum ClusterBug {
     TombstoneNotKept,
     /// A stealer doesn't fetch the last of the partitions that it takes from a donor.
     RebalanceForgetsRange,
+    /// A node accepts what was routed by any ring, however old.
+    StaleRingAccepted,
     /// A hint counts as kept, and nobody was asked to keep it.
     HintDropped,
     /// A node deletes a hint when it sends it, not when its replica has acknowledged it.

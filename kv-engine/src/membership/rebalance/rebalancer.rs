@@ -204,6 +204,10 @@ impl Rebalancer {
             None => None,
         };
         let mut replica = Replica::routed(me, routing);
+        #[cfg(feature = "planted-bugs")]
+        if config.planted_bug == Some(crate::ClusterBug::StaleRingAccepted) {
+            replica.accept_stale_rings();
+        }
         if record.version > 0 {
             replica.set_ring(record.version, Arc::clone(&record.ring));
         }
