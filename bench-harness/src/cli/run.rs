@@ -243,6 +243,9 @@ pub(super) fn run(args: &RunArgs, workbench: &Workbench) -> Result<(), Failure> 
                 counted.copies_missed
             );
         }
+        if let Some(recovery) = &outcome.recovery {
+            let _ = writeln!(out, "{recovery}");
+        }
         if let Some(rate) = memory_per_s {
             let _ = writeln!(out, "{}", floor_line(rate));
         }
