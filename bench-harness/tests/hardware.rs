@@ -88,4 +88,6 @@ fn what_cannot_be_simulated_is_refused_with_a_way_out() {
     assert!(told(&["--profile", "floppy-1986"]).contains("hdd-2012"));
     assert!(told(&["--profile", "hdd-2012", "--nodes", "33"]).contains("32"));
     assert!(told(&["--profile", "hdd-2012", "--workload", "ycsb-e"]).contains("scan"));
+    let synced = ["--profile", "hdd-2012", "--engine", "log-cluster", "--durability", "synced"];
+    assert!(told(&synced).contains("--durability os"));
 }

@@ -207,7 +207,7 @@ impl HardwareProfile {
                 is(
                     Quantity::Sequential,
                     460.0,
-                    "Tom's Hardware 2014: 128 KiB writes of an Intel SSD DC S3700, a little below 480 MB/s",
+                    "assumed: about what drives like the Intel SSD DC S3700 (2012) write in sequence",
                 ),
                 is(
                     Quantity::Channels,
@@ -337,13 +337,13 @@ impl HardwareProfile {
 
 const CALL_2012: Parameter = is(Quantity::CachedCall, 2.2, "assumed: a core half as fast as nvme-2024's");
 const COPY_2012: Parameter = is(Quantity::Copy, 2_900.0, "assumed: as cached-call");
-const CACHE_2012: Parameter = is(
-    Quantity::PageCache,
-    16.0,
-    "assumed: half of the 32 GiB of Kreps's machines (2014), the rest a Java heap",
+const CACHE_2012: Parameter =
+    is(Quantity::PageCache, 16.0, "assumed: half of a server's 32 GiB, the rest a Java heap");
+const HOP_2012: Parameter = is(
+    Quantity::Hop,
+    250.0,
+    "assumed: half of a round trip of 500 µs, the figure that goes round as Dean's (2009)",
 );
-const HOP_2012: Parameter =
-    is(Quantity::Hop, 250.0, "Dean, Numbers Everyone Should Know (2009): half of a round trip of 500 µs");
 const LINK_2012: Parameter = is(Quantity::Link, 125.0, "Kreps (2014): 1 Gbit/s Ethernet");
 const CPU_2012: Parameter = is(
     Quantity::Cpu,
