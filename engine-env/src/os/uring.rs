@@ -315,7 +315,9 @@ impl Slot {
         let moved_now = match u32::try_from(res) {
             Ok(n) => Ok(n as usize),
             Err(_) => match Errno::from_raw_os_error(-res) {
-                Errno::INTR | Errno::AGAIN => return Next::Again,
+                // Nobody here cancels anything: the kernel does, before it has begun, where a signal keeps it from making a
+                // worker for the request.
+                Errno::INTR | Errno::AGAIN | Errno::CANCELED => return Next::Again,
                 error => Err(error),
             },
         };
@@ -415,9 +417,14 @@ mod tests {
     use proptest::prelude::*;
     use rustix::fs::{Mode, OFlags};
 
-    /// What a kernel may answer: a part, a signal, no room in its queues.
+    /// What a kernel may answer: a part, a signal, no room in its queues, no worker because of a signal.
     fn answer() -> impl Strategy<Value = Result<usize, Errno>> {
-        prop_oneof![4 => (1usize..3_000).prop_map(Ok), 1 => Just(Err(Errno::INTR)), 1 => Just(Err(Errno::AGAIN))]
+        prop_oneof![
+            6 => (1usize..3_000).prop_map(Ok),
+            1 => Just(Err(Errno::INTR)),
+            1 => Just(Err(Errno::AGAIN)),
+            1 => Just(Err(Errno::CANCELED)),
+        ]
     }
 
     /// Plays the kernel for a slot, until the operation is done.

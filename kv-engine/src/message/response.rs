@@ -21,37 +21,37 @@ use crate::version::{VectorClock, Versioned};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Response {
-    /// To [`Request::Get`]: the versions, none if the key has none.
+    /// To [`Request::Get`](super::Request::Get): the versions, none if the key has none.
     Values(Vec<Versioned>),
-    /// To [`Request::GetAll`]: the versions of the keys that have some.
+    /// To [`Request::GetAll`](super::Request::GetAll): the versions of the keys that have some.
     AllValues(Vec<(Vec<u8>, Vec<Versioned>)>),
-    /// To [`Request::GetVersions`].
+    /// To [`Request::GetVersions`](super::Request::GetVersions).
     Versions(Vec<VectorClock>),
-    /// To [`Request::Put`] and [`Request::Hint`]: kept, as durably as the replica's store promises.
+    /// To [`Request::Put`](super::Request::Put) and [`Request::Hint`](super::Request::Hint): kept, as durably as the replica's store promises.
     Stored,
-    /// To [`Request::Delete`]: whether something was removed.
+    /// To [`Request::Delete`](super::Request::Delete): whether something was removed.
     Deleted(bool),
-    /// To [`Request::Changes`]: at least one.
+    /// To [`Request::Changes`](super::Request::Changes): at least one.
     Changes {
         /// Where to go on.
         next: u64,
         /// In the order of the store.
         changes: Vec<NodeChange>,
     },
-    /// To [`Request::Ping`].
+    /// To [`Request::Ping`](super::Request::Ping).
     Pong,
-    /// To [`Request::GetRing`].
+    /// To [`Request::GetRing`](super::Request::GetRing).
     Ring {
         /// Rises with each change of the ring.
         version: u64,
         /// The ring.
         ring: Arc<Ring>,
     },
-    /// To [`Request::Rebalance`].
+    /// To [`Request::Rebalance`](super::Request::Rebalance).
     Rebalance(RebalanceResponse),
-    /// To [`Request::GetHashes`]: in the order asked for.
+    /// To [`Request::GetHashes`](super::Request::GetHashes): in the order asked for.
     Hashes(Vec<u64>),
-    /// To [`Request::GetLeaves`]: as many of them, from the first on, as fit into a message, but at least one.
+    /// To [`Request::GetLeaves`](super::Request::GetLeaves): as many of them, from the first on, as fit into a message, but at least one.
     Leaves(Vec<TreeLeaf>),
     /// To any of them: it wasn't done.
     Refused(ReplicaError),
