@@ -12,7 +12,7 @@ pub enum Effort {
     Smoke,
     /// A few minutes; verdicts are at best about the direction.
     Quick,
-    /// About as long as this: as many pairs as a full one, and runs as long as fits. From [`DECIDES`] on it may decide.
+    /// About as long as this: as many pairs as a full one, and runs as long as fits. From an hour on it may decide.
     Within(Duration),
     /// Hours; runs long enough to decide.
     Full,

@@ -27,7 +27,8 @@ pub enum Response {
     AllValues(Vec<(Vec<u8>, Vec<Versioned>)>),
     /// To [`Request::GetVersions`](super::Request::GetVersions).
     Versions(Vec<VectorClock>),
-    /// To [`Request::Put`](super::Request::Put) and [`Request::Hint`](super::Request::Hint): kept, as durably as the replica's store promises.
+    /// To [`Request::Put`](super::Request::Put) and [`Request::Hint`](super::Request::Hint): kept, as durably as the replica's
+    /// store promises.
     Stored,
     /// To [`Request::Delete`](super::Request::Delete): whether something was removed.
     Deleted(bool),
@@ -51,7 +52,8 @@ pub enum Response {
     Rebalance(RebalanceResponse),
     /// To [`Request::GetHashes`](super::Request::GetHashes): in the order asked for.
     Hashes(Vec<u64>),
-    /// To [`Request::GetLeaves`](super::Request::GetLeaves): as many of them, from the first on, as fit into a message, but at least one.
+    /// To [`Request::GetLeaves`](super::Request::GetLeaves): as many of them, from the first on, as fit into a message, but at
+    /// least one.
     Leaves(Vec<TreeLeaf>),
     /// To any of them: it wasn't done.
     Refused(ReplicaError),
