@@ -65,5 +65,5 @@ pub use net::{
     Arrival, Delay, LocalNet, LocalPort, MESSAGE_BYTES_MAX, Net, NetError, NetProfile, Peer, Port, PortStats,
     TcpNet, TcpPort, UNREAD_BYTES_MAX, UnknownNetProfile,
 };
-pub use os::{Backend, OsDisk, OsFile, OsHome, SealedBytes};
+pub use os::{Backend, CACHE_LINE_BYTES, OsDisk, OsFile, OsHome, SealedBytes, prefetch};
 pub use workers::{AllCores, OneWorker, Workers};

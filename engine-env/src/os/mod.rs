@@ -6,6 +6,7 @@ mod file;
 mod lock;
 mod mapped;
 mod names;
+mod prefetch;
 mod transfer;
 mod uring;
 
@@ -17,6 +18,7 @@ use blocking::BlockingDisk;
 pub use file::OsFile;
 use lock::DirLock;
 pub use mapped::SealedBytes;
+pub use prefetch::{CACHE_LINE_BYTES, prefetch};
 use uring::UringDisk;
 
 /// How operations reach the kernel.

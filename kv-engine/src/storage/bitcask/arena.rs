@@ -16,7 +16,7 @@ const FIRST_BLOCK_BYTES: usize = 1 << 10;
 /// A longer entry gets a block of its own.
 const SHORT_BYTES_MAX: usize = 1 << 10;
 const _: () = assert!(SHORT_BYTES_MAX <= FIRST_BLOCK_BYTES);
-/// Ends a list of free slots: no block of entries is so long that a slot could begin at its last step.
+/// Ends a list of free slots, and names none: no block of entries is so long that a slot could begin at its last step.
 const NONE: u32 = u32::MAX;
 
 /// The entries of one shard, as bytes.
@@ -38,6 +38,14 @@ fn steps(len: usize) -> usize {
 }
 
 impl Address {
+    /// No slot's.
+    pub(super) const NONE: Self = Self(NONE);
+
+    #[cfg(test)]
+    pub(super) fn of_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     fn new(block: usize, offset: usize) -> Self {
         let block = u32::try_from(block).ok().filter(|block| block >> (32 - OFFSET_BITS) == 0);
         let block = block.expect("a shard's entries have less than 16 GiB");

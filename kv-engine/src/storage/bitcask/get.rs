@@ -10,6 +10,7 @@ use engine_env::{DiskError, DiskErrorKind, File, ReadHow, ReadNow};
 
 use super::Bitcask;
 use super::entry::Spot;
+use super::guess::MapStarts;
 use super::keydir::{Segments, segment_of};
 use super::planted;
 use super::record::{At, DamageKind, HEAD_LEN, Head, HeadRead};
@@ -59,10 +60,19 @@ impl<F> Located<F> {
 
 impl<F: File> Located<F> {
     /// Reads the record, which must be `key`'s.
-    fn read(&self, key: &[u8], how: SealedReads, verify: bool) -> Result<Versioned, GetError> {
+    fn read(
+        &self,
+        key: &[u8],
+        how: SealedReads,
+        maps: &MapStarts,
+        verify: bool,
+    ) -> Result<Versioned, GetError> {
         let mapped = if how == SealedReads::Mapped { self.segment.mapped() } else { None };
         let found = match mapped {
-            Some(bytes) => self.copy_from(bytes, key, verify),
+            Some(bytes) => {
+                maps.note(self.segment.id, bytes);
+                self.copy_from(bytes, key, verify)
+            }
             None => self.read_from_file(key, verify)?,
         };
         found.map_err(|why| GetError::Corrupt {
@@ -150,7 +160,7 @@ impl<F: File> Bitcask<F> {
     pub fn get(&self, key: &[u8]) -> Result<Vec<Versioned>, GetError> {
         let key = HashedKey::new(key);
         let shard = self.keydir.read(key);
-        let Some(spots) = shard.spots(key) else { return Ok(Vec::new()) };
+        let Some(spots) = shard.spots_to_read(key, &self.keydir.maps) else { return Ok(Vec::new()) };
         let expired_before_ms = self.expired_before_ms();
         let mut spots = spots.filter(|spot| spot.timestamp_ms() >= expired_before_ms);
         let Some(first) = spots.next() else { return Ok(Vec::new()) };
@@ -191,7 +201,8 @@ impl<F: File> Bitcask<F> {
     }
 
     pub(super) fn read_located(&self, key: &[u8], located: &Located<F>) -> Result<Versioned, GetError> {
-        located.read(key, self.config.sealed_reads, !planted!(self, ChecksumIgnored))
+        let verify = !planted!(self, ChecksumIgnored);
+        located.read(key, self.config.sealed_reads, &self.keydir.maps, verify)
     }
 
     /// The clocks of all versions of a key, without the disk.

@@ -1,7 +1,7 @@
 //! The key directory: every key, the clocks of its versions, and where their records stand. In memory, in shards.
 //!
-//! A shard is a table of small slots, a tag of the key's hash and where its packed [`Entry`] stands in the shard's
-//! [`Arena`]: for a key of 16 bytes that one node writes about 80 bytes in all. The entry holds the key itself, so two
+//! A shard is a [table](SlotTable) of small slots, a tag of the key's hash and where its packed [`Entry`] stands in the
+//! shard's [`Arena`]: for a key of 16 bytes that one node writes about 80 bytes in all. The entry holds the key itself, so two
 //! keys with one hash are told apart without a disk. A shard also knows the open segments, so that a get takes one
 //! shared lock and no other.
 
@@ -9,25 +9,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use engine_env::marks::reached;
-use hashbrown::HashTable;
+use engine_env::{CACHE_LINE_BYTES, prefetch};
 
 use super::arena::{Address, Arena};
 use super::entry::{self, Entry, Place, Spots};
 use super::get::Located;
+use super::guess::{Guess, MapStarts};
 use super::segment::Segment;
+use super::slots::{Slot, SlotTable};
 use crate::hash::{HashedKey, KeyHasher};
 use crate::version::{Occurred, Siblings, VectorClock};
-
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    tag: u32,
-    address: Address,
-}
-
-/// What the table takes for a hash: it uses the lowest and the highest bits, a tag has half of them.
-fn spread(tag: u32) -> u64 {
-    u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
 
 /// The segments of a store, by id.
 pub(super) type Segments<F> = [Arc<Segment<F>>];
@@ -46,7 +37,7 @@ pub(super) type Left<F> = HashMap<Box<[u8]>, Vec<Located<F>>, KeyHasher>;
 /// A part of the directory.
 #[derive(Debug)]
 pub(super) struct Shard<F> {
-    slots: HashTable<Slot>,
+    slots: SlotTable,
     arena: Arena,
     segments: Vec<Arc<Segment<F>>>,
     /// Snapshots that haven't come here, and what was left for each.
@@ -58,7 +49,7 @@ pub(super) struct Shard<F> {
 impl<F> Default for Shard<F> {
     fn default() -> Self {
         Self {
-            slots: HashTable::new(),
+            slots: SlotTable::default(),
             arena: Arena::default(),
             segments: Vec::new(),
             snapshots: Vec::new(),
@@ -68,16 +59,28 @@ impl<F> Default for Shard<F> {
 }
 
 impl<F> Shard<F> {
-    fn entry(&self, key: HashedKey<'_>) -> Option<Entry<'_>> {
-        let tag = key.tag();
-        let entry = |slot: &Slot| Entry::first_of(self.arena.at(slot.address));
-        let found = self.slots.find(spread(tag), |slot| slot.tag == tag && entry(slot).key() == key.key);
-        found.map(entry)
+    fn find(&self, key: HashedKey<'_>, seen: impl Fn(&Slot)) -> Option<usize> {
+        self.slots.find(key.tag(), |slot| {
+            seen(slot);
+            let entry = self.arena.at(slot.address);
+            // Most entries stand in two lines.
+            prefetch(entry.as_ptr().addr() + CACHE_LINE_BYTES);
+            Entry::first_of(entry).key() == key.key
+        })
+    }
+
+    fn entry(&self, slot: usize) -> Entry<'_> {
+        Entry::first_of(self.arena.at(self.slots.at(slot).address))
     }
 
     /// The versions of a key in order of arrival.
     pub(super) fn spots(&self, key: HashedKey<'_>) -> Option<Spots<'_>> {
-        self.entry(key).map(Entry::spots)
+        self.find(key, |_| {}).map(|slot| self.entry(slot).spots())
+    }
+
+    /// [`Shard::spots`] for somebody who will read the records: has the newest one fetched meanwhile.
+    pub(super) fn spots_to_read(&self, key: HashedKey<'_>, maps: &MapStarts) -> Option<Spots<'_>> {
+        self.find(key, |slot| maps.prefetch(slot.record)).map(|slot| self.entry(slot).spots())
     }
 
     /// The stored clock that makes `clock` obsolete: one that descends from it or equals it.
@@ -103,7 +106,7 @@ impl<F> Shard<F> {
 
     /// Memory taken by keys, clocks and places, bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.slots.allocation_size() + self.arena.bytes()
+        self.slots.bytes() + self.arena.bytes()
     }
 
     pub(super) fn segments(&self) -> &Segments<F> {
@@ -153,38 +156,32 @@ impl<F> Shard<F> {
         key: HashedKey<'_>,
         change: impl FnOnce(&mut Siblings<Place>, &Segments<F>) -> bool,
     ) -> bool {
-        let Self { slots, arena, segments, scratch, .. } = self;
-        let tag = key.tag();
-        let entry_of = |slot: &Slot| Entry::first_of(arena.at(slot.address));
-        let found = slots.find_entry(spread(tag), |slot| slot.tag == tag && entry_of(slot).key() == key.key);
-        let (found, mut siblings, old_len) = match found {
-            Ok(found) => {
-                let entry = entry_of(found.get());
-                (Some(found), entry.siblings(), entry.len())
-            }
-            Err(_) => (None, Siblings::default(), 0),
+        let found = self.find(key, |_| {});
+        let (mut siblings, old_len) = match found.map(|slot| self.entry(slot)) {
+            Some(entry) => (entry.siblings(), entry.len()),
+            None => (Siblings::default(), 0),
         };
+        let Self { slots, arena, segments, scratch, .. } = self;
         if !change(&mut siblings, segments) {
             return false;
         }
-        if siblings.is_empty() {
+        let Some(newest) = siblings.as_slice().last() else {
             if let Some(found) = found {
-                arena.free(found.get().address, old_len);
-                found.remove();
+                arena.free(slots.at(found).address, old_len);
+                slots.remove(found);
             }
             return true;
-        }
+        };
+        let record = Guess::of(newest.segment, newest.position);
         scratch.clear();
         entry::encode(key.key, siblings.as_slice(), scratch);
         match found {
-            Some(mut found) => {
-                let slot = found.get_mut();
+            Some(found) => {
+                let slot = slots.at_mut(found);
                 slot.address = arena.replace(slot.address, old_len, scratch);
+                slot.record = record;
             }
-            None => {
-                let slot = Slot { tag, address: arena.store(scratch) };
-                slots.insert_unique(spread(tag), slot, |slot| spread(slot.tag));
-            }
+            None => slots.insert(Slot { tag: key.tag(), address: arena.store(scratch), record }),
         }
         true
     }
@@ -330,11 +327,12 @@ impl<F> Frozen<F> {
 #[derive(Debug)]
 pub(super) struct Keydir<F> {
     shards: Box<[RwLock<Shard<F>>]>,
+    pub(super) maps: MapStarts,
 }
 
 impl<F> Keydir<F> {
     pub(super) fn new(shards: usize) -> Self {
-        Self { shards: (0..shards).map(|_| RwLock::default()).collect() }
+        Self { shards: (0..shards).map(|_| RwLock::default()).collect(), maps: MapStarts::default() }
     }
 
     pub(super) fn read(&self, key: HashedKey<'_>) -> RwLockReadGuard<'_, Shard<F>> {
@@ -385,6 +383,7 @@ impl<F> Keydir<F> {
         for shard in self.shard_indexes() {
             self.write_shard(shard).segments.retain(|s| s.id != id);
         }
+        self.maps.forget(id);
     }
 
     /// Whether a segment is known.
