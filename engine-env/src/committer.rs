@@ -19,6 +19,13 @@ pub trait Machine<F>: Send + Sync + 'static {
     /// Takes the completion of an operation that [`Machine::start`] submitted.
     fn on_done(&self, done: Done<F>);
 
+    /// Whether [`Machine::start`] had better be called a little later, after a round of completions: those who were just
+    /// answered may have more, and it would go out together with what waits. The driver takes the advice for a quarter
+    /// of the time that the completed operation took, or not at all.
+    fn is_gathering(&self) -> bool {
+        false
+    }
+
     /// How long the machine can wait before [`Machine::start`] has something to do again without a wake-up.
     fn next_deadline(&self) -> Option<Duration>;
 }
@@ -86,12 +93,14 @@ impl Drop for Committer {
 
 fn drive<D: Disk>(mut disk: D, machine: &dyn Machine<D::File>, stop: &AtomicBool) {
     let mut in_flight = 0usize;
+    let mut submitted = Instant::now();
     let mut done = Vec::new();
     loop {
         // Before the look for work: what was staged before the order to stop is then found by it.
         let stopping = stop.load(Ordering::Acquire);
         machine.start(&mut |id, op| {
             in_flight += 1;
+            submitted = Instant::now();
             disk.submit(id, op);
         });
         if stopping && in_flight == 0 {
@@ -103,10 +112,23 @@ fn drive<D: Disk>(mut disk: D, machine: &dyn Machine<D::File>, stop: &AtomicBool
             None => Wait::Forever,
         };
         disk.reap(wait, &mut done);
+        if done.is_empty() {
+            continue;
+        }
         in_flight -= done.len();
+        let took = submitted.elapsed();
         for one in done.drain(..) {
             machine.on_done(one);
         }
+        gather(machine, took / 4, stop);
+    }
+}
+
+/// Lets those run who were just answered. Too short a time to sleep: a sleep is late by as much.
+fn gather<F>(machine: &dyn Machine<F>, limit: Duration, stop: &AtomicBool) {
+    let began = Instant::now();
+    while machine.is_gathering() && began.elapsed() < limit && !stop.load(Ordering::Acquire) {
+        std::thread::yield_now();
     }
 }
 

@@ -9,7 +9,32 @@ pub use loom::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicU8};
 pub use std::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicU8};
 
 use std::sync::PoisonError;
+#[cfg(not(loom))]
+use std::sync::TryLockError;
 use std::time::Duration;
+
+/// Locks what is held for a few microseconds, whatever poisoned it: asks for about as long before it sleeps. A thread that
+/// sleeps has to be woken, which costs its waker as much as the lock was held, and as long as somebody sleeps the standard
+/// library lets nobody else ask twice.
+#[cfg(not(loom))]
+pub fn lock_short<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    const ASKS: u32 = 50;
+    const PAUSES: u32 = 8;
+    for _ in 0..ASKS {
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => (0..PAUSES).for_each(|_| std::hint::spin_loop()),
+        }
+    }
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks it. Asking more than once first makes no difference to what can happen.
+#[cfg(loom)]
+pub fn lock_short<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Waits until `condition` is false, whatever poisoned the lock.
 #[cfg(not(loom))]

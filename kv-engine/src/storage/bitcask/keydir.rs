@@ -335,6 +335,11 @@ impl<F> Keydir<F> {
         Self { shards: (0..shards).map(|_| RwLock::default()).collect(), maps: MapStarts::default() }
     }
 
+    /// Waits for the memory in which a key's entry is, so that nobody waits for it under the writer's lock.
+    pub(super) fn fetch(&self, key: HashedKey<'_>) {
+        std::hint::black_box(self.read(key).spots(key).is_some());
+    }
+
     pub(super) fn read(&self, key: HashedKey<'_>) -> RwLockReadGuard<'_, Shard<F>> {
         self.read_shard(key.shard(self.shards.len()))
     }

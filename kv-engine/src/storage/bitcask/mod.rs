@@ -131,7 +131,7 @@ impl<F> Bitcask<F> {
     }
 
     fn writer(&self) -> sync::MutexGuard<'_, Writer<F>> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock_short(&self.writer)
     }
 
     fn mark(&self) -> MutexGuard<'_, MarkFile<F>> {

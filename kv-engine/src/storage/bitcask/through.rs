@@ -7,6 +7,7 @@ use super::Bitcask;
 use super::stats::count;
 use super::write::Write;
 use super::writer::Judged;
+use crate::hash::HashedKey;
 use crate::storage::{KEY_BYTES_MAX, PutError};
 use crate::version::{VectorClock, Versioned};
 
@@ -32,6 +33,7 @@ impl<F: File> Bitcask<F> {
 
     fn write_through(&self, write: &Write<'_>) -> Result<bool, PutError> {
         let len = write.content.encoded_len() as u64;
+        self.keydir.fetch(HashedKey::new(write.key));
         let mut writer = self.writer();
         writer.check()?;
         let removed = match writer.judge(&self.keydir, write)? {
