@@ -207,12 +207,20 @@ impl<F: File> Core<F> {
     }
 
     pub(crate) fn want_commit(&self, partition: &Partition<F>) {
-        if !partition.commit_wanted.swap(true, Ordering::AcqRel) {
-            self.to_commit.lock().unwrap_or_else(PoisonError::into_inner).push(partition.number);
-            if let Some(bells) = self.bells.get() {
-                bells.commit.wake();
-            }
+        if self.list_commit(partition)
+            && let Some(bells) = self.bells.get()
+        {
+            bells.commit.wake();
         }
+    }
+
+    /// Whether it wasn't on the list: then whoever goes through it is to be told, or is the caller.
+    fn list_commit(&self, partition: &Partition<F>) -> bool {
+        let is_new = !partition.commit_wanted.swap(true, Ordering::AcqRel);
+        if is_new {
+            self.to_commit.lock().unwrap_or_else(PoisonError::into_inner).push(partition.number);
+        }
+        is_new
     }
 
     pub(crate) fn want_upkeep(&self, partition: &Partition<F>) {
@@ -465,18 +473,26 @@ impl<F: File> Machine<F> for Core<F> {
         let bytes = done.buf.expect("a write gives its buffer back");
         let result: Result<(), DiskError> = done.result.map(drop);
         let mut effects = Effects::default();
+        let len = bytes.len();
         let mut log = partition.lock();
         log.finish_commit(result, bytes, &mut effects);
-        let more = log.queue.can_begin();
+        log.queue.gather(len);
+        let more = log.queue.is_gathering() || log.queue.can_begin();
         let upkeep = log.next_task().is_some();
         drop(log);
         if more {
-            self.want_commit(&partition);
+            self.list_commit(&partition);
         }
         if upkeep {
             self.want_upkeep(&partition);
         }
         self.settle(&partition, effects);
+    }
+
+    /// As long as no partition is ready: then none waits for another's writers.
+    fn is_gathering(&self) -> bool {
+        let list = self.to_commit.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        !list.is_empty() && list.iter().all(|number| self.by_number(*number).lock().queue.is_gathering())
     }
 
     fn next_deadline(&self) -> Option<Duration> {
