@@ -62,7 +62,7 @@ pub(super) struct HardwareArgs {
     /// How long operations become due, in virtual time; the first quarter doesn't count
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = text::duration)]
     duration: Duration,
-    /// When a replica acknowledges: os, synced or interval:MS; a log-cluster is simulated with os and interval only
+    /// When a replica acknowledges: os, synced or interval:MS
     #[arg(long, value_name = "D", default_value = "os")]
     durability: Durability,
     /// What is asked: a name or a file
@@ -288,13 +288,6 @@ pub(super) fn hardware(args: &HardwareArgs, workbench: &Workbench) -> Result<(),
 }
 
 fn simulated(args: &HardwareArgs, profile: &HardwareProfile, workbench: &Workbench) -> Result<Told, Failure> {
-    if (args.engine, args.durability) == (TimedEngine::LogCluster, Durability::Synced) {
-        return Err(Failure::Input(
-            "a log-cluster is not simulated with --durability synced: its commits would be told as done at another one's time; \
-             use --durability os, or kv-cluster"
-                .to_owned(),
-        ));
-    }
     let workload = opened(args, workbench)?;
     let rate_per_s = args.rate.unwrap_or(PUBLISHED_PER_NODE * f64::from(args.nodes));
     let load = load(workload.as_ref(), args, rate_per_s)?;

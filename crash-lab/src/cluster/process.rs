@@ -34,6 +34,9 @@ pub(super) trait Process: Sized {
     /// Some of what is in flight completes. Nothing is told if the power went meanwhile.
     fn complete(&mut self, folders: &[SimHome], now_ns: u64);
 
+    /// The oldest commit of one folder completes, on a machine whose disks [complete in order](SimHome::complete_in_order).
+    fn complete_oldest(&mut self, folder: usize, now_ns: u64);
+
     /// A piece of upkeep.
     fn upkeep(&mut self, now_ns: u64);
 

@@ -129,6 +129,11 @@ impl SimHome {
         self.0.lock().meter = Some(Meter::new(pages_max));
     }
 
+    /// From now on a [`Disk::reap`] that waits completes one operation, the oldest: for whoever decides when each is done.
+    pub fn complete_in_order(&self) {
+        self.0.lock().completes_in_order = true;
+    }
+
     /// What was moved since this was last asked, in the order of the operations; nothing without a [`SimHome::meter`].
     #[must_use]
     pub fn take_transfers(&self) -> Vec<Transfer> {

@@ -86,6 +86,7 @@ impl World {
             return;
         }
         let count = match wait {
+            Wait::AtMost(_) | Wait::Forever if self.completes_in_order => 1,
             Wait::No => self.dice.below(in_flight + 1),
             Wait::AtMost(_) | Wait::Forever => 1 + self.dice.below(in_flight),
         };
@@ -99,12 +100,15 @@ impl World {
 
     pub(super) fn complete_one(&mut self, shared: &Arc<Shared>, disk: u64) {
         let in_flight = self.disk_mut(disk).in_flight.len() as u64;
-        let pick = self.dice.below(in_flight) as usize;
+        let pick = if self.completes_in_order { 0 } else { self.dice.below(in_flight) as usize };
         if changes_something(&self.disk_mut(disk).in_flight[pick].op) && self.completion_step().is_none() {
             self.lose_power();
             return;
         }
-        let flight = self.disk_mut(disk).in_flight.swap_remove(pick);
+        let flight = match self.completes_in_order {
+            true => self.disk_mut(disk).in_flight.remove(pick),
+            false => self.disk_mut(disk).in_flight.swap_remove(pick),
+        };
         let done = self.execute(shared, flight);
         self.trace.line(format_args!("disk {disk} done {} {}", done.id.0, told(&done.result)));
         self.disk_mut(disk).ready.push(done);

@@ -142,6 +142,8 @@ pub(super) struct World {
     pub(super) counts: CrashCounts,
     pub(super) faults: FaultCounts,
     pub(super) meter: Option<Meter>,
+    /// What is in flight completes one by one, the oldest first.
+    pub(super) completes_in_order: bool,
 }
 
 impl World {
@@ -169,6 +171,7 @@ impl World {
             counts: CrashCounts::default(),
             faults: FaultCounts::new(),
             meter: None,
+            completes_in_order: false,
         }
     }
 
@@ -204,6 +207,7 @@ impl World {
             counts: self.counts,
             faults: self.faults.clone(),
             meter: None,
+            completes_in_order: false,
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use engine_env::sim::{SimDisk, SimHome};
-use engine_env::{Arrival, Disk as _, Home as _, Peer, Wait};
+use engine_env::sim::{SimDisk, SimFile, SimHome};
+use engine_env::{Arrival, Disk as _, Done, Home as _, Machine as _, Peer, Wait};
 use log_engine::{BrokerConfig, BrokerId, ClusterLayout, Interval, SteppedBroker};
 
 use crate::cluster::process::Process;
@@ -23,6 +23,15 @@ pub(super) struct BrokerProcess {
     commits: SimDisk,
     in_flight: usize,
     upkeep: SimDisk,
+}
+
+impl BrokerProcess {
+    fn take(&mut self, done: Vec<Done<SimFile>>, now_ns: u64) {
+        self.in_flight -= done.len();
+        let machine = self.broker.log().machine();
+        done.into_iter().for_each(|one| machine.on_done(one));
+        self.broker.handle_storage(now_ns / NS_PER_MS);
+    }
 }
 
 impl Process for BrokerProcess {
@@ -75,13 +84,15 @@ impl Process for BrokerProcess {
         }
         let mut done = Vec::new();
         self.commits.reap(Wait::Forever, &mut done);
-        if !folders.iter().all(SimHome::is_powered) {
-            return;
+        if folders.iter().all(SimHome::is_powered) {
+            self.take(done, now_ns);
         }
-        self.in_flight -= done.len();
-        let machine = self.broker.log().machine();
-        done.into_iter().for_each(|one| machine.on_done(one));
-        self.broker.handle_storage(now_ns / NS_PER_MS);
+    }
+
+    fn complete_oldest(&mut self, _folder: usize, now_ns: u64) {
+        let mut done = Vec::new();
+        self.commits.reap(Wait::Forever, &mut done);
+        self.take(done, now_ns);
     }
 
     fn upkeep(&mut self, now_ns: u64) {

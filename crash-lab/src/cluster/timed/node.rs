@@ -24,8 +24,8 @@ const UPKEEP_EVERY_NS: u64 = 20_000_000;
 pub(super) enum Happens {
     /// A thread is through with its request, or with the disk.
     Service(usize),
-    /// A commit is on the disk.
-    Commit,
+    /// The oldest commit of a folder is on the disk.
+    Commit(usize),
     /// A piece of upkeep begins.
     Upkeep,
     /// The disk is through with one request of upkeep, and the next one begins.
@@ -57,8 +57,8 @@ pub(super) struct Node<P> {
     /// One place a thread.
     services: Vec<Option<Service>>,
     disk: Device,
-    /// Commits at the disk.
-    commits: usize,
+    /// When the last commit is done that went to the disk.
+    committed_ns: u64,
     upkeep: VecDeque<Request>,
     write_back: VecDeque<Request>,
     paused_until_ns: u64,
@@ -90,7 +90,7 @@ impl<P: Process> Node<P> {
             waiting: VecDeque::new(),
             services: std::iter::repeat_with(|| None).take(number(Quantity::Threads)).collect(),
             disk: Device::new(number(Quantity::Channels)),
-            commits: 0,
+            committed_ns: 0,
             upkeep: VecDeque::new(),
             write_back: VecDeque::new(),
             paused_until_ns: 0,
@@ -168,10 +168,11 @@ impl<P: Process> Node<P> {
         let is_paused = now_ns < self.paused_until_ns;
         match what {
             Happens::Service(thread) => self.serves(now_ns, thread, profile),
-            Happens::Commit | Happens::Upkeep if is_paused => self.later.push((self.paused_until_ns, what)),
-            Happens::Commit => {
-                self.commits -= 1;
-                self.process.complete(&self.folders, now_ns);
+            Happens::Commit(_) | Happens::Upkeep if is_paused => {
+                self.later.push((self.paused_until_ns, what));
+            }
+            Happens::Commit(folder) => {
+                self.process.complete_oldest(folder, now_ns);
                 // What it does with that is a part of the commit.
                 drop(self.transfers());
                 self.says_and_commits(now_ns, profile);
@@ -239,19 +240,25 @@ impl<P: Process> Node<P> {
         self.says_and_commits(now_ns, profile);
     }
 
-    /// Takes what the process says beside answers, and begins the commits that can begin.
+    /// Takes what the process says beside answers, and begins the commits that can begin: each moves something, and its
+    /// transfers are told in the order in which the disk takes them and will be through with them.
     fn says_and_commits(&mut self, now_ns: u64, profile: &HardwareProfile) {
         self.says.extend(std::iter::from_fn(|| self.process.poll_output()));
-        let in_flight = self.process.commit();
-        let request = asked_of_disk(&self.transfers(), profile);
-        let done_ns = match request.is_nothing() {
-            false => self.disk.submit(now_ns, request),
-            // What isn't made durable is done with the next one that is, or now.
-            true if in_flight && self.commits == 0 => now_ns,
-            true => return,
-        };
-        self.commits += 1;
-        self.later.push((done_ns, Happens::Commit));
+        let said = asked_of_disk(&self.transfers(), profile);
+        if !said.is_nothing() {
+            self.disk.submit(now_ns, said);
+        }
+        self.process.commit();
+        for (folder, transfers) in self.folders.iter().map(SimHome::take_transfers).enumerate() {
+            for transfer in transfers {
+                let request = Request::of(transfer, profile);
+                if !request.is_nothing() {
+                    self.committed_ns = self.disk.submit(now_ns, request);
+                }
+                // What isn't made durable is done when what went before it is.
+                self.later.push((self.committed_ns.max(now_ns), Happens::Commit(folder)));
+            }
+        }
     }
 
     fn upkeep_goes_on(&mut self, now_ns: u64) {

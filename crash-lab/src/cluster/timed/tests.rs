@@ -172,6 +172,22 @@ fn a_lone_record_takes_the_sum_of_its_steps_and_is_seen_once() {
     assert!((commit_us..2.2 * commit_us).contains(&more_us), "{more_us} and {commit_us}");
 }
 
+/// Many partitions commit side by side. A commit was told as done at another one's time, and while one was told too early
+/// another stayed at the disk: under load requests piled up without end.
+#[test]
+fn commits_of_many_partitions_end_when_the_disk_is_through_with_them() {
+    let nvme = HardwareProfile::nvme_2024();
+    let write = |at| What::Write(value(at));
+    let alone = timed_log(&nvme, &log(Durability::Synced), &load(400, 10 * MS, write)).expect("figures");
+    let busy = timed_log(&nvme, &log(Durability::Synced), &load(6_000, MS / 4, write)).expect("figures");
+    assert_eq!((busy.asked, busy.failed, busy.saturated), (6_000, 0, false));
+    let (alone_us, busy_us) = (p50_us(&alone.writes), p50_us(&busy.writes));
+    assert!((0.9..3.0).contains(&(busy_us / alone_us)), "{busy_us} and {alone_us}");
+    let commits_us = 3.0 * (nvme.value(Quantity::Write) + nvme.value(Quantity::Sync));
+    let p99_us = busy.writes.quantile_ns(0.99).expect("it isn't saturated") as f64 / 1e3;
+    assert!(p99_us < alone_us + 4.0 * commits_us, "{p99_us} and {alone_us}");
+}
+
 #[test]
 fn a_log_is_not_asked_for_keys() {
     let told = timed_log(&HardwareProfile::nvme_2024(), &log(Durability::Os), &reads(10, MS));

@@ -105,6 +105,7 @@ impl<P: Process, C: Asker> TimedWorld<P, C> {
             let folder = |i| {
                 let folder = SimHome::new(seed.derive("disk", i));
                 folder.meter(pages_max);
+                folder.complete_in_order();
                 folder
             };
             let folders: Vec<_> = (0..P::folders(config) as u64).map(folder).collect();
