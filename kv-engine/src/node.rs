@@ -492,9 +492,7 @@ impl<H: Home, P: Port> Service<H, P> {
             for arrival in arrivals.drain(..) {
                 match arrival {
                     Arrival::Message { from, bytes } if is_response(&bytes) => self.answered(from, &bytes),
-                    Arrival::Message { from, bytes }
-                        if self.anti_entropy.is_some() && asks_about_trees(&bytes) =>
-                    {
+                    Arrival::Message { from, bytes } if self.compares() && asks_about_trees(&bytes) => {
                         self.asked_about_trees(from, &bytes);
                     }
                     Arrival::Message { from, bytes } if asks_for_changes(&bytes) => {
@@ -606,9 +604,19 @@ impl<H: Home, P: Port> Service<H, P> {
         }
     }
 
+    /// Whether it has a part in anti-entropy now. Not while partitions move: what a stealer has of them is what was left of an
+    /// earlier time, or not yet all of it, and what its peers lack of that has been deleted.
+    fn compares(&self) -> bool {
+        self.anti_entropy.is_some() && !self.rebalancer.is_rebalancing()
+    }
+
     fn compare_with_peers(&mut self) {
+        let compares = self.compares();
         let Some(anti_entropy) = &mut self.anti_entropy else { return };
         let (now_ns, routing) = (self.clock.now_ns(), self.replica.routing());
+        if !compares {
+            anti_entropy.pause(now_ns);
+        }
         anti_entropy.handle_timeout(now_ns, routing, &self.stores);
         self.walks = anti_entropy.walk(now_ns, routing, &self.stores);
         while let Some((to, bytes)) = anti_entropy.poll_output() {

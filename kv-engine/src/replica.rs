@@ -220,7 +220,8 @@ impl Replica {
             _ if !self.is_near(message) => Some(Response::Refused(ReplicaError::InvalidMetadata)),
             Request::Ping => Some(Response::Pong),
             Request::GetHashes { .. } | Request::GetLeaves { .. } => {
-                let why = "this node compares nothing: its anti-entropy is off".to_owned();
+                let why = "this node compares nothing now: its anti-entropy is off, or it is rebalancing"
+                    .to_owned();
                 Some(Response::Refused(ReplicaError::Application { why }))
             }
             // A node answers these itself, because it may have to keep them.

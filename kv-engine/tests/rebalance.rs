@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use engine_env::{Backend, Delay, Durability, LocalNet, Net, OsHome, Peer, Port, TcpNet, Wait};
 use kv_engine::{
-    ClientConfig, ControllerConfig, ControllerPhase, KvAnswer, KvClient, KvConfig, KvNode, NodeConfig,
-    NodeHomes, NodeId, PlanOptions, PlannedStore, RebalanceOutcome, RebalancePlan, RebalancerConfig,
-    Replication, Ring, Routing, RoutingStrategy, carry_out,
+    AntiEntropyConfig, ClientConfig, ControllerConfig, ControllerPhase, KvAnswer, KvClient, KvConfig, KvNode,
+    KvStore, NodeConfig, NodeHomes, NodeId, PlanOptions, PlannedStore, RebalanceOutcome, RebalancePlan,
+    RebalancerConfig, Replication, Ring, Routing, RoutingStrategy, Storage, VectorClock, Versioned,
+    carry_out,
 };
 
 const N: u16 = 2;
@@ -37,18 +38,25 @@ struct Cluster<N> {
     folder: tempfile::TempDir,
     nodes: Vec<Option<KvNode>>,
     durability: Durability,
+    anti_entropy: Option<AntiEntropyConfig>,
 }
 
 impl<T: Net> Cluster<T> {
+    fn home(&self, what: &str, node: u16) -> OsHome {
+        let path = self.folder.path().join(format!("{what}-{node}"));
+        OsHome::open(path, Backend::Auto).expect("a free folder")
+    }
+
+    fn storage(&self) -> KvConfig {
+        KvConfig { durability: self.durability, segment_bytes: 1 << 20, ..KvConfig::default() }
+    }
+
     fn open(&self, node: u16, ring: &Arc<Ring>) -> KvNode {
-        let home = |what| {
-            let path = self.folder.path().join(format!("{what}-{node}"));
-            OsHome::open(path, Backend::Auto).expect("a free folder")
-        };
-        let homes = NodeHomes { store: home("store"), hints: None, metadata: Some(home("metadata")) };
-        let storage = KvConfig { durability: self.durability, segment_bytes: 1 << 20, ..KvConfig::default() };
+        let (store, metadata) = (self.home("store", node), self.home("metadata", node));
+        let homes = NodeHomes { store, hints: None, metadata: Some(metadata) };
         let rebalancer = RebalancerConfig { page_bytes: 4096, ..RebalancerConfig::default() };
-        let config = NodeConfig { rebalancer, ..NodeConfig::new(storage, N) };
+        let anti_entropy = self.anti_entropy;
+        let config = NodeConfig { rebalancer, anti_entropy, ..NodeConfig::new(self.storage(), N) };
         KvNode::start_in(homes, &self.net, NodeId(node), Arc::clone(ring), config).expect("it starts")
     }
 
@@ -146,7 +154,7 @@ fn under_load<T: Net>(
 
 fn a_node_joins_and_another_one_leaves<T: Net>(net: T, durability: Durability) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut cluster = Cluster { net, folder, nodes: Vec::new(), durability };
+    let mut cluster = Cluster { net, folder, nodes: Vec::new(), durability, anti_entropy: None };
     let three = ring(3, 3);
     for node in 0..3 {
         let started = cluster.open(node, &three);
@@ -207,8 +215,8 @@ fn nodes_join_and_leave_over_tcp() {
 #[test]
 fn whoever_runs_it_can_have_it_go_back() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut cluster =
-        Cluster { net: LocalNet::default(), folder, nodes: Vec::new(), durability: Durability::Os };
+    let (net, durability) = (LocalNet::default(), Durability::Os);
+    let mut cluster = Cluster { net, folder, nodes: Vec::new(), durability, anti_entropy: None };
     let three = ring(3, 3);
     let joins = plan(&three, &ring(4, 4));
     for node in 0..4 {
@@ -228,4 +236,62 @@ fn whoever_runs_it_can_have_it_go_back() {
     // And from there the plan can be carried out.
     let outcome = carry_out(&mut port, &joins, ControllerConfig::default(), |_| ControlFlow::Continue(()));
     assert_eq!(outcome, RebalanceOutcome::Finished);
+}
+
+/// A node came back with what it had held at an earlier time. Before it had made room for what it was to take, its anti-entropy
+/// gave those leftovers to the other replicas, though they had been deleted there.
+#[test]
+fn what_is_left_of_an_earlier_time_is_not_compared_while_partitions_move() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (net, durability) = (LocalNet::default(), Durability::Os);
+    let anti_entropy = Some(AntiEntropyConfig::new(2));
+    let mut cluster = Cluster { net, folder, nodes: Vec::new(), durability, anti_entropy };
+    let (left, _) = KvStore::open(cluster.home("store", 3), cluster.storage()).expect("an empty folder");
+    for number in 0..200 {
+        let clock = VectorClock::from_entries([(3, 1)], 0).expect("in range");
+        left.put(&key(number), &Versioned::new(clock, b"deleted since")).expect("fresh");
+    }
+    left.close().expect("it closes");
+    let three = ring(3, 3);
+    let joins = plan(&three, &ring(4, 4));
+    for node in 0..4 {
+        let started = cluster.open(node, if node < 3 { &three } else { &joins.interim });
+        cluster.nodes.push(Some(started));
+    }
+    let mut port = cluster.net.join(Peer(2000)).expect("a free name");
+    let config =
+        ControllerConfig { poll_ms: 5, answer_ms: 20, delete_moved: true, ..ControllerConfig::default() };
+    let stats = |cluster: &Cluster<LocalNet>, node: usize| {
+        cluster.nodes[node].as_ref().map(KvNode::stats).expect("it runs")
+    };
+    let (mut since, begun, mut was_killed) = (None, Instant::now(), false);
+    let outcome = carry_out(&mut port, &joins, config, |controller| {
+        assert!(begun.elapsed() < LIMIT, "it never ends: {controller:?}");
+        let switches = controller.phase() == ControllerPhase::Switching;
+        // It is told last. As long as it is away the others wait for what they take from it.
+        if switches && !was_killed {
+            cluster.nodes[2].take().expect("it runs").kill();
+            was_killed = true;
+        }
+        let waits = switches && controller.waits_for().any(|n| n == NodeId(2));
+        if waits && cluster.nodes[2].is_none() {
+            let (since, rounds) =
+                *since.get_or_insert_with(|| (Instant::now(), stats(&cluster, 3).anti_entropy.rounds));
+            if since.elapsed() > Duration::from_millis(300) {
+                assert_eq!([0, 1].map(|node| stats(&cluster, node).store.keys), [0, 0], "it came up again");
+                assert_eq!(stats(&cluster, 3).anti_entropy.rounds, rounds);
+                let returned = cluster.open(2, &three);
+                cluster.nodes[2] = Some(returned);
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!(outcome, RebalanceOutcome::Finished);
+    assert!(since.is_some(), "it was over before anybody could look");
+    let compared = || (0..4).all(|node| stats(&cluster, node).anti_entropy.comparisons > 0);
+    while !compared() {
+        assert!(begun.elapsed() < LIMIT, "nobody compares anything any more");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!([0, 1, 2, 3].map(|node| stats(&cluster, node).store.keys), [0; 4]);
 }

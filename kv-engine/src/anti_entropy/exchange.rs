@@ -145,6 +145,13 @@ impl AntiEntropy {
         }
     }
 
+    /// What the store holds isn't to be compared now: ends the round that is under way, and begins no other for
+    /// `config.every_ms`. Whoever waits for trees gets none.
+    pub fn pause(&mut self, now_ns: u64) {
+        self.server = TreeServer::default();
+        self.rest(now_ns);
+    }
+
     /// Goes a slice further through the store, if trees are to be made. Whether it is to be called again, soon.
     pub fn walk(&mut self, now_ns: u64, routing: &Routing, storage: &impl ReplicaStorage) -> bool {
         if let Stage::Growing(growing) = &mut self.stage {
@@ -399,6 +406,23 @@ mod tests {
         let (id, request) = Request::decode(&bytes).expect("a request");
         assert!(matches!(request, Request::GetHashes { level: 0, .. }), "{request:?}");
         (to, id)
+    }
+
+    #[test]
+    fn a_pause_ends_a_round_and_leaves_whoever_waits_for_trees_without_an_answer() {
+        let (routing, store) = (routing(3), MemoryStorage::new());
+        let (mut node, peer, id) = asking(&routing, &store);
+        let at = vec![TreePlace { partition: 0, at: 0 }];
+        node.asked(peer, &Request::GetHashes { level: 0, at }.encode(RequestId(1)), &routing, &store);
+        assert!(node.walk(11 * MS, &routing, &store), "it makes trees for its peer");
+        node.pause(11 * MS);
+        assert!(!node.walk(11 * MS, &routing, &store));
+        node.answered(12 * MS, (peer, id), Response::Hashes(vec![1]), &routing, &store);
+        node.unreachable(12 * MS, NodeId(1), &routing, &store);
+        assert_eq!((node.poll_output(), node.stats()), (None, AntiEntropyStats::default()));
+        assert_eq!(node.poll_timeout(), Some(21 * MS));
+        node.handle_timeout(21 * MS, &routing, &store);
+        assert!(node.walk(21 * MS, &routing, &store), "another round begins");
     }
 
     #[test]
