@@ -1,5 +1,7 @@
 //! The record's contract: what is written is read, and what can't be read says why.
 
+use std::path::Path;
+
 use super::*;
 
 fn small() -> Run {
