@@ -41,6 +41,10 @@ pub struct CommitQueue<F, T> {
     shared_by: usize,
     /// How many tags the next chunk will have if everybody comes back, while it is held back for them.
     gathering: Option<usize>,
+    /// The last time that was for nothing: fewer than half of those who were missing came.
+    gathered_in_vain: bool,
+    /// How many waited when it began.
+    gathered_from: usize,
     chunk_bytes_max: usize,
     spare: Vec<u8>,
 }
@@ -60,6 +64,8 @@ impl<F: Clone, T> CommitQueue<F, T> {
             failed: None,
             shared_by: 0,
             gathering: None,
+            gathered_in_vain: false,
+            gathered_from: 0,
             chunk_bytes_max: CHUNK_BYTES_MAX,
             spare: Vec::new(),
         }
@@ -111,7 +117,10 @@ impl<F: Clone, T> CommitQueue<F, T> {
         if self.in_flight.is_some() || self.failed.is_some() {
             return None;
         }
-        self.gathering = None;
+        if let Some(all) = self.gathering.take() {
+            let (came, missed) = (self.waiting_tags() - self.gathered_from, all - self.gathered_from);
+            self.gathered_in_vain = 2 * came < missed;
+        }
         let mut chunk = self.waiting.pop_front()?;
         let bytes = std::mem::take(&mut chunk.bytes);
         let begun = (chunk.file.clone(), chunk.at, bytes);
@@ -150,12 +159,18 @@ impl<F: Clone, T> CommitQueue<F, T> {
         }
     }
 
-    /// Holds the next chunk back after one that was shared: for whoever begins the next one in any case, and waits a while
-    /// for [`CommitQueue::is_gathering`] to end. Meanwhile nobody else is to begin.
+    /// Holds the next chunk back after one that was shared, or behind which others wait: for whoever begins the next one in
+    /// any case, and waits a while for [`CommitQueue::is_gathering`] to end. Meanwhile nobody else is to begin. Who has just
+    /// waited in vain doesn't at once again.
     pub fn gather(&mut self, finished_bytes: usize) {
         let all = self.shared_by + self.waiting_tags();
-        let is_worth_it = all > 1 && self.failed.is_none() && finished_bytes <= GATHERED_BYTES_MAX;
+        let is_worth_it = all > 1
+            && !self.gathered_in_vain
+            && self.failed.is_none()
+            && finished_bytes <= GATHERED_BYTES_MAX;
         self.gathering = is_worth_it.then_some(all);
+        self.gathered_from = self.waiting_tags();
+        self.gathered_in_vain = false;
     }
 
     /// Whether the next chunk is held back and not all are in it that may come.
@@ -311,7 +326,24 @@ mod tests {
         queue.finish(Ok(()), bytes).expect("it succeeded");
         queue.gather(1);
         put(&mut queue, 1, 1, 1, b"a");
-        assert!(queue.can_begin() && queue.is_lone() == (queue.shared_by <= 1));
+        assert!(queue.can_begin() && queue.is_lone());
+    }
+
+    #[test]
+    fn who_gathered_in_vain_does_not_at_once_again() {
+        let mut queue = CommitQueue::new();
+        for round in 0..4 {
+            let at = 8 * round;
+            for tag in 0..8 {
+                put(&mut queue, 1, at + u64::from(tag), tag, b"a");
+            }
+            // Nobody comes back before the next one begins.
+            let (.., bytes) = queue.begin().expect("a chunk");
+            queue.finish(Ok(()), bytes).expect("it succeeded");
+            queue.gather(8);
+            assert_eq!(queue.is_gathering(), round % 2 == 0, "round {round}");
+            assert!(queue.begin().is_none());
+        }
     }
 
     #[test]

@@ -16,12 +16,13 @@ pub trait Machine<F>: Send + Sync + 'static {
     /// Submits whatever can start now. Called after every wake-up and every round of completions.
     fn start(&self, submit: &mut dyn FnMut(OpId, Op<F>));
 
-    /// Takes the completion of an operation that [`Machine::start`] submitted.
+    /// Takes the completion of an operation that [`Machine::start`] submitted. Whoever calls this calls `start` afterwards, in
+    /// any case: nobody else may be told that there is more to do.
     fn on_done(&self, done: Done<F>);
 
     /// Whether [`Machine::start`] had better be called a little later, after a round of completions: those who were just
-    /// answered may have more, and it would go out together with what waits. The driver takes the advice for a quarter
-    /// of the time that the completed operation took, or not at all.
+    /// answered may have more, and it would go out together with what waits. The driver takes the advice while nothing is in
+    /// flight, for a quarter of the time that the operation took which was submitted last, but not for long; or not at all.
     fn is_gathering(&self) -> bool {
         false
     }
@@ -120,9 +121,14 @@ fn drive<D: Disk>(mut disk: D, machine: &dyn Machine<D::File>, stop: &AtomicBool
         for one in done.drain(..) {
             machine.on_done(one);
         }
-        gather(machine, took / 4, stop);
+        if in_flight == 0 {
+            gather(machine, (took / 4).min(GATHERING_MAX), stop);
+        }
     }
 }
+
+/// On a disk that takes longer, more come meanwhile than a wait could add.
+const GATHERING_MAX: Duration = Duration::from_micros(500);
 
 /// Lets those run who were just answered. Too short a time to sleep: a sleep is late by as much.
 fn gather<F>(machine: &dyn Machine<F>, limit: Duration, stop: &AtomicBool) {
@@ -190,6 +196,44 @@ mod tests {
         fn next_deadline(&self) -> Option<Duration> {
             None
         }
+    }
+
+    /// Always advises to wait.
+    #[derive(Debug, Default)]
+    struct Gathering {
+        is_wanted: AtomicBool,
+        looks: std::sync::atomic::AtomicUsize,
+    }
+
+    impl<F> Machine<F> for Gathering {
+        fn start(&self, submit: &mut dyn FnMut(OpId, Op<F>)) {
+            self.looks.fetch_add(1, Ordering::AcqRel);
+            if self.is_wanted.swap(false, Ordering::AcqRel) {
+                submit(OpId(1), Op::Open { path: "a".to_owned(), how: OpenHow::CreateNew });
+            }
+        }
+
+        fn on_done(&self, _done: Done<F>) {}
+
+        fn is_gathering(&self) -> bool {
+            true
+        }
+
+        fn next_deadline(&self) -> Option<Duration> {
+            None
+        }
+    }
+
+    #[test]
+    fn whoever_gathers_looks_for_work_again_and_ends_when_told() {
+        let machine = Arc::new(Gathering::default());
+        machine.is_wanted.store(true, Ordering::Release);
+        let committer = Committer::spawn("gathering", SimHome::new(Seed(1)), Arc::clone(&machine) as _)
+            .expect("it starts");
+        while machine.looks.load(Ordering::Acquire) < 2 {
+            std::thread::yield_now();
+        }
+        drop(committer);
     }
 
     /// Staged after the thread had looked for work, and the committer dropped before it saw the order to stop: it

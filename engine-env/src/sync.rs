@@ -13,7 +13,7 @@ use std::sync::PoisonError;
 use std::sync::TryLockError;
 use std::time::Duration;
 
-/// Locks what is held for a few microseconds, whatever poisoned it: asks for about as long before it sleeps. A thread that
+/// Locks what is held for a few microseconds, whatever poisoned it: asks for a little longer before it sleeps. A thread that
 /// sleeps has to be woken, which costs its waker as much as the lock was held, and as long as somebody sleeps the standard
 /// library lets nobody else ask twice.
 #[cfg(not(loom))]

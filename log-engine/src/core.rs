@@ -108,6 +108,8 @@ pub(crate) struct Bells {
 
 /// A pass of compaction that the disk or damage ended is tried again after so long.
 const GIVEN_UP_MS: i64 = 60_000;
+/// Of more, one is ready as a rule, and to ask all of them costs more than waiting brings.
+const GATHERING_PARTITIONS_MAX: usize = 4;
 
 /// The log without threads.
 #[derive(Debug)]
@@ -491,8 +493,12 @@ impl<F: File> Machine<F> for Core<F> {
 
     /// As long as no partition is ready: then none waits for another's writers.
     fn is_gathering(&self) -> bool {
-        let list = self.to_commit.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        !list.is_empty() && list.iter().all(|number| self.by_number(*number).lock().queue.is_gathering())
+        let list = self.to_commit.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.is_empty() || list.len() > GATHERING_PARTITIONS_MAX {
+            return false;
+        }
+        let list = list.clone();
+        list.iter().all(|number| self.by_number(*number).lock().queue.is_gathering())
     }
 
     fn next_deadline(&self) -> Option<Duration> {

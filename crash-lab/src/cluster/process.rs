@@ -28,7 +28,7 @@ pub(super) trait Process: Sized {
     /// The next message to send.
     fn poll_output(&mut self) -> Option<(Peer, Vec<u8>)>;
 
-    /// Submits the commits that can begin; whether any is in flight now.
+    /// Submits the commits that can begin, each of which moves bytes; whether any is in flight now.
     fn commit(&mut self) -> bool;
 
     /// Some of what is in flight completes. Nothing is told if the power went meanwhile.

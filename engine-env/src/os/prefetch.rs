@@ -6,7 +6,6 @@ pub const CACHE_LINE_BYTES: usize = 64;
 /// Asks the processor to bring the cache line at an address, which needn't be anybody's: it is advice that can't fail. Where
 /// several places in memory will be read one after the other, asking for the later ones first lets the waits overlap.
 #[inline]
-#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "the instruction has no safe name"))]
 pub fn prefetch(address: usize) {
     #[cfg(target_arch = "x86_64")]
     {

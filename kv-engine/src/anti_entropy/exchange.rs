@@ -149,6 +149,7 @@ impl AntiEntropy {
     /// `config.every_ms`. Whoever waits for trees gets none.
     pub fn pause(&mut self, now_ns: u64) {
         self.server = TreeServer::default();
+        self.outputs.clear();
         self.rest(now_ns);
     }
 

@@ -398,7 +398,7 @@ mod tests {
             let (file, at, bytes) = self.core.writer().queue.begin().expect("something is staged");
             move || {
                 let result = file.write_now(at, &bytes, WriteSync::Data);
-                self.core.complete(result, bytes, Next::Anybody);
+                self.core.complete(result, bytes, Next::Caller);
             }
         }
 

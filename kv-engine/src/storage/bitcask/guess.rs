@@ -23,7 +23,7 @@ impl Guess {
 
     /// Of the record that stands there.
     pub(super) fn of(segment: u32, position: u64) -> Self {
-        let line = position / CACHE_LINE_BYTES as u64 & ((1 << LINE_BITS) - 1);
+        let line = (position / CACHE_LINE_BYTES as u64) & ((1 << LINE_BITS) - 1);
         Self(segment << LINE_BITS | line as u32)
     }
 
@@ -51,11 +51,12 @@ impl MapStarts {
         &self.0[segment as usize & ((1 << SEGMENT_BITS) - 1)]
     }
 
-    /// A segment is mapped there. Of two that share a place it is the last one's.
+    /// A segment is mapped there. Of two that share a place the first keeps it until one of them goes: if both took it in
+    /// turns, all threads would write to it.
     pub(super) fn note(&self, segment: u32, map: &[u8]) {
-        let (known, start) = (self.of(segment), map.as_ptr().addr());
-        if known.load(Ordering::Relaxed) != start {
-            known.store(start, Ordering::Relaxed);
+        let start = self.of(segment);
+        if start.load(Ordering::Relaxed) == 0 {
+            start.store(map.as_ptr().addr(), Ordering::Relaxed);
         }
     }
 
@@ -68,8 +69,8 @@ impl MapStarts {
     pub(super) fn prefetch(&self, guess: Guess) {
         let start = self.0[guess.segment()].load(Ordering::Relaxed);
         if start != 0 {
-            let record = start + guess.position();
-            (0..LINES).for_each(|line| prefetch(record + line * CACHE_LINE_BYTES));
+            let record = start.wrapping_add(guess.position());
+            (0..LINES).for_each(|line| prefetch(record.wrapping_add(line * CACHE_LINE_BYTES)));
         }
     }
 }
@@ -89,12 +90,12 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_the_last_ones_until_it_goes() {
+    fn a_place_is_the_first_ones_until_it_goes() {
         let starts = MapStarts::default();
         let (one, other) = ([0u8; 8], [0u8; 8]);
         starts.note(3, &one);
         starts.note(3 + 1024, &other);
-        assert_eq!(starts.of(3).load(Ordering::Relaxed), other.as_ptr().addr());
+        assert_eq!(starts.of(3).load(Ordering::Relaxed), one.as_ptr().addr());
         starts.prefetch(Guess::of(3, 1 << 20));
         starts.forget(3);
         assert_eq!(starts.of(3).load(Ordering::Relaxed), 0);

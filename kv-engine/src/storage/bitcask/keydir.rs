@@ -64,7 +64,7 @@ impl<F> Shard<F> {
             seen(slot);
             let entry = self.arena.at(slot.address);
             // Most entries stand in two lines.
-            prefetch(entry.as_ptr().addr() + CACHE_LINE_BYTES);
+            prefetch(entry.as_ptr().addr().wrapping_add(CACHE_LINE_BYTES));
             Entry::first_of(entry).key() == key.key
         })
     }

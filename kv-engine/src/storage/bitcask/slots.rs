@@ -2,7 +2,8 @@
 //!
 //! Open addressing with linear probing, one array and nothing beside it: a lookup waits for one place in memory, where a table
 //! with its control bytes apart waits for two, one after the other. A slot's home follows its tag in order, so growing by
-//! half, which keeps the array between a half and three quarters full, copies it from front to back.
+//! half copies the array from front to back; while keys only come it is between a half and three quarters full. Whoever put
+//! keys in by the order of their tags would make one long run of them: nobody does.
 
 use super::arena::Address;
 use super::guess::Guess;
