@@ -131,7 +131,7 @@ fn drive<D: Disk>(mut disk: D, machine: &dyn Machine<D::File>, stop: &AtomicBool
 const GATHERING_MAX: Duration = Duration::from_micros(500);
 
 /// Lets those run who were just answered. Too short a time to sleep: a sleep is late by as much.
-fn gather<F>(machine: &dyn Machine<F>, limit: Duration, stop: &AtomicBool) {
+fn gather<F: 'static>(machine: &dyn Machine<F>, limit: Duration, stop: &AtomicBool) {
     let began = Instant::now();
     while machine.is_gathering() && began.elapsed() < limit && !stop.load(Ordering::Acquire) {
         std::thread::yield_now();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine_env::sim::{SimDisk, SimFile, SimHome};
-use engine_env::{Arrival, Disk as _, Done, Home as _, Machine as _, Peer, Wait};
+use engine_env::{Arrival, Disk as _, Done, Home as _, Peer, Wait};
 use log_engine::{BrokerConfig, BrokerId, ClusterLayout, Interval, SteppedBroker};
 
 use crate::cluster::process::Process;
