@@ -2,10 +2,7 @@
 //!
 //! Callers *stage* bytes; each stage joins the last waiting chunk if it continues it. One chunk at a time is
 //! *begun* (written with a sync) and *finished*; while it is in flight the next chunk gathers whatever comes.
-//! There is no linger: the device's own latency is what fills a group. Only where a chunk was shared does the thread that
-//! finished it hold the next one back, for a fraction of the time that the commit took, until those it has just answered
-//! are back ([`CommitQueue::gather`]): else they would find the next commit gone with the few who had missed this one, and
-//! all would take turns in two halves.
+//! There is no linger: the device's own latency is what fills a group.
 //!
 //! Invariants:
 //! * Chunks become durable in the order in which they were staged, also across files (a roll).
@@ -39,20 +36,12 @@ pub struct CommitQueue<F, T> {
     failed: Option<DiskError>,
     /// How many tags the chunk had that was finished last.
     shared_by: usize,
-    /// How many tags the next chunk will have if everybody comes back, while it is held back for them.
-    gathering: Option<usize>,
-    /// The last time that was for nothing: fewer than half of those who were missing came.
-    gathered_in_vain: bool,
-    /// How many waited when it began.
-    gathered_from: usize,
     chunk_bytes_max: usize,
     spare: Vec<u8>,
 }
 
 /// Past this a commit only adds latency, on every disk measured.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
-/// After a longer chunk the disk's throughput is what is short, and it is not left idle.
-const GATHERED_BYTES_MAX: usize = 64 << 10;
 
 impl<F: Clone, T> CommitQueue<F, T> {
     /// An empty queue.
@@ -63,9 +52,6 @@ impl<F: Clone, T> CommitQueue<F, T> {
             in_flight: None,
             failed: None,
             shared_by: 0,
-            gathering: None,
-            gathered_in_vain: false,
-            gathered_from: 0,
             chunk_bytes_max: CHUNK_BYTES_MAX,
             spare: Vec::new(),
         }
@@ -117,10 +103,6 @@ impl<F: Clone, T> CommitQueue<F, T> {
         if self.in_flight.is_some() || self.failed.is_some() {
             return None;
         }
-        if let Some(all) = self.gathering.take() {
-            let (came, missed) = (self.waiting_tags() - self.gathered_from, all - self.gathered_from);
-            self.gathered_in_vain = 2 * came < missed;
-        }
         let mut chunk = self.waiting.pop_front()?;
         let bytes = std::mem::take(&mut chunk.bytes);
         let begun = (chunk.file.clone(), chunk.at, bytes);
@@ -159,30 +141,6 @@ impl<F: Clone, T> CommitQueue<F, T> {
         }
     }
 
-    /// Holds the next chunk back after one that was shared, or behind which others wait: for whoever begins the next one in
-    /// any case, and waits a while for [`CommitQueue::is_gathering`] to end. Meanwhile nobody else is to begin. Who has just
-    /// waited in vain doesn't at once again.
-    pub fn gather(&mut self, finished_bytes: usize) {
-        let all = self.shared_by + self.waiting_tags();
-        let is_worth_it = all > 1
-            && !self.gathered_in_vain
-            && self.failed.is_none()
-            && finished_bytes <= GATHERED_BYTES_MAX;
-        self.gathering = is_worth_it.then_some(all);
-        self.gathered_from = self.waiting_tags();
-        self.gathered_in_vain = false;
-    }
-
-    /// Whether the next chunk is held back and not all are in it that may come.
-    #[must_use]
-    pub fn is_gathering(&self) -> bool {
-        self.gathering.is_some_and(|all| self.waiting_tags() < all)
-    }
-
-    fn waiting_tags(&self) -> usize {
-        self.waiting.iter().map(|chunk| chunk.tags.len()).sum()
-    }
-
     /// Gives a finished chunk's buffer back for reuse.
     pub fn recycle(&mut self, mut bytes: Vec<u8>) {
         if bytes.capacity() > self.spare.capacity() && bytes.capacity() <= 2 * self.chunk_bytes_max {
@@ -204,8 +162,7 @@ impl<F: Clone, T> CommitQueue<F, T> {
     pub fn is_lone(&self) -> bool {
         self.shared_by <= 1
             && self.in_flight.is_none()
-            && self.gathering.is_none()
-            && self.waiting_tags() == 1
+            && self.waiting.iter().map(|chunk| chunk.tags.len()).sum::<usize>() == 1
     }
 
     /// Whether a begun chunk has not been finished.
@@ -214,13 +171,10 @@ impl<F: Clone, T> CommitQueue<F, T> {
         self.in_flight.is_some()
     }
 
-    /// Whether something waits and nobody sees to it: somebody ought to [`CommitQueue::begin`].
+    /// Whether [`CommitQueue::begin`] would give a chunk.
     #[must_use]
     pub fn can_begin(&self) -> bool {
-        self.in_flight.is_none()
-            && self.gathering.is_none()
-            && self.failed.is_none()
-            && !self.waiting.is_empty()
+        self.in_flight.is_none() && self.failed.is_none() && !self.waiting.is_empty()
     }
 
     /// The error that ended this queue, if one did.
@@ -280,70 +234,6 @@ mod tests {
         queue.finish(Ok(()), bytes).expect("it succeeded");
         put(&mut queue, 1, 4, 5, b"e");
         assert!(queue.is_lone(), "nobody came back");
-    }
-
-    #[test]
-    fn a_shared_chunk_holds_the_next_one_back_until_all_are_in_it() {
-        let mut queue = CommitQueue::new();
-        put(&mut queue, 1, 0, 1, b"a");
-        put(&mut queue, 1, 1, 2, b"b");
-        let (.., bytes) = queue.begin().expect("a chunk");
-        put(&mut queue, 1, 2, 3, b"c");
-        queue.finish(Ok(()), bytes).expect("it succeeded");
-        queue.gather(2);
-        assert!(queue.is_gathering() && !queue.can_begin() && !queue.is_lone());
-        put(&mut queue, 1, 3, 1, b"a");
-        assert!(queue.is_gathering());
-        put(&mut queue, 1, 4, 2, b"b");
-        assert!(!queue.is_gathering(), "all three wait");
-        assert!(!queue.can_begin(), "it is for the one who gathered to begin");
-        let (_, at, bytes) = queue.begin().expect("a chunk");
-        assert_eq!((at, bytes.as_slice()), (2, b"cab".as_slice()));
-        queue.finish(Ok(()), bytes).expect("it succeeded");
-        queue.gather(GATHERED_BYTES_MAX + 1);
-        put(&mut queue, 1, 5, 3, b"c");
-        assert!(queue.can_begin(), "nobody waits where bytes are what takes the time");
-    }
-
-    #[test]
-    fn who_gathers_in_vain_gives_the_queue_free() {
-        let mut queue = CommitQueue::new();
-        put(&mut queue, 1, 0, 1, b"a");
-        put(&mut queue, 1, 1, 2, b"b");
-        let (.., bytes) = queue.begin().expect("a chunk");
-        queue.finish(Ok(()), bytes).expect("it succeeded");
-        queue.gather(2);
-        assert!(queue.begin().is_none());
-        put(&mut queue, 1, 2, 1, b"a");
-        assert!(queue.can_begin());
-    }
-
-    #[test]
-    fn a_chunk_of_one_holds_nobody_back() {
-        let mut queue = CommitQueue::new();
-        put(&mut queue, 1, 0, 1, b"a");
-        let (.., bytes) = queue.begin().expect("a chunk");
-        queue.finish(Ok(()), bytes).expect("it succeeded");
-        queue.gather(1);
-        put(&mut queue, 1, 1, 1, b"a");
-        assert!(queue.can_begin() && queue.is_lone());
-    }
-
-    #[test]
-    fn who_gathered_in_vain_does_not_at_once_again() {
-        let mut queue = CommitQueue::new();
-        for round in 0..4 {
-            let at = 8 * round;
-            for tag in 0..8 {
-                put(&mut queue, 1, at + u64::from(tag), tag, b"a");
-            }
-            // Nobody comes back before the next one begins.
-            let (.., bytes) = queue.begin().expect("a chunk");
-            queue.finish(Ok(()), bytes).expect("it succeeded");
-            queue.gather(8);
-            assert_eq!(queue.is_gathering(), round % 2 == 0, "round {round}");
-            assert!(queue.begin().is_none());
-        }
     }
 
     #[test]

@@ -16,16 +16,8 @@ pub trait Machine<F>: Send + Sync + 'static {
     /// Submits whatever can start now. Called after every wake-up and every round of completions.
     fn start(&self, submit: &mut dyn FnMut(OpId, Op<F>));
 
-    /// Takes the completion of an operation that [`Machine::start`] submitted. Whoever calls this calls `start` afterwards, in
-    /// any case: nobody else may be told that there is more to do.
+    /// Takes the completion of an operation that [`Machine::start`] submitted.
     fn on_done(&self, done: Done<F>);
-
-    /// Whether [`Machine::start`] had better be called a little later, after a round of completions: those who were just
-    /// answered may have more, and it would go out together with what waits. The driver takes the advice while nothing is in
-    /// flight, for a quarter of the time that the operation took which was submitted last, but not for long; or not at all.
-    fn is_gathering(&self) -> bool {
-        false
-    }
 
     /// How long the machine can wait before [`Machine::start`] has something to do again without a wake-up.
     fn next_deadline(&self) -> Option<Duration>;
@@ -94,14 +86,12 @@ impl Drop for Committer {
 
 fn drive<D: Disk>(mut disk: D, machine: &dyn Machine<D::File>, stop: &AtomicBool) {
     let mut in_flight = 0usize;
-    let mut submitted = Instant::now();
     let mut done = Vec::new();
     loop {
         // Before the look for work: what was staged before the order to stop is then found by it.
         let stopping = stop.load(Ordering::Acquire);
         machine.start(&mut |id, op| {
             in_flight += 1;
-            submitted = Instant::now();
             disk.submit(id, op);
         });
         if stopping && in_flight == 0 {
@@ -113,28 +103,10 @@ fn drive<D: Disk>(mut disk: D, machine: &dyn Machine<D::File>, stop: &AtomicBool
             None => Wait::Forever,
         };
         disk.reap(wait, &mut done);
-        if done.is_empty() {
-            continue;
-        }
         in_flight -= done.len();
-        let took = submitted.elapsed();
         for one in done.drain(..) {
             machine.on_done(one);
         }
-        if in_flight == 0 {
-            gather(machine, (took / 4).min(GATHERING_MAX), stop);
-        }
-    }
-}
-
-/// On a disk that takes longer, more come meanwhile than a wait could add.
-const GATHERING_MAX: Duration = Duration::from_micros(500);
-
-/// Lets those run who were just answered. Too short a time to sleep: a sleep is late by as much.
-fn gather<F: 'static>(machine: &dyn Machine<F>, limit: Duration, stop: &AtomicBool) {
-    let began = Instant::now();
-    while machine.is_gathering() && began.elapsed() < limit && !stop.load(Ordering::Acquire) {
-        std::thread::yield_now();
     }
 }
 
@@ -196,44 +168,6 @@ mod tests {
         fn next_deadline(&self) -> Option<Duration> {
             None
         }
-    }
-
-    /// Always advises to wait.
-    #[derive(Debug, Default)]
-    struct Gathering {
-        is_wanted: AtomicBool,
-        looks: std::sync::atomic::AtomicUsize,
-    }
-
-    impl<F> Machine<F> for Gathering {
-        fn start(&self, submit: &mut dyn FnMut(OpId, Op<F>)) {
-            self.looks.fetch_add(1, Ordering::AcqRel);
-            if self.is_wanted.swap(false, Ordering::AcqRel) {
-                submit(OpId(1), Op::Open { path: "a".to_owned(), how: OpenHow::CreateNew });
-            }
-        }
-
-        fn on_done(&self, _done: Done<F>) {}
-
-        fn is_gathering(&self) -> bool {
-            true
-        }
-
-        fn next_deadline(&self) -> Option<Duration> {
-            None
-        }
-    }
-
-    #[test]
-    fn whoever_gathers_looks_for_work_again_and_ends_when_told() {
-        let machine = Arc::new(Gathering::default());
-        machine.is_wanted.store(true, Ordering::Release);
-        let committer = Committer::spawn("gathering", SimHome::new(Seed(1)), Arc::clone(&machine) as _)
-            .expect("it starts");
-        while machine.looks.load(Ordering::Acquire) < 2 {
-            std::thread::yield_now();
-        }
-        drop(committer);
     }
 
     /// Staged after the thread had looked for work, and the committer dropped before it saw the order to stop: it

@@ -108,8 +108,6 @@ pub(crate) struct Bells {
 
 /// A pass of compaction that the disk or damage ended is tried again after so long.
 const GIVEN_UP_MS: i64 = 60_000;
-/// Of more, one is ready as a rule, and to ask all of them costs more than waiting brings.
-const GATHERING_PARTITIONS_MAX: usize = 4;
 
 /// The log without threads.
 #[derive(Debug)]
@@ -209,20 +207,12 @@ impl<F: File> Core<F> {
     }
 
     pub(crate) fn want_commit(&self, partition: &Partition<F>) {
-        if self.list_commit(partition)
-            && let Some(bells) = self.bells.get()
-        {
-            bells.commit.wake();
-        }
-    }
-
-    /// Whether it wasn't on the list: then whoever goes through it is to be told, or is the caller.
-    fn list_commit(&self, partition: &Partition<F>) -> bool {
-        let is_new = !partition.commit_wanted.swap(true, Ordering::AcqRel);
-        if is_new {
+        if !partition.commit_wanted.swap(true, Ordering::AcqRel) {
             self.to_commit.lock().unwrap_or_else(PoisonError::into_inner).push(partition.number);
+            if let Some(bells) = self.bells.get() {
+                bells.commit.wake();
+            }
         }
-        is_new
     }
 
     pub(crate) fn want_upkeep(&self, partition: &Partition<F>) {
@@ -475,30 +465,18 @@ impl<F: File> Machine<F> for Core<F> {
         let bytes = done.buf.expect("a write gives its buffer back");
         let result: Result<(), DiskError> = done.result.map(drop);
         let mut effects = Effects::default();
-        let len = bytes.len();
         let mut log = partition.lock();
         log.finish_commit(result, bytes, &mut effects);
-        log.queue.gather(len);
-        let more = log.queue.is_gathering() || log.queue.can_begin();
+        let more = log.queue.can_begin();
         let upkeep = log.next_task().is_some();
         drop(log);
         if more {
-            self.list_commit(&partition);
+            self.want_commit(&partition);
         }
         if upkeep {
             self.want_upkeep(&partition);
         }
         self.settle(&partition, effects);
-    }
-
-    /// As long as no partition is ready: then none waits for another's writers.
-    fn is_gathering(&self) -> bool {
-        let list = self.to_commit.lock().unwrap_or_else(PoisonError::into_inner);
-        if list.is_empty() || list.len() > GATHERING_PARTITIONS_MAX {
-            return false;
-        }
-        let list = list.clone();
-        list.iter().all(|number| self.by_number(*number).lock().queue.is_gathering())
     }
 
     fn next_deadline(&self) -> Option<Duration> {

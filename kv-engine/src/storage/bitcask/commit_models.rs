@@ -7,7 +7,7 @@ use std::sync::Arc;
 use engine_env::rng::Seed;
 use engine_env::sim::{SimFile, SimHome};
 use engine_env::sync::{Condvar, Mutex, wait_while};
-use engine_env::{CompletionQueue, Done, Durability, File, Home, Machine, Op, Outcome, Wait, Waker};
+use engine_env::{CompletionQueue, Durability, Home, Wait, Waker};
 use loom::thread;
 
 use super::{Bitcask, KvDone};
@@ -73,18 +73,6 @@ fn put(store: &Bitcask<SimFile>, key: &[u8], otherwise: impl FnOnce(&Bitcask<Sim
     result.is_ok()
 }
 
-/// Commits as long as there is something, as the committer's thread does; it gathers for no time, or for as long as the others
-/// take.
-fn commit_all(store: &Bitcask<SimFile>) {
-    loop {
-        let mut begun = None;
-        store.start(&mut |id, op| begun = Some((id, op)));
-        let Some((id, Op::Write { file, at, buf, sync })) = begun else { return };
-        let result = file.write_now(at, &buf, sync).map(|()| Outcome::Finished);
-        store.on_done(Done { id, result, buf: Some(buf) });
-    }
-}
-
 #[test]
 fn everybody_is_answered_and_nothing_stays_staged() {
     check(b"a", b"b", 2);
@@ -118,7 +106,7 @@ fn check(one: &'static [u8], other: &'static [u8], taken: usize) {
             thread::spawn(move || {
                 loop {
                     let rung = bell.wait();
-                    commit_all(&store);
+                    while store.commit_now() {}
                     if rung.for_the_end {
                         return;
                     }

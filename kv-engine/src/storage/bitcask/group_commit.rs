@@ -2,8 +2,7 @@
 //! a sync, and publishes and answers it once it is durable. What waits meanwhile forms the next one.
 //!
 //! Invariant: as long as something is staged, somebody is committing, or was told to: the one who staged first, who
-//! commits itself or wakes the committer, or whoever ends a commit and finds more. The committer, once it has ended a commit
-//! that was shared, is told already: it waits a moment for those who shared it, then begins the next.
+//! commits itself or wakes the committer, or whoever ends a commit and finds more.
 
 use std::sync::Arc;
 
@@ -62,15 +61,6 @@ pub(super) struct Pending {
     sequence: u64,
     /// None if nobody is to be told any more.
     pub(super) reply: Option<Reply>,
-}
-
-/// Who begins the next commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    /// Whoever is woken, or stages something.
-    Anybody,
-    /// The one who ended this one, in any case.
-    Caller,
 }
 
 /// The versions of a key as they will be when everything staged is durable.
@@ -213,7 +203,7 @@ impl<F: File> Bitcask<F> {
     pub fn commit_now(&self) -> bool {
         let Some((file, at, bytes)) = self.writer().queue.begin() else { return false };
         let result = file.write_now(at, &bytes, self.commit_sync());
-        self.complete(result, bytes, Next::Anybody);
+        self.complete(result, bytes);
         true
     }
 
@@ -225,7 +215,7 @@ impl<F: File> Bitcask<F> {
         drop(writer);
         let Some((file, at, bytes)) = begun else { return false };
         let result = file.write_now(at, &bytes, self.commit_sync());
-        self.complete(result, bytes, Next::Anybody);
+        self.complete(result, bytes);
         true
     }
 
@@ -234,7 +224,7 @@ impl<F: File> Bitcask<F> {
     }
 
     /// Takes the result of a commit's write: publishes, then answers.
-    fn complete(&self, result: Result<(), DiskError>, bytes: Vec<u8>, next: Next) {
+    fn complete(&self, result: Result<(), DiskError>, bytes: Vec<u8>) {
         let retried = planted!(self, FailedSyncRetried)
             && result.as_ref().is_err_and(|error| matches!(error.kind, DiskErrorKind::Os(_)));
         let result = if retried { Ok(()) } else { result };
@@ -243,9 +233,6 @@ impl<F: File> Bitcask<F> {
         let written = bytes.len() as u64;
         let (tags, result) = match writer.queue.finish(result, bytes) {
             Ok(chunk) => {
-                if next == Next::Caller {
-                    writer.queue.gather(chunk.bytes.len());
-                }
                 writer.queue.recycle(chunk.bytes);
                 (chunk.tags, Ok(()))
             }
@@ -277,7 +264,7 @@ impl<F: File> Bitcask<F> {
             count(&self.counters.syncs, 1);
             count(&self.counters.written_bytes, written);
         }
-        let more = next == Next::Anybody && writer.queue.can_begin();
+        let more = writer.queue.can_begin();
         let sealed = writer.sealed.front().is_some_and(|s| s.id < writer.durable.segment);
         let noted = durable.map(|_| writer.end_to_note());
         drop(guard);
@@ -346,11 +333,7 @@ impl<F: File> Machine<F> for Bitcask<F> {
 
     fn on_done(&self, done: Done<F>) {
         let result = done.result.map(|outcome| debug_assert!(matches!(outcome, Outcome::Finished)));
-        self.complete(result, done.buf.unwrap_or_default(), Next::Caller);
-    }
-
-    fn is_gathering(&self) -> bool {
-        self.writer().queue.is_gathering()
+        self.complete(result, done.buf.unwrap_or_default());
     }
 
     fn next_deadline(&self) -> Option<std::time::Duration> {
@@ -398,7 +381,7 @@ mod tests {
             let (file, at, bytes) = self.core.writer().queue.begin().expect("something is staged");
             move || {
                 let result = file.write_now(at, &bytes, WriteSync::Data);
-                self.core.complete(result, bytes, Next::Caller);
+                self.core.complete(result, bytes);
             }
         }
 
