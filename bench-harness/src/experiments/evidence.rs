@@ -287,7 +287,7 @@ impl Trial<'_> {
         (paired, evidence)
     }
 
-    /// Rates per node, per second of a processor and in bytes, of the sustained runs.
+    /// Rates per node, per second of a processor and in bytes, of the run of each side that sustained most. The table has means.
     fn rates_in_detail(&self, run: &Run, durability: &str) -> String {
         let mut text = String::new();
         for side in [self.before, self.after] {
@@ -326,7 +326,7 @@ impl Trial<'_> {
                     bytes(written as f64 / amp / seconds)
                 ));
             }
-            text.push_str(&format!(" {side}: {}.", parts.join(", ")));
+            text.push_str(&format!(" {side}, in the run that sustained most: {}.", parts.join(", ")));
         }
         text
     }
