@@ -147,13 +147,13 @@ impl HardwareProfile {
                 is(
                     Quantity::CachedCall,
                     1.1,
-                    "workbench limits, reference run: 1.28 µs for 1 KiB, without the copy",
+                    "workbench limits, reference run at 12d6362: 1.28 µs for 1 KiB, without the copy",
                 ),
                 is(Quantity::Copy, 5_800.0, "workbench limits, docs/log-storage.md"),
                 is(
                     Quantity::Read,
                     92.5,
-                    "workbench limits, reference run: 98.2 µs for 4 KiB around the page cache, without its bytes",
+                    "workbench limits, reference run at 12d6362: 98.2 µs for 4 KiB around the page cache, without its bytes",
                 ),
                 is(
                     Quantity::Write,
@@ -174,7 +174,7 @@ impl HardwareProfile {
                 is(
                     Quantity::Cpu,
                     10.0,
-                    "reference run: 59.7 µs of processor time an operation of kv-cluster at os, by 3.2 requests; \
+                    "reference run at 12d6362: 59.7 µs of processor time an operation of kv-cluster at os, by 3.2 requests; \
                      half of it taken for the node's (assumed)",
                 ),
                 is(Quantity::Threads, 1.0, "this project's node: one thread owns the port and storage reads"),

@@ -1,7 +1,7 @@
 //! Where in memory a key's newest record is mapped, at a guess, so that a get can have it fetched while it still looks at the
 //! key's entry.
 //!
-//! A get needs a slot, an entry and a record, and each is a wait for memory, of about a hundred nanoseconds. The entry says
+//! A get needs a slot, an entry and a record, and each is a wait for memory. The entry says
 //! where the record stands; the slot has it too, in four bytes, which may be wrong: where a segment is longer than
 //! 256 MiB, or two have numbers that are 1024 apart. What is read is always what the entry says.
 
