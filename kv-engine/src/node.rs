@@ -412,6 +412,10 @@ impl<H: Home> PartitionStorage for Stores<H> {
         self.store.page_of(ring, partitions, from, max_bytes)
     }
 
+    fn keeps_metadata(&self) -> bool {
+        self.metadata.is_some()
+    }
+
     fn start_keep(
         &self,
         key: MetadataKey,

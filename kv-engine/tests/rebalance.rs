@@ -238,6 +238,28 @@ fn whoever_runs_it_can_have_it_go_back() {
     assert_eq!(outcome, RebalanceOutcome::Finished);
 }
 
+/// It can't switch durably, so neither could it go back: the others would, and leave it behind.
+#[test]
+fn nothing_is_begun_with_a_node_that_keeps_no_metadata() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (net, durability) = (LocalNet::default(), Durability::Os);
+    let mut cluster = Cluster { net, folder, nodes: Vec::new(), durability, anti_entropy: None };
+    let three = ring(3, 3);
+    let joins = plan(&three, &ring(4, 4));
+    for node in 0..3 {
+        let started = cluster.open(node, &three);
+        cluster.nodes.push(Some(started));
+    }
+    let config = NodeConfig::new(cluster.storage(), 3);
+    let bare =
+        KvNode::start(cluster.home("store", 3), &cluster.net, NodeId(3), Arc::clone(&joins.interim), config);
+    cluster.nodes.push(Some(bare.expect("it starts")));
+    let mut port = cluster.net.join(Peer(2000)).expect("a free name");
+    let outcome = carry_out(&mut port, &joins, ControllerConfig::default(), |_| ControlFlow::Continue(()));
+    let RebalanceOutcome::Refused { why } = outcome else { panic!("{outcome:?}") };
+    assert!(why.starts_with("node 3 keeps no metadata"), "{why}");
+}
+
 /// A node came back with what it had held at an earlier time. Before it had made room for what it was to take, its anti-entropy
 /// gave those leftovers to the other replicas, though they had been deleted there.
 #[test]

@@ -35,16 +35,33 @@ struct Weather {
     crash_one_in: u32,
     controller_dies_one_in: u32,
     abort_one_in: u32,
+    /// Orders that come this late, after a controller that has followed their own.
+    late_order_one_in: u32,
 }
 
-const CALM: Weather =
-    Weather { lose_one_in: 0, delay_ms_max: 4, crash_one_in: 0, controller_dies_one_in: 0, abort_one_in: 0 };
+const CALM: Weather = Weather {
+    lose_one_in: 0,
+    delay_ms_max: 4,
+    crash_one_in: 0,
+    controller_dies_one_in: 0,
+    abort_one_in: 0,
+    late_order_one_in: 0,
+};
 const ROUGH: Weather = Weather {
     lose_one_in: 20,
     delay_ms_max: 15,
     crash_one_in: 150,
     controller_dies_one_in: 300,
     abort_one_in: 700,
+    late_order_one_in: 0,
+};
+/// Controllers follow one another quickly, each with an intention of its own, and meet what the last one has ordered.
+const FICKLE: Weather = Weather {
+    controller_dies_one_in: 40,
+    abort_one_in: 25,
+    late_order_one_in: 3,
+    crash_one_in: 400,
+    ..ROUGH
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -179,6 +196,10 @@ impl PartitionStorage for Disk {
         Ok(self.store.page(|key| partitions.contains(&ring.master_partition(key)), from, max_bytes))
     }
 
+    fn keeps_metadata(&self) -> bool {
+        true
+    }
+
     fn start_keep(
         &self,
         key: MetadataKey,
@@ -223,6 +244,7 @@ enum Event {
 }
 
 struct World {
+    seed: u64,
     setting: Setting,
     rng: Rng,
     now_ms: u64,
@@ -273,6 +295,7 @@ impl World {
         config.detector = DetectorConfig { probe_every_ms: 50, ..DetectorConfig::default() };
         let clients = (0..CLIENTS).map(|_| Coordinator::new(Arc::clone(&current), config.clone())).collect();
         let mut world = Self {
+            seed,
             setting,
             rng: Seed(seed).rng(),
             now_ms: 1,
@@ -359,7 +382,9 @@ impl World {
         } else {
             (to, Arrival::Message { from, bytes })
         };
-        self.at(self.setting.weather.delay_ms_max, Event::Arrival(to, arrival));
+        let is_late = from == CONTROLLER && self.one_in(self.setting.weather.late_order_one_in);
+        let delay_ms_max = self.setting.weather.delay_ms_max * if is_late { 20 } else { 1 };
+        self.at(delay_ms_max, Event::Arrival(to, arrival));
     }
 
     fn at(&mut self, delay_ms_max: u64, event: Event) {
@@ -637,7 +662,7 @@ impl World {
                 || world.nodes.iter().any(|node| node.rebalancer.progress().is_repairing)
         };
         while busy(self) {
-            assert!(self.now_ms < until_ms, "it never ends: {:?}", self.controller);
+            assert!(self.now_ms < until_ms, "seed {:?} never ends: {:?}", self.seed, self.controller);
             self.step();
         }
         self.setting.weather = weather;
@@ -720,11 +745,22 @@ fn a_node_leaves_and_nothing_acknowledged_is_lost() {
     check([(3, 2, 2), (2, 2, 1)].map(|replicas| Setting { replicas, ..LEAVE }));
 }
 
+/// A controller's order to finish came to a node while the next controller went back. That node had forgotten the ring before,
+/// the others had stopped, and nobody could go on or back.
+#[test]
+fn orders_of_a_controller_that_died_bring_no_other_one_into_a_dead_end() {
+    let settings = [GROW, LEAVE, Setting { nodes: (3, 5), tombstones: true, ..GROW }];
+    check(settings.map(|setting| Setting { weather: FICKLE, ..setting }));
+}
+
 /// Seeds that have found something.
 ///
 /// 123: a client went by a ring from before two moves. It asked a node that had left the key and was taking it again, and that
 /// one's donor: one copy counted as two, and a write that only the third node had acknowledged wasn't found.
-const FAILED_ONCE: &[(u64, Setting)] = &[(123, LEAVE)];
+///
+/// 549: a donor got a late order to finish from a controller before the one that was going back, forgot the ring before, and
+/// refused to go back ever after.
+const FAILED_ONCE: &[(u64, Setting)] = &[(123, LEAVE), (549, Setting { weather: FICKLE, ..GROW })];
 
 #[test]
 fn every_seed_that_ever_failed_holds() {

@@ -146,10 +146,12 @@ impl AntiEntropy {
     }
 
     /// What the store holds isn't to be compared now: ends the round that is under way, and begins no other for
-    /// `config.every_ms`. Whoever waits for trees gets none.
+    /// `config.every_ms`. Whoever waits for trees is refused them.
     pub fn pause(&mut self, now_ns: u64) {
-        self.server = TreeServer::default();
         self.outputs.clear();
+        for (to, id, response) in self.server.give_up() {
+            self.outputs.push_back((to, response.encode(id)));
+        }
         self.rest(now_ns);
     }
 
@@ -410,13 +412,17 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_ends_a_round_and_leaves_whoever_waits_for_trees_without_an_answer() {
+    fn a_pause_ends_a_round_and_refuses_whoever_waits_for_trees() {
         let (routing, store) = (routing(3), MemoryStorage::new());
         let (mut node, peer, id) = asking(&routing, &store);
         let at = vec![TreePlace { partition: 0, at: 0 }];
         node.asked(peer, &Request::GetHashes { level: 0, at }.encode(RequestId(1)), &routing, &store);
         assert!(node.walk(11 * MS, &routing, &store), "it makes trees for its peer");
         node.pause(11 * MS);
+        let (to, bytes) = node.poll_output().expect("it would wait for its whole time");
+        let (id_told, told) = Response::decode(&bytes).expect("an answer");
+        assert_eq!((to, id_told), (peer, RequestId(1)));
+        assert!(matches!(told, Response::Refused(_)), "{told:?}");
         assert!(!node.walk(11 * MS, &routing, &store));
         node.answered(12 * MS, (peer, id), Response::Hashes(vec![1]), &routing, &store);
         node.unreachable(12 * MS, NodeId(1), &routing, &store);

@@ -51,6 +51,7 @@ fn refused(why: &str) -> Response {
     Response::Refused(ReplicaError::Application { why: why.to_owned() })
 }
 
+const NOT_NOW: &str = "what this node holds isn't to be compared now: partitions move";
 const NOT_WALKED: &str = "this store can't be walked through";
 
 /// Bytes that a key takes in an answer, about.
@@ -119,6 +120,13 @@ impl TreeServer {
             (from, id, response)
         };
         waiting.map(answer).collect()
+    }
+
+    /// Forgets the trees. What those are told that wait for them.
+    pub(super) fn give_up(&mut self) -> impl Iterator<Item = (Peer, RequestId, Response)> {
+        let Self { waiting, later, .. } = std::mem::take(self);
+        let refused = |Waiting { from, id, .. }| (from, id, refused(NOT_NOW));
+        waiting.into_iter().chain(later).map(refused)
     }
 
     /// The keys and clocks of leaves of one slice: as many of them, from the first on, as fit into a message.
@@ -241,6 +249,18 @@ mod tests {
         let (answers, _) = walk(&mut server, &store);
         assert_eq!(answers.iter().map(|(_, id, _)| *id).collect::<Vec<_>>(), [RequestId(2)]);
         assert!(!server.is_busy());
+    }
+
+    #[test]
+    fn who_waits_is_told_when_nothing_is_to_be_compared_any_more() {
+        let (mut server, store) = (TreeServer::default(), MemoryStorage::new());
+        assert_eq!(ask_roots(&mut server, 1, 1), None);
+        assert_eq!(server.step(Growing::default, &routing(), &store), []);
+        assert_eq!(ask_roots(&mut server, 2, 2), None);
+        let told: Vec<_> = server.give_up().collect();
+        assert_eq!(told, [(1, 1), (2, 2)].map(|(from, id)| (Peer(from), RequestId(id), refused(NOT_NOW))));
+        assert!(!server.is_busy());
+        assert_eq!(server.give_up().count(), 0);
     }
 
     #[test]

@@ -22,6 +22,7 @@ const REPAIR: u8 = 48;
 const STATE: u8 = 49;
 /// An answer that has no request of its own.
 const NOT_YET: u8 = 50 | ANSWER;
+const FENCE: u8 = 51;
 
 /// What one node is to take from another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +84,12 @@ pub enum RebalanceRequest<'a> {
     },
     /// Go by a new ring. Answered when that is durable.
     Switch(Box<Switch>),
+    /// Carry out no order that was given before this one, also after a restart: whoever gave it may be gone, and somebody
+    /// else goes back. Refused where the rebalance is finished.
+    Fence {
+        /// The version of the ring that was switched to.
+        version: u64,
+    },
     /// Take nothing more, answer nothing from what was taken: a roll-back comes.
     Suspend {
         /// The version of the ring that was switched to.
@@ -150,7 +157,7 @@ pub struct NodeProgress {
 
 impl RebalanceRequest<'_> {
     pub(super) fn is_kind(kind: u8) -> bool {
-        (ENTRIES..=STATE).contains(&kind)
+        (ENTRIES..=STATE).contains(&kind) || kind == FENCE
     }
 
     pub(super) fn encode(&self, id: RequestId) -> Vec<u8> {
@@ -191,12 +198,9 @@ impl RebalanceRequest<'_> {
                 push_steals(&mut bytes, &switch.steals);
                 bytes
             }
-            Self::Suspend { version } | Self::Finish { version } => {
-                let kind = if matches!(self, Self::Finish { .. }) { FINISH } else { SUSPEND };
-                let mut bytes = start(kind, 8);
-                bytes.extend_from_slice(&version.to_le_bytes());
-                bytes
-            }
+            Self::Fence { version } => of_version(FENCE, id, *version),
+            Self::Suspend { version } => of_version(SUSPEND, id, *version),
+            Self::Finish { version } => of_version(FINISH, id, *version),
             Self::RollBack { version, to } => {
                 let mut bytes = start(ROLL_BACK, 16);
                 bytes.extend_from_slice(&version.to_le_bytes());
@@ -231,6 +235,7 @@ impl<'a> RebalanceRequest<'a> {
                 target: read_ring(rest)?,
                 steals: read_steals(rest)?,
             })),
+            FENCE => Self::Fence { version: rest.u64("ring version")? },
             SUSPEND => Self::Suspend { version: rest.u64("ring version")? },
             ROLL_BACK => Self::RollBack { version: rest.u64("ring version")?, to: rest.u64("ring version")? },
             FINISH => Self::Finish { version: rest.u64("ring version")? },
@@ -309,6 +314,12 @@ impl RebalanceResponse {
             found => return Err(MessageError::Kind { found }),
         })
     }
+}
+
+fn of_version(kind: u8, id: RequestId, version: u64) -> Vec<u8> {
+    let mut bytes = message(kind, id, 8);
+    bytes.extend_from_slice(&version.to_le_bytes());
+    bytes
 }
 
 fn push_partitions(bytes: &mut Vec<u8>, partitions: &[u32]) {
@@ -400,7 +411,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_request_reads_as_it_was_written(
-            id: u64, kind in 0..10, key in bytes(), clock in clock(), value in bytes(),
+            id: u64, kind in 0..11, key in bytes(), clock in clock(), value in bytes(),
             partitions in vec(any::<u32>(), 0..5), from in position(), version: u64
         ) {
             let request = match kind {
@@ -418,6 +429,7 @@ mod tests {
                 6 => RebalanceRequest::RollBack { version, to: id },
                 7 => RebalanceRequest::Finish { version },
                 8 => RebalanceRequest::Repair,
+                9 => RebalanceRequest::Fence { version },
                 _ => RebalanceRequest::State,
             };
             let request = Request::Rebalance(request);
@@ -440,7 +452,7 @@ mod tests {
 
         #[test]
         fn any_bytes_give_a_message_or_an_error(
-            body in vec(any::<u8>(), 0..200), kind in prop_oneof![40u8..51, 0xa8u8..0xb3]
+            body in vec(any::<u8>(), 0..200), kind in prop_oneof![40u8..52, 0xa8u8..0xb4]
         ) {
             let bytes = [&[1, kind][..], &[0; 8], &body].concat();
             let _ = Request::decode(&bytes);

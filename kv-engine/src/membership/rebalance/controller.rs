@@ -3,8 +3,9 @@
 //!
 //! For each batch: every node switches to the new ring, those that only take first; stealers fetch; when all have
 //! everything, every node forgets the ring before. If one can't go on, or whoever runs it says so, all go back: first
-//! stealers stop answering from what they took, then each node goes by the ring before again, under a version of its own.
-//! Once a node has forgotten the ring before there is no way back, only on.
+//! no node carries out what an earlier controller ordered and may still be on its way, then stealers stop answering from
+//! what they took, then each node goes by the ring before again, under a version of its own. Once a node has forgotten the
+//! ring before there is no way back, only on: the fence tells which of the two it is, for good, before anything is undone.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub enum ControllerPhase {
     Moving,
     /// Nodes forget the ring before.
     Finishing,
+    /// Nodes stop taking earlier orders: a roll-back is wanted.
+    Fencing,
     /// Stealers stop.
     Suspending,
     /// Nodes go back to the ring before.
@@ -111,7 +114,8 @@ pub struct RebalanceController {
     batch: usize,
     /// The version of the batch's ring.
     version: u64,
-    why: String,
+    /// Why a roll-back is wanted, if it is.
+    why: Option<String>,
     progress: BTreeMap<NodeId, NodeProgress>,
     /// Who is still to be asked in this phase.
     left: VecDeque<NodeId>,
@@ -138,7 +142,7 @@ impl RebalanceController {
             phase: ControllerPhase::Surveying,
             batch: 0,
             version: 0,
-            why: String::new(),
+            why: None,
             progress: BTreeMap::new(),
             left: VecDeque::new(),
             waiting: BTreeMap::new(),
@@ -151,7 +155,8 @@ impl RebalanceController {
         controller
     }
 
-    /// Goes back to the batch's first ring, unless nodes have forgotten it. Whether it does.
+    /// Goes back to the batch's first ring, unless nodes have forgotten it. Whether it tries: an earlier controller may have
+    /// ordered them to, and then it goes on after all.
     pub fn abort(&mut self, now_ns: u64, why: &str) -> bool {
         let can = matches!(self.phase, ControllerPhase::Switching | ControllerPhase::Moving);
         if can {
@@ -255,9 +260,10 @@ impl RebalanceController {
                 nodes
             }
             ControllerPhase::Over => Vec::new(),
-            ControllerPhase::Surveying | ControllerPhase::Finishing | ControllerPhase::Repairing => {
-                self.nodes.clone()
-            }
+            ControllerPhase::Surveying
+            | ControllerPhase::Fencing
+            | ControllerPhase::Finishing
+            | ControllerPhase::Repairing => self.nodes.clone(),
         }
     }
 
@@ -301,6 +307,7 @@ impl RebalanceController {
                 }))
             }
             ControllerPhase::Finishing => RebalanceRequest::Finish { version },
+            ControllerPhase::Fencing => RebalanceRequest::Fence { version },
             ControllerPhase::Suspending => RebalanceRequest::Suspend { version },
             ControllerPhase::RollingBack => RebalanceRequest::RollBack { version, to: version + 1 },
             ControllerPhase::Repairing => RebalanceRequest::Repair,
@@ -323,6 +330,11 @@ impl RebalanceController {
             }
             (ControllerPhase::Switching, Response::Refused(error)) => {
                 self.go_back(now_ns, format!("{node} can't switch: {error}"));
+                return;
+            }
+            // It has finished, and so all will; or it can't do it now. The nodes know.
+            (ControllerPhase::Fencing, Response::Refused(_)) => {
+                self.survey_at(now_ns.saturating_add(self.config.poll_ms.saturating_mul(NS_PER_MS)));
                 return;
             }
             // It can't do it now: it is asked again.
@@ -354,9 +366,11 @@ impl RebalanceController {
             ControllerPhase::Finishing | ControllerPhase::Repairing => {
                 self.end(RebalanceOutcome::Finished);
             }
+            ControllerPhase::Fencing => self.begin(now_ns, ControllerPhase::Suspending),
             ControllerPhase::Suspending => self.begin(now_ns, ControllerPhase::RollingBack),
             ControllerPhase::RollingBack => {
-                self.end(RebalanceOutcome::RolledBack { batch: self.batch, why: self.why.clone() });
+                let why = self.why.take().unwrap_or_default();
+                self.end(RebalanceOutcome::RolledBack { batch: self.batch, why });
             }
             ControllerPhase::Over => {}
         }
@@ -370,8 +384,17 @@ impl RebalanceController {
     }
 
     fn go_back(&mut self, now_ns: u64, why: String) {
-        self.why = why;
-        self.begin(now_ns, ControllerPhase::Suspending);
+        self.why = Some(why);
+        self.begin(now_ns, ControllerPhase::Fencing);
+    }
+
+    /// Asks all how far they are, then.
+    fn survey_at(&mut self, at_ns: u64) {
+        self.phase = ControllerPhase::Surveying;
+        self.waiting.clear();
+        self.left.clear();
+        self.progress.clear();
+        self.poll_at_ns = Some(at_ns);
     }
 
     fn look_at_progress(&mut self, now_ns: u64) {
@@ -406,7 +429,7 @@ impl RebalanceController {
             self.batches.iter().position(|batch| digests.contains(&digest(&batch.target)))
         };
         let oldest_under_way = under_way.iter().map(|progress| progress.ring_version).min();
-        let is_going_back = under_way.iter().any(|progress| progress.is_suspended)
+        let had_begun = under_way.iter().any(|progress| progress.is_suspended)
             || oldest_under_way.is_some_and(|version| version < newest);
         if let Some(version) = oldest_under_way {
             let of_it: BTreeSet<u64> = under_way
@@ -419,16 +442,33 @@ impl RebalanceController {
                 self.end(RebalanceOutcome::Refused { why: why.to_owned() });
                 return;
             };
-            let is_finishing = !is_going_back && at_newest.iter().any(|progress| !progress.is_rebalancing);
+            let is_finishing = !had_begun && at_newest.iter().any(|progress| !progress.is_rebalancing);
             (self.batch, self.version) = (batch, version);
-            if is_going_back {
-                self.go_back(now_ns, "an earlier controller had begun to go back".to_owned());
-            } else if is_finishing {
-                self.begin(now_ns, ControllerPhase::Finishing);
-            } else {
-                self.begin(now_ns, ControllerPhase::Switching);
+            match self.why.take() {
+                // It had forgotten the ring before when it was fenced, and nobody has stopped yet.
+                _ if is_finishing => self.begin(now_ns, ControllerPhase::Finishing),
+                Some(why) => self.go_back(now_ns, why),
+                None if had_begun => {
+                    self.go_back(now_ns, "an earlier controller had begun to go back".to_owned());
+                }
+                None => self.begin(now_ns, ControllerPhase::Switching),
             }
             return;
+        }
+        if let Some(why) = self.progress.values().find_map(|progress| progress.failure.clone()) {
+            self.end(RebalanceOutcome::Refused { why });
+            return;
+        }
+        if let Some(why) = self.why.take() {
+            if newest < self.version {
+                // Nobody has switched yet.
+                self.go_back(now_ns, why);
+                return;
+            }
+            if digests.iter().eq([&digest(&self.batches[self.batch].source)]) {
+                self.end(RebalanceOutcome::RolledBack { batch: self.batch, why });
+                return;
+            }
         }
         let own = [&self.current, &self.interim].map(|ring| digest(ring));
         self.version = newest + 1;

@@ -2,7 +2,7 @@
 
 use engine_env::Peer;
 
-use super::metadata::{MetadataKey, RingRecord, Stage};
+use super::metadata::{MetadataKey, RingRecord, Stage, StealRecord};
 use super::moving::{Fetch, Moving};
 use super::partition_storage::PartitionStorage;
 use super::rebalancer::{Rebalancer, Work};
@@ -18,6 +18,8 @@ pub(super) struct Keep(Holds);
 enum Holds {
     /// A ring is in force: whoever has ordered it is told.
     Ring { record: RingRecord, to: Peer, id: RequestId },
+    /// No earlier order is carried out.
+    Fenced { version: u64, to: Peer, id: RequestId },
     /// Nothing more is taken.
     Suspended { version: u64, to: Peer, id: RequestId },
     /// It is taken from the beginning.
@@ -29,6 +31,10 @@ enum Holds {
 impl Keep {
     pub(super) fn in_force(record: RingRecord, to: Peer, id: RequestId) -> Self {
         Self(Holds::Ring { record, to, id })
+    }
+
+    pub(super) fn fenced(version: u64, to: Peer, id: RequestId) -> Self {
+        Self(Holds::Fenced { version, to, id })
     }
 
     pub(super) fn suspended(version: u64, to: Peer, id: RequestId) -> Self {
@@ -61,6 +67,17 @@ impl Rebalancer {
             let Some(keep) = self.keeps.pop_front() else { return };
             let (key, bytes) = match (&keep.0, &self.moving) {
                 (Holds::Ring { record, .. }, _) => (MetadataKey::Ring, record.encode()),
+                (Holds::Fenced { id, .. }, Some(moving)) => {
+                    (MetadataKey::Steals, moving.record(id.0).encode())
+                }
+                (Holds::Fenced { version, to, id }, None) if self.record.version == *version => {
+                    let (version, to, id) = (*version, *to, *id);
+                    self.refuse_finished(to, id, version);
+                    continue;
+                }
+                (Holds::Fenced { id, .. }, None) => {
+                    (MetadataKey::Steals, StealRecord::none(id.0, self.record.version).encode())
+                }
                 (Holds::Suspended { version, id, .. }, Some(moving)) if moving.version == *version => {
                     (MetadataKey::Steals, moving.fresh_record(id.0, true).encode())
                 }
@@ -92,8 +109,7 @@ impl Rebalancer {
                     self.worked.push_back((Work::Keep(keep), false, Err(refused_put(error))));
                 }
                 None => {
-                    let why = format!("{} keeps no metadata, so it can't take part in a rebalance", self.me);
-                    let refusal = Response::Refused(ReplicaError::Application { why });
+                    let refusal = Response::Refused(ReplicaError::Application { why: self.keeps_nothing() });
                     self.worked.push_back((Work::Keep(keep), false, Err(refusal)));
                 }
             }
@@ -107,6 +123,7 @@ impl Rebalancer {
                 self.go_by(record, replica);
                 self.answer(to, id, &Response::Stored);
             }
+            (Holds::Fenced { to, id, .. }, Ok(())) => self.answer(to, id, &Response::Stored),
             (Holds::Suspended { version, to, id }, Ok(())) => {
                 if let Some(moving) = self.moving.as_mut().filter(|moving| moving.version == version) {
                     moving.is_suspended = true;
@@ -128,7 +145,10 @@ impl Rebalancer {
                 }
             }
             (
-                Holds::Ring { to, id, .. } | Holds::Suspended { to, id, .. } | Holds::Resumed { to, id, .. },
+                Holds::Ring { to, id, .. }
+                | Holds::Fenced { to, id, .. }
+                | Holds::Suspended { to, id, .. }
+                | Holds::Resumed { to, id, .. },
                 Err(refusal),
             ) => {
                 self.answer(to, id, &refusal);
@@ -137,6 +157,11 @@ impl Rebalancer {
                 self.fail(version, &format!("how far it is can't be kept: {}", said(&refusal)));
             }
         }
+    }
+
+    /// Why a node without metadata can't take part.
+    pub(super) fn keeps_nothing(&self) -> String {
+        format!("{} keeps no metadata, so it can't take part in a rebalance", self.me)
     }
 
     /// The rebalance can't go on here.

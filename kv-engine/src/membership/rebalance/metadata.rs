@@ -101,6 +101,11 @@ const FETCHING: u8 = 1;
 const MOVED: u8 = 2;
 
 impl StealRecord {
+    /// Of a node that takes nothing.
+    pub(super) fn none(order: u64, version: u64) -> Self {
+        Self { order, version, is_suspended: false, stages: Vec::new() }
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![LAYOUT];
         bytes.extend_from_slice(&self.order.to_le_bytes());

@@ -103,11 +103,17 @@ impl Moving {
         !self.is_suspended && self.moved_count() == self.stages.len()
     }
 
+    /// What is kept of it as it stands.
+    pub(super) fn record(&self, order: u64) -> StealRecord {
+        let (version, is_suspended) = (self.version, self.is_suspended);
+        StealRecord { order, version, is_suspended, stages: self.stages.clone() }
+    }
+
     /// What is kept of it when a steal has come to `stage`.
     pub(super) fn record_with(&self, order: u64, steal: usize, stage: &Stage) -> StealRecord {
-        let mut stages = self.stages.clone();
-        stages[steal] = stage.clone();
-        StealRecord { order, version: self.version, is_suspended: self.is_suspended, stages }
+        let mut record = self.record(order);
+        record.stages[steal] = stage.clone();
+        record
     }
 
     /// What is kept of it when everything is to be taken from the beginning; or nothing, because a roll-back was announced.

@@ -30,6 +30,7 @@ impl Rebalancer {
         let is_order = matches!(
             request,
             RebalanceRequest::Switch(_)
+                | RebalanceRequest::Fence { .. }
                 | RebalanceRequest::Suspend { .. }
                 | RebalanceRequest::RollBack { .. }
                 | RebalanceRequest::Finish { .. }
@@ -80,12 +81,16 @@ impl Rebalancer {
                 self.delete(key, &clock, Work::ForStealer { to: from, id, is_delete: true }, storage);
             }
             RebalanceRequest::Switch(order) => self.switch(from, id, *order),
+            RebalanceRequest::Fence { version } => self.keeps.push_back(Keep::fenced(version, from, id)),
             RebalanceRequest::Suspend { version } => self.suspend(from, id, version),
             RebalanceRequest::RollBack { version, to } => self.roll_back(from, id, version, to),
             RebalanceRequest::Finish { version } => self.finish(from, id, version),
             RebalanceRequest::Repair => self.repair(from, id, replica),
             RebalanceRequest::State => {
-                let progress = self.progress();
+                let mut progress = self.progress();
+                if !storage.keeps_metadata() {
+                    progress.failure = Some(self.keeps_nothing());
+                }
                 self.answer(from, id, &Response::Rebalance(RebalanceResponse::State(progress)));
             }
         }
@@ -188,7 +193,7 @@ impl Rebalancer {
         self.asks.retain(|_, ask| matches!(ask.what, Asked::Operation { .. }));
     }
 
-    fn refuse_finished(&mut self, to: Peer, id: RequestId, version: u64) {
+    pub(super) fn refuse_finished(&mut self, to: Peer, id: RequestId, version: u64) {
         let why = format!(
             "the rebalance to ring version {version} is finished at {}: there is no way back",
             self.me

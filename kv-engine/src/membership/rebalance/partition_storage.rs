@@ -22,8 +22,10 @@ pub trait PartitionStorage: ReplicaStorage {
         max_bytes: usize,
     ) -> Result<EntriesPage, GetError>;
 
-    /// Keeps something of the node's own, as durably as the store promises. `None` if there is nowhere to keep it: then the
-    /// node can't take part in a rebalance.
+    /// Whether there is somewhere to keep what is the node's own; otherwise it can't take part in a rebalance.
+    fn keeps_metadata(&self) -> bool;
+
+    /// Keeps something of the node's own, as durably as the store promises. `None` if there is nowhere to keep it.
     fn start_keep(
         &self,
         key: MetadataKey,

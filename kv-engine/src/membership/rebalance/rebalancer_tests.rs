@@ -55,6 +55,10 @@ impl PartitionStorage for Store {
         Ok(self.memory.page(|key| partitions.contains(&ring.master_partition(key)), from, max_bytes))
     }
 
+    fn keeps_metadata(&self) -> bool {
+        !self.is_bare
+    }
+
     fn start_keep(
         &self,
         key: MetadataKey,
@@ -344,6 +348,44 @@ fn an_order_that_was_given_before_another_one_is_dropped() {
     stealer.next_id = 9;
     assert_eq!(response(&stealer.switch(steal()), OPERATOR), Response::Stored);
     assert!(!stealer.rebalancer.progress().is_suspended);
+}
+
+/// Else an earlier controller's order to finish, late, would meet a roll-back that has begun.
+#[test]
+fn behind_a_fence_no_earlier_order_is_carried_out_and_a_restart_does_not_lift_it() {
+    let (mut donor, mut stealer, asked) = pair();
+    donor.switch(Vec::new());
+    between(&mut donor, &mut stealer, asked);
+    assert_eq!(stealer.rebalancer.progress().steals_done, 1);
+    let order = |request, id| Request::Rebalance(request).encode(RequestId(id));
+    let fence = order(RebalanceRequest::Fence { version: 1 }, 20);
+    let bystander = Node::by(source(), 1, 0, Store::default());
+    for mut node in [donor, stealer, bystander] {
+        let before = node.rebalancer.progress();
+        assert_eq!(response(&node.deliver(OPERATOR, &fence), OPERATOR), Response::Stored);
+        assert_eq!(node.rebalancer.progress(), before, "nothing has changed");
+        let mut node = Node::new(node.me, node.store);
+        let progress = NodeProgress { keys_moved: 0, bytes_moved: 0, ..before };
+        assert_eq!(node.rebalancer.progress(), progress, "nor with a restart");
+        let late = [
+            order(RebalanceRequest::Finish { version: 1 }, 19),
+            order(RebalanceRequest::Suspend { version: 1 }, 18),
+        ];
+        assert!(late.iter().all(|order| node.deliver(OPERATOR, order).is_empty()));
+        assert_eq!(node.rebalancer.progress(), progress);
+    }
+}
+
+#[test]
+fn a_fence_is_refused_where_there_is_no_way_back() {
+    let (mut donor, _, _) = pair();
+    donor.switch(Vec::new());
+    let ask =
+        |donor: &mut Node, request| response(&donor.ask(OPERATOR, Request::Rebalance(request)), OPERATOR);
+    assert_eq!(ask(&mut donor, RebalanceRequest::Finish { version: 1 }), Response::Stored);
+    let answer = ask(&mut donor, RebalanceRequest::Fence { version: 1 });
+    let Response::Refused(ReplicaError::Application { why }) = answer else { panic!("{answer:?}") };
+    assert!(why.contains("no way back"), "{why}");
 }
 
 #[test]
