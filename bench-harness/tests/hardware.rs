@@ -85,6 +85,26 @@ fn a_log_gets_the_writes_and_its_consumer_has_all_of_them() {
 }
 
 #[test]
+fn a_node_that_dies_and_returns_has_its_figures() {
+    let quick = ["--profile", "ssd-2012", "--rate", "300", "--duration", "20s", "--records", "900"];
+    let outage = ["--outage", "6000:5000:1", "--outage", "14000:2000:2", "--no-sensitivity"];
+    let run = |more: &[&str]| json(&[&quick[..], &outage, more, &["--json"]].concat());
+    let bare = run(&[]);
+    let hinted = run(&["--handoff", "50ms"]);
+    let outages = hinted["outages"].as_array().expect("a list");
+    assert_eq!(outages.iter().map(|outage| &outage["node"]).collect::<Vec<_>>(), [1, 2]);
+    for outage in outages {
+        assert_eq!(outage["asked"], outage["answered"], "two of three replicas are there: {outage}");
+        assert!(outage["missed"].as_u64() > Some(50) && outage["lacking"] == 0, "{outage}");
+        assert!(outage["replicated_s"].as_f64().is_some_and(|s| s < 1.0), "{outage}");
+    }
+    assert!(bare["outages"][0]["lacking"].as_u64() > Some(0), "{bare}");
+    let text = hardware(&[&quick[..], &outage].concat());
+    let text = String::from_utf8_lossy(&text.stdout);
+    assert!(text.contains("nodes that died and returned") && text.contains("lacks"), "{text}");
+}
+
+#[test]
 fn what_cannot_be_simulated_is_refused_with_a_way_out() {
     let told = |args: &[&str]| {
         let output = hardware(args);
@@ -94,4 +114,6 @@ fn what_cannot_be_simulated_is_refused_with_a_way_out() {
     assert!(told(&["--profile", "floppy-1986"]).contains("hdd-2012"));
     assert!(told(&["--profile", "hdd-2012", "--nodes", "33"]).contains("32"));
     assert!(told(&["--profile", "hdd-2012", "--workload", "ycsb-e"]).contains("scan"));
+    assert!(told(&["--profile", "hdd-2012", "--outage", "5s:1s:0"]).contains("AFTER:LENGTH:NODE"));
+    assert!(told(&["--profile", "hdd-2012", "--outage", "5:1:3"]).contains("counted from 0"));
 }

@@ -28,6 +28,7 @@ pub use log::LogEngine;
 pub use log_cluster::LogClusterEngine;
 pub use log_view::LogViewEngine;
 pub use memory::Memory;
+pub(crate) use outage::Outage;
 
 use crate::engine::Engine;
 

@@ -15,10 +15,10 @@ use crate::report::record::Recovery;
 
 /// A member that is away for a while: killed like a process, and started again on its folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Outage {
-    pub(super) after: Duration,
-    pub(super) length: Duration,
-    pub(super) member: u16,
+pub(crate) struct Outage {
+    pub(crate) after: Duration,
+    pub(crate) length: Duration,
+    pub(crate) member: u16,
 }
 
 impl FromStr for Outage {

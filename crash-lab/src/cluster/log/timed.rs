@@ -1,6 +1,6 @@
 //! [`timed_log`]: a cluster of the log with time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use engine_env::rng::Seed;
@@ -12,7 +12,7 @@ use log_engine::{
 };
 
 use super::broker::{BrokerProcess, LogCluster};
-use crate::cluster::timed::{Asker, Ended, Figures, Load, TimedWorld, What, run};
+use crate::cluster::timed::{Answer, Asker, Ended, Figures, Holds, Load, TimedWorld, What, run};
 use crate::simulated::subject::told;
 
 /// Producers; the first one also consumes everything.
@@ -60,7 +60,7 @@ pub fn timed_log(profile: &HardwareProfile, cluster: &TimedLog, load: &Load) -> 
         let config = LogClientConfig { timeout_ms: TIMEOUT_MS, ..LogClientConfig::default() };
         Session::new(layout.clone(), config)
     };
-    let mut clients: Vec<_> = (0..CLIENTS).map(|_| LogAsker::new(session(), partitions)).collect();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| LogAsker::new(session(), layout.clone())).collect();
     for partition in 0..partitions {
         clients[0].session.subscribe(&TopicPartition::new(TOPIC, partition), Offset(0));
     }
@@ -71,23 +71,34 @@ pub fn timed_log(profile: &HardwareProfile, cluster: &TimedLog, load: &Load) -> 
     let node_bytes = bytes as f64 * f64::from(replicas) / f64::from(brokers);
     let cached = profile.value(Quantity::PageCache) / node_gib;
     let pages = (node_bytes * cached / PAGE_BYTES).ceil().max(1.0) as usize;
-    let mut world = TimedWorld::<BrokerProcess, _>::new(profile, seed, brokers, &config, pages, clients)?;
+    let mut world = TimedWorld::<BrokerProcess, _>::new(profile, seed, brokers, config, pages, clients)?;
     run(&mut world, load)
 }
+
+/// Where a record is.
+type Receipt = (TopicPartition, Offset);
 
 /// A client of the log. Its clock counts milliseconds; what reaches it is handled at once.
 struct LogAsker {
     session: Session,
-    partitions: u32,
-    ended: VecDeque<Ended>,
+    layout: ClusterLayout,
+    /// Where what is under way goes, by its token.
+    under_way: BTreeMap<u64, TopicPartition>,
+    ended: VecDeque<Ended<Receipt>>,
     seen: VecDeque<u64>,
     /// Timers aren't looked at before.
     floor_ns: u64,
 }
 
 impl LogAsker {
-    fn new(session: Session, partitions: u32) -> Self {
-        Self { session, partitions, ended: VecDeque::new(), seen: VecDeque::new(), floor_ns: 0 }
+    fn new(session: Session, layout: ClusterLayout) -> Self {
+        let (under_way, ended, seen) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
+        Self { session, layout, under_way, ended, seen, floor_ns: 0 }
+    }
+
+    fn partition_of(&self, key: &[u8]) -> TopicPartition {
+        let partitions = u32::try_from(self.layout.partitions().len()).expect("as many as brokers");
+        TopicPartition::new(TOPIC, partition_for_key(key, partitions))
     }
 
     /// Takes what the session has for its user; a batch that had to wait goes when the one before it is done.
@@ -95,7 +106,11 @@ impl LogAsker {
         let (mut done, mut fetches) = (Vec::new(), Fetches::default());
         self.session.hand_out(&mut done, &mut fetches);
         for outcome in done {
-            let result = outcome.result.map(|_| None).map_err(|error| told(&error));
+            let partition = self.under_way.remove(&outcome.token);
+            let result = match outcome.result {
+                Ok(offset) => Ok(Answer::Done(partition.zip(offset))),
+                Err(error) => Err(told(&error)),
+            };
             self.ended.push_back((outcome.token, result));
         }
         for record in fetches.records() {
@@ -111,6 +126,7 @@ impl LogAsker {
 
 impl Asker for LogAsker {
     const IS_FOLLOWED: bool = true;
+    type Receipt = Receipt;
 
     fn begin(&mut self, now_ns: u64, token: u64, key: &[u8], what: &What) {
         let value = match what {
@@ -121,10 +137,11 @@ impl Asker for LogAsker {
         let number = token.to_le_bytes();
         let headers = [Header { name: NUMBER, value: Some(&number) }];
         let record = Record { key: Some(key), value, timestamp_ms: NO_TIMESTAMP, headers: &headers };
-        let partition = TopicPartition::new(TOPIC, partition_for_key(key, self.partitions));
+        let partition = self.partition_of(key);
         let now_ms = now_ns / NS_PER_MS;
         let wall_ms = EPOCH_MS + i64::try_from(now_ms).expect("the world is young");
         self.session.produce(now_ms, wall_ms, token, &partition, &record);
+        self.under_way.insert(token, partition);
         self.session.flush(now_ms);
     }
 
@@ -147,11 +164,24 @@ impl Asker for LogAsker {
         self.session.poll_output()
     }
 
-    fn poll_ended(&mut self) -> Option<Ended> {
+    fn poll_ended(&mut self) -> Option<Ended<Receipt>> {
         self.ended.pop_front()
     }
 
     fn poll_seen(&mut self) -> Option<u64> {
         self.seen.pop_front()
+    }
+
+    fn replicas(&self, key: &[u8]) -> Vec<u16> {
+        let partition = self.partition_of(key);
+        let of_it = self.layout.partitions().iter().find(|one| one.partition == partition);
+        of_it.map(|one| one.replicas.iter().map(|broker| broker.0).collect()).unwrap_or_default()
+    }
+}
+
+impl Holds<Receipt> for BrokerProcess {
+    fn holds(&self, _key: &[u8], (partition, offset): &Receipt) -> bool {
+        let partitions = self.broker.stats().partitions;
+        partitions.iter().any(|one| one.partition == *partition && one.held > *offset)
     }
 }

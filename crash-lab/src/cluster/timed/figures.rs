@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::outage::Outage;
+
 /// A percentile needs so many samples beyond it, as in real runs.
 const SAMPLES_BEYOND: f64 = 100.0;
 
@@ -14,6 +16,8 @@ pub struct Figures {
     pub answered: u64,
     /// How many failed or had no answer when the run was given up.
     pub failed: u64,
+    /// Why the first of them failed, if it had an answer.
+    pub first_failure: Option<String>,
     /// Less than 99 % of what was due had an answer 100 ms after the window's end, so waiting would grow without end: the
     /// percentiles are empty.
     pub saturated: bool,
@@ -25,6 +29,32 @@ pub struct Figures {
     pub visible: Option<Latencies>,
     /// What each node did.
     pub nodes: Vec<NodeFigures>,
+    /// What came of each outage that began.
+    pub outages: Vec<OutageFigures>,
+}
+
+/// What came of an outage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutageFigures {
+    /// Which one.
+    pub outage: Outage,
+    /// Operations that were due while the node was away.
+    pub asked: u64,
+    /// How many of them succeeded, sooner or later.
+    pub answered: u64,
+    /// From its death until the first write was acknowledged that was due afterwards, of a key that belongs to the node first of
+    /// all.
+    pub writes_accepted_ns: Option<u64>,
+    /// Writes to its keys that were acknowledged while it was away; deletes from a store aren't counted.
+    pub missed: u64,
+    /// How many of them it lacked in the end.
+    pub lacking: u64,
+    /// From its start until it served.
+    pub recovery_ns: Option<u64>,
+    /// From its start until it had all that it had missed, to the millisecond.
+    pub replicated_ns: Option<u64>,
+    /// How long it was looked at from its start.
+    pub watched_ns: u64,
 }
 
 /// How long operations took.

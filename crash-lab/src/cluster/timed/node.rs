@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use engine_env::rng::Rng;
-use engine_env::sim::{HardwareProfile, Quantity, SimHome, Transfer};
+use engine_env::rng::{Rng, Seed};
+use engine_env::sim::{Crash, HardwareProfile, Quantity, SimHome, Transfer};
 use engine_env::{Arrival, Peer};
-use rand::RngExt as _;
+use rand::{Rng as _, RngExt as _};
 
 use super::device::{Device, Request};
 use super::figures::{NodeFigures, Usage};
@@ -22,6 +22,8 @@ const UPKEEP_EVERY_NS: u64 = 20_000_000;
 /// What happens at a node, later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Happens {
+    /// A process that was started has recovered.
+    Serves,
     /// A thread is through with its request, or with the disk.
     Service(usize),
     /// The oldest commit of a folder is on the disk.
@@ -51,7 +53,12 @@ struct Service {
 
 /// See the module.
 pub(super) struct Node<P> {
-    pub(super) process: P,
+    /// None: it has died.
+    process: Option<P>,
+    /// How often it has died.
+    pub(super) life: u64,
+    /// Since when the process serves; `None` while it recovers.
+    serves_ns: Option<u64>,
     folders: Vec<SimHome>,
     waiting: VecDeque<(u64, Arrival)>,
     /// One place a thread.
@@ -85,7 +92,9 @@ impl<P: Process> Node<P> {
             later.push((exponential_ns(&mut rng, every_ns), Happens::PauseBegins));
         }
         Self {
-            process,
+            process: Some(process),
+            life: 0,
+            serves_ns: Some(0),
             folders,
             waiting: VecDeque::new(),
             services: std::iter::repeat_with(|| None).take(number(Quantity::Threads)).collect(),
@@ -120,6 +129,66 @@ impl<P: Process> Node<P> {
         }
     }
 
+    /// The process, and since when it serves; `None` if it doesn't.
+    pub(super) fn serving(&self) -> Option<(&P, u64)> {
+        self.process.as_ref().zip(self.serves_ns)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<u64> {
+        self.serving().and_then(|(process, _)| process.poll_timeout())
+    }
+
+    /// Its process is killed. The machine stays: its disk goes on, and its page cache has what was in it.
+    pub(super) fn dies(&mut self) {
+        self.folders.iter().for_each(SimHome::cut_power);
+        // Its handles go while there is no power: they finish nothing.
+        self.process = None;
+        self.serves_ns = None;
+        self.life += 1;
+        self.waiting.clear();
+        self.services.iter_mut().for_each(|service| *service = None);
+        self.upkeep.clear();
+        self.says.clear();
+        self.later.clear();
+        for folder in &self.folders {
+            folder.reboot(Crash::ProcessKill(Seed(self.rng.next_u64())));
+        }
+    }
+
+    /// A process is started on its folders, and serves when it has read what it reads of them.
+    ///
+    /// # Errors
+    /// It doesn't start.
+    pub(super) fn starts(
+        &mut self,
+        now_ns: u64,
+        profile: &HardwareProfile,
+        start: impl FnOnce(&[SimHome]) -> Result<P, String>,
+    ) -> Result<(), String> {
+        drop(self.transfers());
+        self.process = Some(start(&self.folders)?);
+        let transfers = self.transfers();
+        let calls_ns: u64 = transfers.iter().map(|transfer| call_ns(*transfer, profile)).sum();
+        let reads = asked_of_disk(&transfers, profile);
+        let read_ns = if reads.is_nothing() { now_ns } else { self.disk.submit(now_ns, reads) };
+        self.later.push((read_ns + profile.span_ns(Quantity::Cpu) + calls_ns, Happens::Serves));
+        Ok(())
+    }
+
+    /// Whether something that was to happen in a life of its still happens.
+    pub(super) fn concerns(&self, life: u64, what: Happens) -> bool {
+        match what {
+            Happens::WriteBack | Happens::WriteBackRequest | Happens::PauseBegins | Happens::PauseEnds => {
+                true
+            }
+            Happens::Serves
+            | Happens::Service(_)
+            | Happens::Commit(_)
+            | Happens::Upkeep
+            | Happens::UpkeepRequest => life == self.life,
+        }
+    }
+
     fn transfers(&self) -> Vec<Transfer> {
         self.folders.iter().flat_map(SimHome::take_transfers).collect()
     }
@@ -140,8 +209,9 @@ impl<P: Process> Node<P> {
             && let Some((came_ns, arrival)) = self.waiting.pop_front()
         {
             self.threads.waits(came_ns, now_ns);
-            self.process.handle(now_ns, arrival);
-            let answers = std::iter::from_fn(|| self.process.poll_output()).collect();
+            let Some(process) = &mut self.process else { return };
+            process.handle(now_ns, arrival);
+            let answers = std::iter::from_fn(|| process.poll_output()).collect();
             let transfers = self.transfers();
             if self.threads.covers(now_ns) {
                 self.requests += 1;
@@ -167,18 +237,27 @@ impl<P: Process> Node<P> {
     pub(super) fn happens(&mut self, now_ns: u64, what: Happens, profile: &HardwareProfile) {
         let is_paused = now_ns < self.paused_until_ns;
         match what {
+            Happens::Serves => {
+                self.serves_ns = Some(now_ns);
+                self.says_and_commits(now_ns, profile);
+                self.later.push((now_ns, Happens::Upkeep));
+            }
             Happens::Service(thread) => self.serves(now_ns, thread, profile),
             Happens::Commit(_) | Happens::Upkeep if is_paused => {
                 self.later.push((self.paused_until_ns, what));
             }
             Happens::Commit(folder) => {
-                self.process.complete_oldest(folder, now_ns);
+                if let Some(process) = &mut self.process {
+                    process.complete_oldest(folder, now_ns);
+                }
                 // What it does with that is a part of the commit.
                 drop(self.transfers());
                 self.says_and_commits(now_ns, profile);
             }
             Happens::Upkeep => {
-                self.process.upkeep(now_ns);
+                if let Some(process) = &mut self.process {
+                    process.upkeep(now_ns);
+                }
                 let requests = self.transfers().into_iter().map(|transfer| Request::of(transfer, profile));
                 self.upkeep.extend(requests.filter(|request| !request.is_nothing()));
                 self.says_and_commits(now_ns, profile);
@@ -235,7 +314,8 @@ impl<P: Process> Node<P> {
 
     /// Time has passed for its timers.
     pub(super) fn handle_timeout(&mut self, now_ns: u64, profile: &HardwareProfile) {
-        self.process.handle_timeout(now_ns);
+        let Some(process) = &mut self.process else { return };
+        process.handle_timeout(now_ns);
         drop(self.transfers());
         self.says_and_commits(now_ns, profile);
     }
@@ -243,12 +323,15 @@ impl<P: Process> Node<P> {
     /// Takes what the process says beside answers, and begins the commits that can begin: each moves something, and its
     /// transfers are told in the order in which the disk takes them and will be through with them.
     fn says_and_commits(&mut self, now_ns: u64, profile: &HardwareProfile) {
-        self.says.extend(std::iter::from_fn(|| self.process.poll_output()));
+        let Some(process) = &mut self.process else { return };
+        self.says.extend(std::iter::from_fn(|| process.poll_output()));
         let said = asked_of_disk(&self.transfers(), profile);
         if !said.is_nothing() {
             self.disk.submit(now_ns, said);
         }
-        self.process.commit();
+        if let Some(process) = &mut self.process {
+            process.commit();
+        }
         for (folder, transfers) in self.folders.iter().map(SimHome::take_transfers).enumerate() {
             for transfer in transfers {
                 let request = Request::of(transfer, profile);

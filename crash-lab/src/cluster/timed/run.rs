@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::figures::{Figures, Latencies, NodeFigures};
-use super::world::{Asker, TimedWorld};
+use super::outage::{Holds, Outage, Outages, Told};
+use super::world::{Answer, Asker, TimedWorld};
 use crate::cluster::process::Process;
 
 /// Operations of the preload under way at once.
@@ -48,6 +49,8 @@ pub struct Load {
     pub asked: Vec<Asked>,
     /// What counts: operations that are due then, and what nodes do meanwhile. Nanoseconds since the load began.
     pub window_ns: Range<u64>,
+    /// Which nodes die meanwhile, and return.
+    pub outages: Vec<Outage>,
 }
 
 /// What a read may give.
@@ -61,8 +64,8 @@ struct Written {
 /// Drives the world through a load.
 ///
 /// # Errors
-/// A wrong answer, or a preload that doesn't end.
-pub(in crate::cluster) fn run<P: Process, C: Asker>(
+/// A wrong answer, a preload that doesn't end, or a node that doesn't come back.
+pub(in crate::cluster) fn run<P: Process + Holds<C::Receipt>, C: Asker>(
     world: &mut TimedWorld<P, C>,
     load: &Load,
 ) -> Result<Figures, String> {
@@ -71,10 +74,10 @@ pub(in crate::cluster) fn run<P: Process, C: Asker>(
     let start_ns = world.now_ns;
     let window = start_ns + load.window_ns.start..start_ns + load.window_ns.end;
     world.observe(&window);
+    let mut outages = Outages::new(&load.outages, start_ns, world.nodes())?;
     let mut progress = Progress::of(load, C::IS_FOLLOWED);
     for (token, asked) in load.asked.iter().enumerate() {
-        world.pass_until(start_ns + asked.due_ns);
-        progress.take(world, &judge)?;
+        pass_until(start_ns + asked.due_ns, world, &mut outages, &mut progress, &judge)?;
         match &asked.what {
             What::Read => {}
             What::Write(value) => {
@@ -86,20 +89,44 @@ pub(in crate::cluster) fn run<P: Process, C: Asker>(
         }
         world.begins(token as u64, &asked.key, &asked.what);
     }
-    world.pass_until(window.end);
+    pass_until(window.end, world, &mut outages, &mut progress, &judge)?;
     let until_ns = world.now_ns + PATIENCE_NS;
-    progress.take(world, &judge)?;
-    while progress.is_open() && world.step(until_ns) {
-        progress.take(world, &judge)?;
+    while (progress.is_open() || outages.is_open()) && world.now_ns < until_ns {
+        match outages.next_ns().filter(|next_ns| *next_ns < until_ns) {
+            Some(next_ns) => pass_until(next_ns, world, &mut outages, &mut progress, &judge)?,
+            None if world.step(until_ns) => progress.take(world, &mut outages, &judge)?,
+            None => break,
+        }
     }
-    Ok(progress.figures(start_ns, world.figures()))
+    outages.close(world);
+    let told = progress.told(start_ns, world);
+    let outages = outages.figures(world.now_ns, told.iter().copied());
+    Ok(Figures { outages, ..progress.figures(start_ns, world.figures()) })
+}
+
+/// Lets time pass; nodes die and return.
+fn pass_until<P: Process + Holds<C::Receipt>, C: Asker>(
+    until_ns: u64,
+    world: &mut TimedWorld<P, C>,
+    outages: &mut Outages<C::Receipt>,
+    progress: &mut Progress<'_>,
+    judge: &BTreeMap<&[u8], Written>,
+) -> Result<(), String> {
+    while let Some(next_ns) = outages.next_ns().filter(|next_ns| *next_ns <= until_ns) {
+        world.pass_until(next_ns);
+        // Who is away decides what it misses.
+        progress.take(world, outages, judge)?;
+        outages.happen(world)?;
+    }
+    world.pass_until(until_ns);
+    progress.take(world, outages, judge)
 }
 
 fn written<'a>(judge: &mut BTreeMap<&'a [u8], Written>, key: &'a [u8], value: &[u8]) {
     judge.entry(key).or_default().checksums.push(crc32fast::hash(value));
 }
 
-fn preload<'a, P: Process, C: Asker>(
+fn preload<'a, P: Process + Holds<C::Receipt>, C: Asker>(
     world: &mut TimedWorld<P, C>,
     load: &'a Load,
     judge: &mut BTreeMap<&'a [u8], Written>,
@@ -155,12 +182,21 @@ struct Progress<'a> {
     open: usize,
     /// Acknowledged ones that should still be seen.
     unseen: usize,
+    first_failure: Option<String>,
 }
 
 impl<'a> Progress<'a> {
     fn of(load: &'a Load, is_followed: bool) -> Self {
         let open = load.asked.len();
-        Self { load, is_followed, done: vec![None; open], seen: vec![None; open], open, unseen: 0 }
+        Self {
+            load,
+            is_followed,
+            done: vec![None; open],
+            seen: vec![None; open],
+            open,
+            unseen: 0,
+            first_failure: None,
+        }
     }
 
     fn is_open(&self) -> bool {
@@ -168,18 +204,31 @@ impl<'a> Progress<'a> {
     }
 
     /// Judges what has ended and what was seen, and notes when.
-    fn take<P: Process, C: Asker>(
+    fn take<P: Process + Holds<C::Receipt>, C: Asker>(
         &mut self,
         world: &mut TimedWorld<P, C>,
+        outages: &mut Outages<C::Receipt>,
         judge: &BTreeMap<&[u8], Written>,
     ) -> Result<(), String> {
-        for (at_ns, (token, result)) in world.ended.drain(..) {
+        for (at_ns, (token, result)) in std::mem::take(&mut world.ended) {
             let token = token as usize;
             let asked = &self.load.asked[token];
-            match (&asked.what, &result) {
-                (What::Read, Ok(found)) => judged(judge, asked, found.as_deref())?,
-                (_, Ok(_)) if self.seen[token].is_none() => self.unseen += 1,
-                _ => {}
+            match &result {
+                Ok(Answer::Found(found)) => judged(judge, asked, found.as_deref())?,
+                Ok(Answer::Done(receipt)) => {
+                    self.unseen += usize::from(self.seen[token].is_none());
+                    match receipt {
+                        _ if !outages.is_open() => {}
+                        Some(receipt) => {
+                            let serves = |node| world.serving(node).is_some();
+                            outages.acknowledged((&asked.key, receipt), &world.replicas(&asked.key), serves);
+                        }
+                        None => outages.deleted(&asked.key),
+                    }
+                }
+                Err(why) => drop(self.first_failure.get_or_insert_with(|| {
+                    format!("{:.3} s after the load began: {why}", asked.due_ns as f64 / 1e9)
+                })),
             }
             if self.done[token].replace((at_ns, result.is_ok())).is_some() {
                 return Err(format!("operation {token} ended twice"));
@@ -198,6 +247,26 @@ impl<'a> Progress<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What became of each operation; nothing where no node died.
+    fn told<P: Process + Holds<C::Receipt>, C: Asker>(
+        &self,
+        start_ns: u64,
+        world: &TimedWorld<P, C>,
+    ) -> Vec<Told> {
+        if self.load.outages.is_empty() {
+            return Vec::new();
+        }
+        let told = |(asked, done): (&Asked, &Option<(u64, bool)>)| Told {
+            due_ns: start_ns + asked.due_ns,
+            changes_home: match asked.what {
+                What::Read => None,
+                What::Write(_) | What::Delete => world.replicas(&asked.key).first().copied(),
+            },
+            answered_ns: done.and_then(|(at_ns, is_well)| is_well.then_some(at_ns)),
+        };
+        self.load.asked.iter().zip(&self.done).map(told).collect()
     }
 
     fn figures(&self, start_ns: u64, nodes: Vec<NodeFigures>) -> Figures {
@@ -227,11 +296,13 @@ impl<'a> Progress<'a> {
             asked: due,
             answered: due - failed,
             failed,
+            first_failure: self.first_failure.clone().filter(|_| failed > 0),
             saturated,
             reads: kept(reads),
             writes: kept(writes),
             visible: self.is_followed.then(|| kept(visible)),
             nodes,
+            outages: Vec::new(),
         }
     }
 }

@@ -3,14 +3,16 @@ use engine_env::rng::Seed;
 use engine_env::sim::{HardwareProfile, Quantity};
 use kv_engine::Replication;
 
-use super::{Asked, Figures, Latencies, Load, TimedKv, TimedLog, What, sensitivity, timed_kv, timed_log};
+use super::{
+    Asked, Figures, Latencies, Load, Outage, TimedKv, TimedLog, What, sensitivity, timed_kv, timed_log,
+};
 
 const MS: u64 = 1_000_000;
 const KEYS: u64 = 300;
 
 fn cluster(durability: Durability) -> TimedKv {
     let replication = Replication::new(3, 2, 2).expect("valid");
-    TimedKv { nodes: 3, replication, durability, node_gib: 40.0, seed: Seed(5) }
+    TimedKv { nodes: 3, replication, durability, handoff_ms: None, node_gib: 40.0, seed: Seed(5) }
 }
 
 fn key(number: u64) -> Vec<u8> {
@@ -28,6 +30,7 @@ fn load(operations: u64, every_ns: u64, what: impl Fn(u64) -> What) -> Load {
         preload: (0..KEYS).map(|number| (key(number), value(number))).collect(),
         asked: (0..operations).map(asked).collect(),
         window_ns: 0..operations * every_ns,
+        outages: Vec::new(),
     }
 }
 
@@ -192,4 +195,81 @@ fn commits_of_many_partitions_end_when_the_disk_is_through_with_them() {
 fn a_log_is_not_asked_for_keys() {
     let told = timed_log(&HardwareProfile::nvme_2024(), &log(Durability::Os), &reads(10, MS));
     assert!(told.is_err_and(|why| why.contains("not by key")));
+}
+
+/// Node 2 dies after a second, and is started so much later; half of what comes is written, and some is
+/// deleted.
+fn load_with_outage(every_ns: u64, length_ns: u64) -> Load {
+    let what = |at: u64| match at {
+        _ if at.is_multiple_of(2) => What::Read,
+        _ if at % 50 == 1 => What::Delete,
+        _ => What::Write(value(at)),
+    };
+    let outage = Outage { after_ns: 1_000 * MS, length_ns, node: 2 };
+    Load { outages: vec![outage], ..load(2_500, every_ns, what) }
+}
+
+#[test]
+fn a_store_answers_while_a_node_is_away_and_hints_bring_it_what_it_missed() {
+    let nvme = HardwareProfile::nvme_2024();
+    let load = load_with_outage(2 * MS, 2_000 * MS);
+    let run = |handoff_ms, durability| {
+        let cluster = TimedKv { nodes: 5, handoff_ms, ..cluster(durability) };
+        timed_kv(&nvme, &cluster, &load).expect("figures")
+    };
+    for durability in [Durability::Os, Durability::Synced] {
+        let hinted = run(Some(20), durability);
+        let [outage] = hinted.outages[..] else { panic!("{:?}", hinted.outages) };
+        assert_eq!((outage.outage, outage.asked), (load.outages[0], 1_000));
+        assert_eq!((hinted.failed, outage.answered), (0, 1_000), "two of three replicas are there");
+        // Of five nodes, three hold a key.
+        assert!((200..400).contains(&outage.missed), "{outage:?}");
+        let times = (outage.writes_accepted_ns, outage.recovery_ns, outage.replicated_ns);
+        let (Some(accepted), Some(recovery), Some(replicated)) = times else { panic!("{outage:?}") };
+        assert!(accepted < 100 * MS, "{outage:?}");
+        assert!(recovery < replicated && replicated < 300 * MS, "{outage:?}");
+        assert_eq!(hinted, run(Some(20), durability), "one seed has one result");
+    }
+    // Of three nodes, those that stay keep hints beside their own copies.
+    let three = timed_kv(&nvme, &TimedKv { handoff_ms: Some(20), ..cluster(Durability::Os) }, &load);
+    let three = three.expect("figures");
+    let [outage] = three.outages[..] else { panic!("{:?}", three.outages) };
+    assert_eq!((outage.lacking, outage.missed), (0, 480), "{outage:?}");
+    // Without hints it never has all of them: clients ask it again ten seconds after they took it for dead.
+    let bare = run(None, Durability::Os);
+    let [outage] = bare.outages[..] else { panic!("{:?}", bare.outages) };
+    assert_eq!((outage.answered, outage.replicated_ns), (1_000, None), "{outage:?}");
+    assert!(outage.watched_ns > 10_000 * MS && outage.lacking > 0, "{outage:?}");
+}
+
+/// With acks=all the leaders of what it follows wait for it until it counts as out of sync, after ten seconds.
+#[test]
+fn a_log_that_elects_no_leader_takes_a_dead_ones_writes_when_it_is_back() {
+    let nvme = HardwareProfile::nvme_2024();
+    for (length_ns, misses) in [(2_000 * MS, false), (14_000 * MS, true)] {
+        let mut load = load_with_outage(10 * MS, length_ns);
+        load.asked.retain(|asked| asked.what != What::Read);
+        let figures = timed_log(&nvme, &log(Durability::Os), &load).expect("figures");
+        let [outage] = figures.outages[..] else { panic!("{:?}", figures.outages) };
+        assert!(outage.writes_accepted_ns > Some(length_ns), "{outage:?}");
+        assert!(outage.replicated_ns.is_some_and(|ns| ns < 2_000 * MS), "{outage:?}");
+        assert!(outage.replicated_ns >= outage.recovery_ns, "{outage:?}");
+        assert_eq!(outage.missed > 0, misses, "{outage:?}");
+        assert!(figures.failed > 0 && figures.failed == outage.asked - outage.answered, "{figures:?}");
+        assert!(figures.first_failure.as_ref().is_some_and(|why| why.contains("broker 2")), "{figures:?}");
+    }
+}
+
+#[test]
+fn outages_of_nodes_that_are_not_there_or_away_already_are_refused() {
+    let outage = |after_ns, node| Outage { after_ns, length_ns: 10 * MS, node };
+    for (outages, words) in [
+        (vec![outage(0, 3)], "no node 3"),
+        (vec![outage(0, 1), outage(5 * MS, 1)], "node 1 overlap"),
+        (vec![outage(5 * MS, 1), outage(0, 1)], "node 1 overlap"),
+    ] {
+        let load = Load { outages, ..reads(10, MS) };
+        let told = timed_kv(&HardwareProfile::nvme_2024(), &cluster(Durability::Os), &load);
+        assert!(told.as_ref().is_err_and(|why| why.contains(words)), "{told:?}");
+    }
 }

@@ -13,6 +13,7 @@ use engine_env::{Arrival, Peer};
 
 use super::figures::NodeFigures;
 use super::node::{Happens, Node};
+use super::outage::Holds;
 use super::run::What;
 use crate::cluster::process::Process;
 
@@ -21,13 +22,24 @@ const FIRST_CLIENT: u32 = 1_000;
 /// Timers of nodes aren't looked at more often.
 const TIMER_STEP_NS: u64 = 1_000_000;
 
-/// How an operation ended: what a read found, nothing for a write, or why it failed.
-pub(in crate::cluster) type Ended = (u64, Result<Option<Vec<u8>>, String>);
+/// How an operation went well.
+#[derive(Debug)]
+pub(in crate::cluster) enum Answer<R> {
+    /// A read: the value, if there is one.
+    Found(Option<Vec<u8>>),
+    /// A change, and by what a server can be asked whether it holds it; nothing if it leaves nothing.
+    Done(Option<R>),
+}
+
+/// How an operation ended, by its token, or why it failed.
+pub(in crate::cluster) type Ended<R> = (u64, Result<Answer<R>, String>);
 
 /// A client that asks what it is told to.
 pub(in crate::cluster) trait Asker {
     /// Whether one of the clients follows what all of them write.
     const IS_FOLLOWED: bool;
+    /// By what a server can be asked whether it holds a write.
+    type Receipt: Clone;
 
     fn begin(&mut self, now_ns: u64, token: u64, key: &[u8], what: &What);
     fn handle(&mut self, now_ns: u64, arrival: Arrival);
@@ -35,13 +47,16 @@ pub(in crate::cluster) trait Asker {
     fn handle_timeout(&mut self, now_ns: u64);
     fn poll_output(&mut self) -> Option<(Peer, Vec<u8>)>;
     /// What has ended, by its token.
-    fn poll_ended(&mut self) -> Option<Ended>;
+    fn poll_ended(&mut self) -> Option<Ended<Self::Receipt>>;
     /// A write that the one who follows has seen, by its token.
     fn poll_seen(&mut self) -> Option<u64>;
+    /// Which nodes hold a key, first the one that its writes go to first.
+    fn replicas(&self, key: &[u8]) -> Vec<u16>;
 }
 
 /// See the module.
-pub(in crate::cluster) struct TimedWorld<P, C> {
+pub(in crate::cluster) struct TimedWorld<P: Process, C: Asker> {
+    config: P::Config,
     profile: HardwareProfile,
     pub(super) now_ns: u64,
     net: SimNet,
@@ -49,10 +64,11 @@ pub(in crate::cluster) struct TimedWorld<P, C> {
     /// When each node's timers are looked at again, at the earliest.
     timer_floors_ns: Vec<u64>,
     clients: Vec<C>,
-    events: BinaryHeap<Reverse<(u64, u64, usize, Happens)>>,
+    /// When it is due, its number, at which node and in which life of it.
+    events: BinaryHeap<Reverse<(u64, u64, usize, u64, Happens)>>,
     numbered: u64,
     /// What has ended, and when.
-    pub(super) ended: Vec<(u64, Ended)>,
+    pub(super) ended: Vec<(u64, Ended<C::Receipt>)>,
     /// What was seen, and when.
     pub(super) seen: Vec<(u64, u64)>,
 }
@@ -66,7 +82,7 @@ enum Next {
     Client(usize),
 }
 
-impl<P: Process, C: Asker> TimedWorld<P, C> {
+impl<P: Process + Holds<C::Receipt>, C: Asker> TimedWorld<P, C> {
     /// Nodes with empty folders, each with a page cache of so many pages, and clients; all that they do takes the profile's
     /// time.
     ///
@@ -76,7 +92,7 @@ impl<P: Process, C: Asker> TimedWorld<P, C> {
         profile: &HardwareProfile,
         seed: Seed,
         nodes: u16,
-        config: &P::Config,
+        config: P::Config,
         pages_max: usize,
         clients: Vec<C>,
     ) -> Result<Self, String> {
@@ -88,7 +104,9 @@ impl<P: Process, C: Asker> TimedWorld<P, C> {
             bytes_per_s: NonZeroU64::new((profile.value(Quantity::Link) * 1e6) as u64),
             ..Link::default()
         });
+        let folders_of = P::folders(&config);
         let mut world = Self {
+            config,
             profile: profile.clone(),
             now_ns: 0,
             net,
@@ -108,8 +126,8 @@ impl<P: Process, C: Asker> TimedWorld<P, C> {
                 folder.complete_in_order();
                 folder
             };
-            let folders: Vec<_> = (0..P::folders(config) as u64).map(folder).collect();
-            let process = P::start(config, number, &folders, 0)?;
+            let folders: Vec<_> = (0..folders_of as u64).map(folder).collect();
+            let process = P::start(&world.config, number, &folders, 0)?;
             world.nodes.push(Node::new(process, folders, profile, seed.rng()));
             world.net.join(Peer(number.into())).map_err(|e| e.to_string())?;
             world.pump(usize::from(number));
@@ -127,6 +145,41 @@ impl<P: Process, C: Asker> TimedWorld<P, C> {
 
     pub(super) fn figures(&self) -> Vec<NodeFigures> {
         self.nodes.iter().map(Node::figures).collect()
+    }
+
+    /// How many nodes there are, dead ones included.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// A node's process dies.
+    pub(super) fn kill(&mut self, node: usize) {
+        self.net.kill(self.now_ns, node_peer(node));
+        self.nodes[node].dies();
+    }
+
+    /// It is started again, and serves once it has recovered.
+    ///
+    /// # Errors
+    /// It doesn't start.
+    pub(super) fn restart(&mut self, node: usize) -> Result<(), String> {
+        let number = u16::try_from(node).expect("few nodes");
+        let start = |folders: &[SimHome]| P::start(&self.config, number, folders, self.now_ns);
+        let why = |why| format!("node {node} doesn't come back: {why}");
+        self.nodes[node].starts(self.now_ns, &self.profile, start).map_err(why)?;
+        self.timer_floors_ns[node] = self.now_ns;
+        self.pump(node);
+        Ok(())
+    }
+
+    /// A node's process, and since when it serves; `None` if it doesn't.
+    pub(super) fn serving(&self, node: usize) -> Option<(&P, u64)> {
+        self.nodes[node].serving()
+    }
+
+    /// Which nodes hold a key, as clients know it.
+    pub(super) fn replicas(&self, key: &[u8]) -> Vec<u16> {
+        self.clients.first().map(|client| client.replicas(key)).unwrap_or_default()
     }
 
     /// A client begins an operation.
@@ -165,7 +218,13 @@ impl<P: Process, C: Asker> TimedWorld<P, C> {
                 }
             }
             Next::Node => {
-                if let Some(Reverse((_, _, node, what))) = self.events.pop() {
+                if let Some(Reverse((_, _, node, life, what))) = self.events.pop()
+                    && self.nodes[node].concerns(life, what)
+                {
+                    if what == Happens::Serves {
+                        // It has died, so its name is free.
+                        let _ = self.net.join(node_peer(node));
+                    }
                     self.nodes[node].happens(now_ns, what, &self.profile);
                     self.pump(node);
                 }
@@ -195,7 +254,7 @@ impl<P: Process, C: Asker> TimedWorld<P, C> {
         consider(self.net.next_due(), Next::Network);
         consider(self.events.peek().map(|Reverse((due_ns, ..))| *due_ns), Next::Node);
         for (i, node) in self.nodes.iter().enumerate() {
-            let due_ns = node.process.poll_timeout().map(|due_ns| due_ns.max(self.timer_floors_ns[i]));
+            let due_ns = node.poll_timeout().map(|due_ns| due_ns.max(self.timer_floors_ns[i]));
             consider(due_ns, Next::Timer(i));
         }
         for (i, client) in self.clients.iter_mut().enumerate() {
@@ -206,14 +265,14 @@ impl<P: Process, C: Asker> TimedWorld<P, C> {
 
     /// Sends what a node says, and puts what happens there later into the queue.
     fn pump(&mut self, node: usize) {
-        let Node { says, later, .. } = &mut self.nodes[node];
-        let me = Peer(u32::try_from(node).expect("few nodes"));
+        let Node { says, later, life, .. } = &mut self.nodes[node];
+        let me = node_peer(node);
         for (to, bytes) in says.drain(..) {
             self.net.send(self.now_ns, me, to, bytes);
         }
         for (due_ns, what) in later.drain(..) {
             self.numbered += 1;
-            self.events.push(Reverse((due_ns, self.numbered, node, what)));
+            self.events.push(Reverse((due_ns, self.numbered, node, *life, what)));
         }
     }
 
@@ -229,6 +288,11 @@ impl<P: Process, C: Asker> TimedWorld<P, C> {
             self.net.send(self.now_ns, client_peer(client), to, bytes);
         }
     }
+}
+
+/// A node's name on the network.
+fn node_peer(node: usize) -> Peer {
+    Peer(u32::try_from(node).expect("few nodes"))
 }
 
 /// A client's name on the network.

@@ -1,22 +1,26 @@
 //! `workbench hardware`: clusters on machines of another time, in virtual time; and what is assumed of those machines.
 //! Standard output holds only what the arguments decide: the same ones print the same bytes.
 
+mod print;
+mod told;
+
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use crash_lab::timed::{
-    Asked, Figures, Latencies, Load, NodeFigures, Sensitivity, Station, TimedKv, TimedLog, What, sensitivity,
-    timed_kv, timed_log,
+    self, Asked, Load, Sensitivity, TimedKv, TimedLog, What, sensitivity, timed_kv, timed_log,
 };
 use engine_env::Durability;
 use engine_env::sim::{HardwareProfile, Quantity};
 use kv_engine::Replication;
-use serde::Serialize;
 use workloads::{Access, Op, Seed, Workload};
 
+use self::print::{print, print_json, print_profile};
+use self::told::{FiguresTold, NodeTold, OutageTold, ProfileTold, SensitivityTold, Told};
 use super::choice::WorkloadArgs;
 use super::{Failure, Workbench, text};
+use crate::engines::Outage;
 
 /// What was published of the store: 10,000 operations a second on 32 nodes.
 const PUBLISHED_PER_NODE: f64 = 10_000.0 / 32.0;
@@ -33,7 +37,7 @@ Without --profile: what each profile assumes, and where each figure is from.
 With one, a cluster of the store (N=3 R=2 W=2) or of the log (three copies, acks=all) runs in virtual time: the code is the
 real one, the machines and the network are the profile's. Each request waits for a service thread of its node and for that node's disk; a read costs the disk
 only what a page cache of bounded size doesn't hold. What is told: latencies from the moment an operation was due; how
-many requests waited for threads and for the disk, and how busy both were; then every parameter halved and doubled, which
+many requests waited for threads and for the disk, and how busy both were; what nodes that died missed, and for how long; then every parameter halved and doubled, which
 shows what the result rests on.
 
 The data is smaller than a real node's, and the page cache in proportion: --node-data says what a real node would hold.
@@ -43,6 +47,7 @@ Examples:
   workbench hardware --profile hdd-2012                              three nodes at the published load per node
   workbench hardware --profile hdd-2012 --nodes 32 --no-sensitivity  all of the published cluster
   workbench hardware --profile hdd-2012 --engine log-cluster         the same writes to the log, and until a consumer has them
+  workbench hardware --profile ssd-2012 --outage 20000:10000:2 --handoff 50ms   a node dies and returns: what that costs
   workbench hardware --profile ssd-2012 --rate 3000 --durability synced --workload ycsb-b --json
 
 A simulation explains published numbers; it never decides a claim. docs/hardware.md says what is left out.")]
@@ -73,6 +78,13 @@ pub(super) struct HardwareArgs {
     /// What a real node would hold, in GiB [default: 400 million members of 1.1 KB, three copies, on 32 nodes]
     #[arg(long, value_name = "GIB", default_value_t = 39.0, value_parser = gib)]
     node_data: f64,
+    /// A node whose process is killed and started again: AFTER:LENGTH:NODE, milliseconds from the load's begin and for how
+    /// long; more than one is a schedule
+    #[arg(long, value_name = "OUTAGE", value_parser = outage)]
+    outage: Vec<Outage>,
+    /// How often nodes of the store deliver the hints that they keep for one that was away [default: they keep none]
+    #[arg(long, value_name = "TIME", value_parser = text::duration)]
+    handoff: Option<Duration>,
     /// What everything follows from
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
@@ -89,6 +101,11 @@ fn profile(name: &str) -> Result<HardwareProfile, String> {
         let names: Vec<_> = HardwareProfile::all().iter().map(HardwareProfile::name).collect();
         format!("there are {}", names.join(", "))
     })
+}
+
+fn outage(text: &str) -> Result<Outage, String> {
+    text.parse()
+        .map_err(|()| "write AFTER:LENGTH:NODE, as in 20000:5000:0; times are milliseconds".to_owned())
 }
 
 fn gib(text: &str) -> Result<f64, String> {
@@ -120,152 +137,6 @@ impl TimedEngine {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct ProfileTold {
-    name: &'static str,
-    about: &'static str,
-    parameters: Vec<ParameterTold>,
-}
-
-#[derive(Debug, Serialize)]
-struct ParameterTold {
-    name: &'static str,
-    value: f64,
-    unit: &'static str,
-    meaning: &'static str,
-    source: &'static str,
-}
-
-impl ProfileTold {
-    fn of(profile: &HardwareProfile) -> Self {
-        let parameters = profile.parameters().iter().map(|parameter| ParameterTold {
-            name: parameter.quantity.name(),
-            value: parameter.value,
-            unit: parameter.quantity.unit(),
-            meaning: parameter.quantity.meaning(),
-            source: parameter.source,
-        });
-        Self { name: profile.name(), about: profile.about(), parameters: parameters.collect() }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Told {
-    /// Never the native one, so that no figure of here shares a row with one of there.
-    world: String,
-    note: &'static str,
-    engine: &'static str,
-    workload: String,
-    durability: String,
-    nodes: u16,
-    replication: &'static str,
-    rate_per_s: f64,
-    duration_s: f64,
-    warm_up_s: f64,
-    records: usize,
-    node_data_gib: f64,
-    seed: u64,
-    profile: ProfileTold,
-    result: FiguresTold,
-    by_node: Vec<NodeTold>,
-    sensitivity: Vec<SensitivityTold>,
-}
-
-#[derive(Debug, Serialize)]
-struct FiguresTold {
-    asked: u64,
-    answered: u64,
-    failed: u64,
-    saturated: bool,
-    reads: LatenciesTold,
-    writes: LatenciesTold,
-    /// Until a consumer of the log has what was written.
-    visible: Option<LatenciesTold>,
-    /// Mean over nodes.
-    threads_utilisation: f64,
-    disk_utilisation: f64,
-    /// The share of storage reads that the page cache served; none if there were no reads.
-    cached_share: Option<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct LatenciesTold {
-    count: usize,
-    p50_us: Option<f64>,
-    p95_us: Option<f64>,
-    p99_us: Option<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct NodeTold {
-    node: usize,
-    requests: u64,
-    cached_reads: u64,
-    disk_reads: u64,
-    threads: StationTold,
-    disk: StationTold,
-}
-
-#[derive(Debug, Serialize)]
-struct StationTold {
-    utilisation: f64,
-    queue_mean: f64,
-    queue_max: usize,
-}
-
-#[derive(Debug, Serialize)]
-struct SensitivityTold {
-    name: &'static str,
-    halved: Option<FiguresTold>,
-    doubled: Option<FiguresTold>,
-}
-
-impl FiguresTold {
-    fn of(figures: &Figures) -> Self {
-        let mean = |of: fn(&NodeFigures) -> f64| {
-            figures.nodes.iter().map(of).sum::<f64>() / figures.nodes.len().max(1) as f64
-        };
-        let sum = |of: fn(&NodeFigures) -> u64| figures.nodes.iter().map(of).sum::<u64>();
-        let (cached, missed) = (sum(|node| node.cached_reads), sum(|node| node.disk_reads));
-        Self {
-            asked: figures.asked,
-            answered: figures.answered,
-            failed: figures.failed,
-            saturated: figures.saturated,
-            reads: LatenciesTold::of(&figures.reads),
-            writes: LatenciesTold::of(&figures.writes),
-            visible: figures.visible.as_ref().map(LatenciesTold::of),
-            threads_utilisation: mean(|node| node.threads.utilisation),
-            disk_utilisation: mean(|node| node.disk.utilisation),
-            cached_share: (cached + missed > 0).then(|| cached as f64 / (cached + missed) as f64),
-        }
-    }
-}
-
-impl FiguresTold {
-    /// What a cluster of the kind is asked about: a log isn't read by key.
-    fn asked_about(&self) -> [(&'static str, &LatenciesTold); 2] {
-        match &self.visible {
-            None => [("reads", &self.reads), ("writes", &self.writes)],
-            Some(visible) => [("writes", &self.writes), ("visible", visible)],
-        }
-    }
-}
-
-impl LatenciesTold {
-    fn of(latencies: &Latencies) -> Self {
-        let us = |share| latencies.quantile_ns(share).map(|ns| ns as f64 / 1e3);
-        Self { count: latencies.count(), p50_us: us(0.5), p95_us: us(0.95), p99_us: us(0.99) }
-    }
-}
-
-impl From<Station> for StationTold {
-    fn from(station: Station) -> Self {
-        let Station { utilisation, queue_mean, queue_max } = station;
-        Self { utilisation, queue_mean, queue_max }
-    }
-}
-
 pub(super) fn hardware(args: &HardwareArgs, workbench: &Workbench) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let Some(profile) = &args.profile else {
@@ -293,7 +164,8 @@ fn simulated(args: &HardwareArgs, profile: &HardwareProfile, workbench: &Workben
     let load = load(workload.as_ref(), args, rate_per_s)?;
     let (nodes, durability, node_gib, seed) = (args.nodes, args.durability, args.node_data, Seed(args.seed));
     let replication = Replication::new(3, 2, 2).map_err(Failure::input)?;
-    let store = TimedKv { nodes, replication, durability, node_gib, seed };
+    let handoff_ms = args.handoff.map(|every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX).max(1));
+    let store = TimedKv { nodes, replication, durability, handoff_ms, node_gib, seed };
     let log = TimedLog { brokers: nodes, replicas: 3, durability, node_gib, seed };
     let run = |profile: &HardwareProfile| match args.engine {
         TimedEngine::KvCluster => timed_kv(profile, &store, &load),
@@ -343,6 +215,7 @@ fn simulated(args: &HardwareArgs, profile: &HardwareProfile, workbench: &Workben
         profile: ProfileTold::of(profile),
         result: FiguresTold::of(&figures),
         by_node: by_node.collect(),
+        outages: figures.outages.iter().map(OutageTold::from).collect(),
         sensitivity: rows.iter().map(row).collect(),
     })
 }
@@ -386,99 +259,16 @@ fn load(workload: &dyn Workload, args: &HardwareArgs, rate_per_s: f64) -> Result
     if args.engine == TimedEngine::LogCluster {
         asked.retain(|asked| asked.what != What::Read);
     }
+    let ns = |span: Duration| u64::try_from(span.as_nanos()).expect("it was given in milliseconds");
+    let outage = |outage: &Outage| timed::Outage {
+        after_ns: ns(outage.after),
+        length_ns: ns(outage.length),
+        node: outage.member,
+    };
     Ok(Load {
         preload: workload.preload(seed.derive("preload", 0)).map(kept).collect::<Result<_, _>>()?,
         asked,
         window_ns: (length_ns as f64 * WARM_UP) as u64..length_ns,
+        outages: args.outage.iter().map(outage).collect(),
     })
-}
-
-fn print_json(told: &impl Serialize, out: &mut impl Write) -> Result<(), Failure> {
-    let json = serde_json::to_string_pretty(told).map_err(Failure::input)?;
-    let _ = writeln!(out, "{json}");
-    Ok(())
-}
-
-fn print_profile(profile: &ProfileTold, out: &mut impl Write) {
-    let _ = writeln!(out, "{}: {}", profile.name, profile.about);
-    for parameter in &profile.parameters {
-        let ParameterTold { name, value, unit, meaning, source } = parameter;
-        let _ = writeln!(out, "  {name:<13} {value:>8} {unit:<4}  {meaning}\n{:32}{source}", "");
-    }
-    let _ = writeln!(out);
-}
-
-fn print(told: &Told, out: &mut impl Write) {
-    let _ = writeln!(
-        out,
-        "{}, {}, {} nodes, {}, {}; {} at {:.0}/s for {} s, of which {} s warm-up; {} records, seed {}",
-        told.world,
-        told.engine,
-        told.nodes,
-        told.replication,
-        told.durability,
-        told.workload,
-        told.rate_per_s,
-        told.duration_s,
-        told.warm_up_s,
-        told.records,
-        told.seed
-    );
-    let _ = writeln!(out, "{}\n", told.note);
-    print_profile(&told.profile, out);
-    let FiguresTold { asked, answered, failed, saturated, cached_share, .. } = told.result;
-    let _ =
-        writeln!(out, "{asked} operations were due, {answered} were answered, {failed} failed or never were");
-    if saturated {
-        let _ = writeln!(out, "saturated: what waits grows, so there are no percentiles");
-    }
-    let _ = writeln!(out, "{:<8} {:>9} {:>10} {:>10} {:>10}", "", "count", "p50", "p95", "p99");
-    for (name, latencies) in told.result.asked_about() {
-        let LatenciesTold { count, p50_us, p95_us, p99_us } = latencies;
-        let [p50, p95, p99] = [p50_us, p95_us, p99_us].map(|us| text::micros(*us));
-        let _ = writeln!(out, "{name:<8} {count:>9} {p50:>10} {p95:>10} {p99:>10}");
-    }
-    if let Some(share) = cached_share {
-        let _ = writeln!(out, "the page cache served {:.1} % of the reads of storage", share * 100.0);
-    }
-    let _ = writeln!(out, "\n{:<8} {:>9} {:>28} {:>28}", "", "", "threads", "disk");
-    let _ = writeln!(
-        out,
-        "{:<8} {:>9} {:>8} {:>9} {:>9} {:>8} {:>9} {:>9}",
-        "node", "requests", "used", "waiting", "at most", "used", "waiting", "at most"
-    );
-    for node in &told.by_node {
-        let [threads, disk] = [&node.threads, &node.disk].map(|station| {
-            let StationTold { utilisation, queue_mean, queue_max } = station;
-            format!("{:>6.1} % {queue_mean:>9.2} {queue_max:>9}", utilisation * 100.0)
-        });
-        let _ = writeln!(out, "{:<8} {:>9} {threads} {disk}", node.node, node.requests);
-    }
-    if !told.sensitivity.is_empty() {
-        print_sensitivity(told, out);
-    }
-}
-
-fn print_sensitivity(told: &Told, out: &mut impl Write) {
-    let columns =
-        told.result.asked_about().map(|(name, _)| format!("{:>10} {:>10}", format!("{name} p50"), "p99"));
-    let columns = columns.join(" ");
-    let _ = writeln!(out, "\nwhat it rests on: p50 and p99 with each parameter halved and doubled");
-    let _ = writeln!(out, "{:<13} {:^43}  {:^43}\n{:<13} {columns}  {columns}", "", "halved", "doubled", "");
-    let cells = |figures: Option<&FiguresTold>| match figures {
-        None => format!("{:^43}", "the same"),
-        Some(FiguresTold { saturated: true, .. }) => format!("{:^43}", "saturated"),
-        Some(figures) => {
-            let both = figures.asked_about().map(|(_, latencies)| [latencies.p50_us, latencies.p99_us]);
-            both.as_flattened()
-                .iter()
-                .map(|us| format!("{:>10}", text::micros(*us)))
-                .collect::<Vec<_>>()
-                .join(" ")
-        }
-    };
-    let _ = writeln!(out, "{:<13} {}", "as it is", cells(Some(&told.result)));
-    for SensitivityTold { name, halved, doubled } in &told.sensitivity {
-        let _ = writeln!(out, "{name:<13} {}  {}", cells(halved.as_ref()), cells(doubled.as_ref()));
-    }
 }
