@@ -265,10 +265,12 @@ fn load(workload: &dyn Workload, args: &HardwareArgs, rate_per_s: f64) -> Result
         length_ns: ns(outage.length),
         node: outage.member,
     };
+    let outages: Vec<_> = args.outage.iter().map(outage).collect();
+    timed::Outage::check(&outages, args.nodes.into()).map_err(Failure::Input)?;
     Ok(Load {
         preload: workload.preload(seed.derive("preload", 0)).map(kept).collect::<Result<_, _>>()?,
         asked,
         window_ns: (length_ns as f64 * WARM_UP) as u64..length_ns,
-        outages: args.outage.iter().map(outage).collect(),
+        outages,
     })
 }

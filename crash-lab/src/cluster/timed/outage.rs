@@ -19,6 +19,30 @@ pub struct Outage {
     pub node: u16,
 }
 
+impl Outage {
+    /// Whether these can all happen to a cluster of so many nodes.
+    ///
+    /// # Errors
+    /// There is no such node, or it would have to die while it is away.
+    pub fn check(outages: &[Self], nodes: usize) -> Result<(), String> {
+        for (at, outage) in outages.iter().enumerate() {
+            let Outage { after_ns, length_ns, node } = *outage;
+            if usize::from(node) >= nodes {
+                return Err(format!("there is no node {node} to die: there are {nodes}, counted from 0"));
+            }
+            let is_away = |other: &&Outage| {
+                other.node == node
+                    && after_ns <= other.after_ns + other.length_ns
+                    && other.after_ns <= after_ns + length_ns
+            };
+            if outages[..at].iter().any(|other| is_away(&other)) {
+                return Err(format!("two outages of node {node} overlap"));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A server that can be asked what it holds.
 pub(in crate::cluster) trait Holds<R> {
     /// Whether it holds what was acknowledged with this receipt, or what came after it.
@@ -74,22 +98,9 @@ impl<R> Watch<R> {
 
 impl<R> Outages<R> {
     /// # Errors
-    /// There is no such node, or it would have to die while it is away.
+    /// As [`Outage::check`].
     pub(super) fn new(outages: &[Outage], start_ns: u64, nodes: usize) -> Result<Self, String> {
-        for (at, outage) in outages.iter().enumerate() {
-            let Outage { after_ns, length_ns, node } = *outage;
-            if usize::from(node) >= nodes {
-                return Err(format!("there is no node {node} to die: there are {nodes}, counted from 0"));
-            }
-            let is_away = |other: &&Outage| {
-                other.node == node
-                    && after_ns <= other.after_ns + other.length_ns
-                    && other.after_ns <= after_ns + length_ns
-            };
-            if outages[..at].iter().any(|other| is_away(&other)) {
-                return Err(format!("two outages of node {node} overlap"));
-            }
-        }
+        Outage::check(outages, nodes)?;
         let watch = |outage: &Outage| Watch {
             outage: *outage,
             start_ns,
