@@ -66,7 +66,6 @@ mod operator;
 mod read_only_build;
 mod replica;
 mod ring;
-mod stepped_node;
 mod storage;
 mod store;
 mod version;
@@ -98,7 +97,7 @@ pub use metadata::{
     Cluster, Compression, MetadataError, Notice, Retention, RoutingTier, Schema, Serializer, Server,
     StoreDefinition, StoreRouting, Stores, ViewDefinition,
 };
-pub use node::{KvNode, NodeConfig, NodeHomes, NodeStats, StartError, StopError};
+pub use node::{KvNode, NodeConfig, NodeHomes, NodeStats, StartError, SteppedNode, StopError};
 pub use operator::{Proceed, carry_out};
 pub use read_only_build::{BuildConfig, Built, BuiltNode, Placement, ReadOnlyBuild};
 pub use replica::{NOBODYS, Replica, ReplicaStats, ReplicaStorage, Taken};
@@ -106,7 +105,6 @@ pub use ring::{
     NodeId, QuotaError, Replicated, Ring, RingError, Routing, RoutingStrategy, Zone, ZoneId, ZoneQuotas,
     contact_order, key_hash,
 };
-pub use stepped_node::SteppedNode;
 pub use storage::bitcask::{
     BatchAnswers, BatchWrite, Bitcask, Change, ChangeEvent, ChangeFeed, Damage, DamageKind, FeedError,
     FeedPosition, HintError, HintRefused, InspectedRecord, Inspection, KvDone, KvStats, MaintenanceStep,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine_env::sim::{SimDisk, SimFile, SimHome};
 use engine_env::{Arrival, Disk as _, DiskError, Home as _, Machine as _, Peer, Wait};
-use kv_engine::{Bitcask, MaintenanceStep, NodeConfig, NodeId, Ring, SteppedNode};
+use kv_engine::{Bitcask, MaintenanceStep, NodeConfig, NodeHomes, NodeId, Ring, SteppedNode};
 
 use crate::cluster::process::Process;
 use crate::simulated::subject::told;
@@ -19,6 +19,8 @@ pub(super) struct KvCluster {
     pub(super) node: NodeConfig,
     /// Whether nodes keep hints, in a folder of their own.
     pub(super) keeps_hints: bool,
+    /// Whether partitions may move: nodes keep which ring is in force, in a folder of their own.
+    pub(super) moves: bool,
     /// Whose disk rots: it reports damage, and serves the rest.
     pub(super) rotten: Option<u16>,
 }
@@ -54,26 +56,26 @@ impl KvProcess {
 
     /// How many hints it has delivered.
     pub(super) fn hints_delivered(&self) -> u64 {
-        self.node.stats().1
+        self.node.stats().hints_delivered
     }
-}
-
-/// The stores of a node, in the order of its folders.
-fn stores(node: &SteppedNode<SimHome>) -> impl Iterator<Item = &Bitcask<SimFile>> {
-    std::iter::once(node.store()).chain(node.hints())
 }
 
 impl Process for KvProcess {
     type Config = KvCluster;
 
     fn folders(config: &KvCluster) -> usize {
-        if config.keeps_hints { 2 } else { 1 }
+        1 + usize::from(config.keeps_hints) + usize::from(config.moves)
     }
 
     fn start(config: &KvCluster, me: u16, folders: &[SimHome], now_ns: u64) -> Result<Self, String> {
         let ring = Arc::clone(&config.ring);
-        let opened =
-            SteppedNode::open(&folders[0], folders.get(1), NodeId(me), ring, config.node.clone(), now_ns);
+        let mut others = folders[1..].iter().cloned();
+        let homes = NodeHomes {
+            store: folders[0].clone(),
+            hints: config.keeps_hints.then(|| others.next()).flatten(),
+            metadata: others.next(),
+        };
+        let opened = SteppedNode::open(&homes, NodeId(me), ring, config.node.clone(), now_ns);
         let (node, reports) = opened.map_err(|e| told(&e))?;
         let mut damage = reports.iter().flat_map(|report| &report.damage);
         if config.rotten != Some(me)
@@ -102,7 +104,7 @@ impl Process for KvProcess {
     }
 
     fn commit(&mut self) -> bool {
-        for (store, disk) in stores(&self.node).zip(&mut self.disks) {
+        for (store, disk) in self.node.stores().zip(&mut self.disks) {
             store.start(&mut |id, op| {
                 disk.in_flight += 1;
                 disk.commits.submit(id, op);
@@ -111,8 +113,8 @@ impl Process for KvProcess {
         self.disks.iter().any(|disk| disk.in_flight > 0)
     }
 
-    fn complete(&mut self, folders: &[SimHome], _now_ns: u64) {
-        for (store, disk) in stores(&self.node).zip(&mut self.disks) {
+    fn complete(&mut self, folders: &[SimHome], now_ns: u64) {
+        for (store, disk) in self.node.stores().zip(&mut self.disks) {
             if disk.in_flight == 0 {
                 continue;
             }
@@ -124,21 +126,21 @@ impl Process for KvProcess {
             disk.in_flight -= done.len();
             done.into_iter().for_each(|one| store.on_done(one));
         }
-        self.node.handle_storage();
+        self.node.handle_storage(now_ns);
     }
 
-    fn complete_oldest(&mut self, folder: usize, _now_ns: u64) {
+    fn complete_oldest(&mut self, folder: usize, now_ns: u64) {
         let disk = &mut self.disks[folder];
         let mut done = Vec::new();
         disk.commits.reap(Wait::Forever, &mut done);
         disk.in_flight -= done.len();
-        let store = stores(&self.node).nth(folder).expect("a store for each folder");
+        let store = self.node.stores().nth(folder).expect("a store for each folder");
         done.into_iter().for_each(|one| store.on_done(one));
-        self.node.handle_storage();
+        self.node.handle_storage(now_ns);
     }
 
     fn upkeep(&mut self, _now_ns: u64) {
-        for (store, disk) in stores(&self.node).zip(&mut self.disks) {
+        for (store, disk) in self.node.stores().zip(&mut self.disks) {
             for _ in 0..UPKEEP_STEPS {
                 // Without power it fails, and whoever drives this sees that.
                 if !matches!(store.maintain(&mut disk.upkeep), Ok(MaintenanceStep::Worked { .. })) {
@@ -149,6 +151,6 @@ impl Process for KvProcess {
     }
 
     fn has_stopped(&self) -> bool {
-        stores(&self.node).any(|store| store.stopped().is_some())
+        self.node.stores().any(|store| store.stopped().is_some())
     }
 }

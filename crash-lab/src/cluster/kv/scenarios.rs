@@ -316,8 +316,13 @@ fn lives(
         node.planted_bug = plan.setup.cluster_bug;
     }
     node.store.clone_from(&config.store);
-    let cluster =
-        KvCluster { ring: Arc::clone(&ring), node, keeps_hints: spec.handoff.is_some(), rotten: None };
+    let cluster = KvCluster {
+        ring: Arc::clone(&ring),
+        node,
+        keeps_hints: spec.handoff.is_some(),
+        moves: false,
+        rotten: None,
+    };
     let seed = Seed(seed).derive(spec.name, 1);
     let mut world = World::new(plan, seed, spec.nodes, cluster, clients, ledger)?;
     world.note(format_args!("{} nodes, N {n} R {r} W {w}, {:?} deletes", spec.nodes, spec.deletes));

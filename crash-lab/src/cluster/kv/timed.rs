@@ -60,6 +60,7 @@ pub fn timed_kv(profile: &HardwareProfile, cluster: &TimedKv, load: &Load) -> Re
         ring: Arc::clone(&ring),
         node: NodeConfig { push_every_ms, ..node },
         keeps_hints: handoff_ms.is_some(),
+        moves: false,
         rotten: None,
     };
     let hinted_handoff = handoff_ms.map(|_| HandoffStrategy::Any);
