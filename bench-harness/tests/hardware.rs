@@ -116,4 +116,8 @@ fn what_cannot_be_simulated_is_refused_with_a_way_out() {
     assert!(told(&["--profile", "hdd-2012", "--workload", "ycsb-e"]).contains("scan"));
     assert!(told(&["--profile", "hdd-2012", "--outage", "5s:1s:0"]).contains("AFTER:LENGTH:NODE"));
     assert!(told(&["--profile", "hdd-2012", "--outage", "5:1:3"]).contains("counted from 0"));
+    assert!(told(&["--profile", "hdd-2012", "--outage", "70000:1:0"]).contains("--duration"));
+    assert!(told(&["--profile", "hdd-2012", "--outage", "99999999999999999:1:0"]).contains("--duration"));
+    let log = ["--profile", "hdd-2012", "--engine", "log-cluster", "--handoff", "50ms"];
+    assert!(told(&log).contains("followers"));
 }

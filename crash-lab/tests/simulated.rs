@@ -245,6 +245,19 @@ fn kv_clusters_bring_every_replica_everything_by_hints_alone() {
     assert!(sum.observed("hints delivered") > 0 && sum.observed("ends by hints alone") > 0, "{sum}");
 }
 
+#[test]
+fn kv_clusters_read_nothing_stale_while_their_partitions_move() {
+    let sum = hold_cluster(Scenario::KvClusterMoves, &[FaultClass::Network, FaultClass::LostSector]);
+    assert!(sum.observed("moves finished") > 0 && sum.observed("moves gone back") > 0, "{sum}");
+    assert_eq!(sum.observed("stale reads"), 0);
+}
+
+#[test]
+fn kv_clusters_become_equal_by_anti_entropy_alone() {
+    let sum = hold_cluster(Scenario::KvClusterAntiEntropy, &[FaultClass::Network]);
+    assert!(sum.observed("answers with siblings") > 0, "{sum}");
+}
+
 /// What R + W <= N costs, counted; that nothing is lost in the end is judged as elsewhere.
 #[test]
 fn kv_clusters_whose_quorums_miss_each_other_read_stale_values() {
@@ -399,6 +412,9 @@ mod teeth {
             (Bug::TombstoneNotKept, Scenario::KvClusterPartitions),
             (Bug::HintDropped, Scenario::KvClusterSloppy),
             (Bug::HintDeletedEarly, Scenario::KvClusterSloppy),
+            (Bug::RebalanceForgetsRange, Scenario::KvClusterMoves),
+            (Bug::TreeSkipsLastLeaf, Scenario::KvClusterAntiEntropy),
+            (Bug::AntiEntropyLosesSibling, Scenario::KvClusterAntiEntropy),
         ] {
             let setup = Setup { cluster_bug: Some(bug), ..Setup::default() };
             found(&bug, scenario, &setup);

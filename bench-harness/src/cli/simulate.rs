@@ -34,6 +34,8 @@ Scenarios of clusters, 3 to 32 nodes in virtual time (messages are lost, late, d
   kv-cluster-disk-lost       nodes lose their disks, one at a time; nothing that W acknowledged is lost
   kv-cluster-rot             one disk rots and is replaced; nothing rotten is served, or spread by repair
   kv-cluster-sloppy          hinted handoff without read repair: hints alone bring every replica everything
+  kv-cluster-moves           nodes join and leave meanwhile; whoever moves the partitions dies, begins anew, goes back
+  kv-cluster-anti-entropy    neither read repair nor hints: comparing replicas alone makes them equal
   kv-cluster-partial-quorum  R + W <= N: stale reads and deletes undone are counted, in the end nothing is lost
   log-cluster-partitions     acks=all, min ISR 2: as above, and brokers die; nothing acknowledged is lost
   log-cluster-power-cut      leaders and followers lose power, in recovery too

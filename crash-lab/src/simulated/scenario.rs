@@ -72,6 +72,10 @@ pub enum Scenario {
     KvClusterRot,
     /// Nodes of the store with hinted handoff and without read repair: hints alone bring every replica everything.
     KvClusterSloppy,
+    /// Nodes of the store join and leave while clients work, whoever moves the partitions dies and goes back.
+    KvClusterMoves,
+    /// Nodes of the store with anti-entropy, without read repair and hints: replicas become equal by that alone.
+    KvClusterAntiEntropy,
     /// Nodes of the store, quorums that don't overlap: stale reads are counted, nothing is lost in the end.
     KvClusterPartialQuorum,
     /// Brokers of the log, `acks=all`: the network breaks in every way there is, and brokers die.
@@ -92,7 +96,7 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::KvPowerCut,
         Self::KvKill,
         Self::KvInterval,
@@ -118,19 +122,23 @@ impl Scenario {
         Self::KvClusterRot,
         Self::KvClusterSloppy,
         Self::KvClusterPartialQuorum,
+        Self::KvClusterMoves,
+        Self::KvClusterAntiEntropy,
         Self::LogClusterPartitions,
         Self::LogClusterPowerCut,
         Self::LogClusterDiskLost,
     ];
 
     /// Those of whole clusters.
-    pub const CLUSTERS: [Self; 9] = [
+    pub const CLUSTERS: [Self; 11] = [
         Self::KvClusterPartitions,
         Self::KvClusterPowerCut,
         Self::KvClusterDiskLost,
         Self::KvClusterRot,
         Self::KvClusterSloppy,
         Self::KvClusterPartialQuorum,
+        Self::KvClusterMoves,
+        Self::KvClusterAntiEntropy,
         Self::LogClusterPartitions,
         Self::LogClusterPowerCut,
         Self::LogClusterDiskLost,
@@ -165,6 +173,8 @@ impl Scenario {
             Self::KvClusterRot => "kv-cluster-rot",
             Self::KvClusterSloppy => "kv-cluster-sloppy",
             Self::KvClusterPartialQuorum => "kv-cluster-partial-quorum",
+            Self::KvClusterMoves => "kv-cluster-moves",
+            Self::KvClusterAntiEntropy => "kv-cluster-anti-entropy",
             Self::LogClusterPartitions => "log-cluster-partitions",
             Self::LogClusterPowerCut => "log-cluster-power-cut",
             Self::LogClusterDiskLost => "log-cluster-disk-lost",
@@ -285,6 +295,8 @@ pub(super) fn carry_out(scenario: Scenario, seed: u64, plan: &Plan<'_>) -> Resul
         Scenario::KvClusterRot => kv::scenarios::rot(seed, plan),
         Scenario::KvClusterSloppy => kv::scenarios::sloppy(seed, plan),
         Scenario::KvClusterPartialQuorum => kv::scenarios::partial_quorum(seed, plan),
+        Scenario::KvClusterMoves => kv::scenarios::moves(seed, plan),
+        Scenario::KvClusterAntiEntropy => kv::scenarios::anti_entropy(seed, plan),
         Scenario::LogClusterPartitions => log::scenarios::partitions(seed, plan),
         Scenario::LogClusterPowerCut => log::scenarios::power_cut(seed, plan),
         Scenario::LogClusterDiskLost => log::scenarios::disk_lost(seed, plan),

@@ -10,7 +10,7 @@ use super::merkle::{Forest, Growing, Grown};
 use super::server::{TreeServer, is_shared};
 #[cfg(feature = "planted-bugs")]
 use crate::coordinator::ClusterBug;
-use crate::message::{ReplicaError, Request, RequestId, Response};
+use crate::message::{ReplicaError, Request, RequestId, Response, is_response};
 use crate::replica::{NOBODYS, ReplicaStorage};
 use crate::ring::{NodeId, Routing};
 use crate::storage::PutError;
@@ -148,7 +148,8 @@ impl AntiEntropy {
     /// What the store holds isn't to be compared now: ends the round that is under way, and begins no other for
     /// `config.every_ms`. Whoever waits for trees is refused them.
     pub fn pause(&mut self, now_ns: u64) {
-        self.outputs.clear();
+        // Its own questions; what it has answered already still goes out.
+        self.outputs.retain(|(_, bytes)| is_response(bytes));
         for (to, id, response) in self.server.give_up() {
             self.outputs.push_back((to, response.encode(id)));
         }

@@ -259,13 +259,24 @@ fn load(workload: &dyn Workload, args: &HardwareArgs, rate_per_s: f64) -> Result
     if args.engine == TimedEngine::LogCluster {
         asked.retain(|asked| asked.what != What::Read);
     }
-    let ns = |span: Duration| u64::try_from(span.as_nanos()).expect("it was given in milliseconds");
+    let ns = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
     let outage = |outage: &Outage| timed::Outage {
         after_ns: ns(outage.after),
         length_ns: ns(outage.length),
         node: outage.member,
     };
     let outages: Vec<_> = args.outage.iter().map(outage).collect();
+    if let Some(late) = args.outage.iter().find(|outage| outage.after >= args.duration) {
+        return Err(Failure::Input(format!(
+            "an outage {} ms after the load began comes when that is over; it lasts {} s (--duration)",
+            late.after.as_millis(),
+            args.duration.as_secs_f64()
+        )));
+    }
+    if args.handoff.is_some() && args.engine == TimedEngine::LogCluster {
+        let why = "--handoff is about the store's hints; the log has followers instead";
+        return Err(Failure::Input(why.to_owned()));
+    }
     timed::Outage::check(&outages, args.nodes.into()).map_err(Failure::Input)?;
     Ok(Load {
         preload: workload.preload(seed.derive("preload", 0)).map(kept).collect::<Result<_, _>>()?,

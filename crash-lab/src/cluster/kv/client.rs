@@ -11,7 +11,6 @@ use kv_engine::{Coordinator, CoordinatorStats, KvAnswer, KvOutcome, Now, Version
 use rand::RngExt as _;
 
 use super::registers::{Kind, Registers, Seen};
-use crate::cluster::process::Client;
 use crate::stress::{Clock, clock_of, version_of};
 
 const IN_FLIGHT_MAX: usize = 5;
@@ -204,10 +203,8 @@ fn listed(versions: &[Seen]) -> String {
     format!("[{}]", clocks.join(" "))
 }
 
-impl Client for KvPeer {
-    type Ledger = Registers;
-
-    fn begin(&mut self, now_ns: u64, rng: &mut Rng, ledger: &mut Registers, _said: &mut Vec<String>) {
+impl KvPeer {
+    pub(super) fn begin(&mut self, now_ns: u64, rng: &mut Rng, ledger: &mut Registers) {
         let key = rng.random_range(0..ledger.keys());
         let kind = rng.random_range(0..100);
         if self.doing.len() >= IN_FLIGHT_MAX {
@@ -234,19 +231,19 @@ impl Client for KvPeer {
         self.coordinator.get_versions(now, token, &Self::key(key));
     }
 
-    fn handle(&mut self, now_ns: u64, arrival: Arrival) {
-        self.coordinator.handle(self.now(now_ns), &arrival);
+    pub(super) fn handle(&mut self, now_ns: u64, arrival: &Arrival) {
+        self.coordinator.handle(self.now(now_ns), arrival);
     }
 
-    fn poll_timeout(&mut self) -> Option<u64> {
+    pub(super) fn poll_timeout(&mut self) -> Option<u64> {
         self.coordinator.poll_timeout()
     }
 
-    fn handle_timeout(&mut self, now_ns: u64) {
+    pub(super) fn handle_timeout(&mut self, now_ns: u64) {
         self.coordinator.handle_timeout(self.now(now_ns));
     }
 
-    fn take_outcomes(
+    pub(super) fn take_outcomes(
         &mut self,
         now_ns: u64,
         ledger: &mut Registers,
@@ -258,15 +255,15 @@ impl Client for KvPeer {
         Ok(())
     }
 
-    fn poll_output(&mut self) -> Option<(Peer, Vec<u8>)> {
+    pub(super) fn poll_output(&mut self) -> Option<(Peer, Vec<u8>)> {
         self.coordinator.poll_output()
     }
 
-    fn jump_clock(&mut self, by_ms: i64) {
+    pub(super) fn jump_clock(&mut self, by_ms: i64) {
         self.skew_ms = by_ms;
     }
 
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.doing.is_empty() && self.coordinator.down().next().is_none()
     }
 }

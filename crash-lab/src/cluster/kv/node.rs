@@ -49,6 +49,11 @@ impl KvProcess {
         self.node.store()
     }
 
+    /// The ring that it goes by.
+    pub(super) fn ring(&self) -> &Arc<Ring> {
+        self.node.ring()
+    }
+
     /// How many hints it keeps.
     pub(super) fn hints(&self) -> u64 {
         self.node.hints().map_or(0, |hints| hints.stats().keys)

@@ -124,11 +124,6 @@ impl Registers {
         self.keys.len()
     }
 
-    /// The nodes that hold a key.
-    pub(super) fn replicas(&self, key: usize) -> &[u16] {
-        &self.keys[key].replicas
-    }
-
     /// How many puts and deletes were attempted.
     pub(super) fn attempted(&self) -> u64 {
         self.attempts.len() as u64

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use engine_env::Durability;
 use engine_env::rng::{Rng, Seed};
 use kv_engine::{
-    ClientConfig, Coordinator, DetectorConfig, DetectorKind, HandoffStrategy, KvConfig, NodeConfig,
-    Replication, Resolve, Ring,
+    AntiEntropyConfig, ClientConfig, Coordinator, DetectorConfig, DetectorKind, HandoffStrategy, KvConfig,
+    NodeConfig, NodeId, RebalancerConfig, Replication, Resolve, Ring,
 };
 use rand::RngExt as _;
 
 use super::client::{KvPeer, seen};
+use super::mover::{self, Mover};
 use super::node::{KvCluster, KvProcess};
+use super::party::KvParty;
 use super::registers::{Kind, Promise, Registers};
 use crate::cluster::trouble::{Disorder, Trouble, Troubles, Weather, draw};
 use crate::cluster::world::World;
@@ -27,15 +29,21 @@ const LATE_NS: u64 = 250 * MS;
 /// Beside the one that looks at everything in the end.
 const CLIENTS: usize = 2;
 const READER: usize = CLIENTS;
+/// Where partitions move.
+const MOVER: usize = CLIENTS + 1;
+/// One operation in so many steps is the mover's.
+const MOVE_ONE_IN: u32 = 8;
 /// One operation in so many steps is a trouble.
 const TROUBLE_ONE_IN: u32 = 20;
 /// A minute is more than every timeout there is.
 const SETTLE_NS: u64 = 60 * S;
 const LAST_TRIES: usize = 5;
+/// After so long every node has compared all it holds with every peer, one that is given up on after half a minute included.
+const COMPARED_NS: u64 = 60 * S;
 /// How long hints may take: pushes come every 100 ms, and one that was lost is given up after five seconds.
 const DELIVERY_NS: u64 = 120 * S;
 
-type KvWorld<'a> = World<'a, KvProcess, KvPeer>;
+type KvWorld<'a> = World<'a, KvProcess, KvParty>;
 
 const NETWORK: Troubles = &[
     (Trouble::Split, 4),
@@ -73,8 +81,26 @@ struct Spec {
     deletes: Option<Kind>,
     handoff: Option<HandoffStrategy>,
     read_repair: bool,
+    /// How often replicas are compared, in milliseconds.
+    anti_entropy_ms: Option<u64>,
+    /// Whether partitions move meanwhile.
+    moves: bool,
     troubles: Troubles,
 }
+
+/// What most clusters have: read repair, and nothing that is beyond the original.
+const PLAIN: Spec = Spec {
+    name: "",
+    nodes: 3,
+    quorums: (3, 2, 2),
+    promise: Promise::Overlapping,
+    deletes: None,
+    handoff: None,
+    read_repair: true,
+    anti_entropy_ms: None,
+    moves: false,
+    troubles: ALL,
+};
 
 /// The network breaks in every way there is; quorums overlap. No read is stale, no delete comes back, and in the end
 /// nothing is lost and replicas agree.
@@ -84,11 +110,10 @@ pub(crate) fn partitions(seed: u64, plan: &Plan<'_>) -> Lived {
         name: "kv cluster partitions",
         nodes: nodes(&mut rng, 3),
         quorums: overlapping(&mut rng),
-        promise: Promise::Overlapping,
         deletes: rng.random_bool(0.5).then_some(Kind::Bury),
-        handoff: None,
         read_repair: rng.random_bool(0.8),
         troubles: NETWORK,
+        ..PLAIN
     };
     lives(seed, plan, &mut rng, spec, |world, rng| {
         live(world, seed, plan, spec, 0..STEPS, rng)?;
@@ -104,11 +129,9 @@ pub(crate) fn power_cut(seed: u64, plan: &Plan<'_>) -> Lived {
         name: "kv cluster power cut",
         nodes: nodes(&mut rng, 3),
         quorums: overlapping(&mut rng),
-        promise: Promise::Overlapping,
         deletes: rng.random_bool(0.3).then_some(Kind::Bury),
-        handoff: None,
-        read_repair: true,
         troubles: POWER,
+        ..PLAIN
     };
     lives(seed, plan, &mut rng, spec, |world, rng| {
         world.cut_recoveries();
@@ -127,11 +150,8 @@ pub(crate) fn disk_lost(seed: u64, plan: &Plan<'_>) -> Lived {
         name: "kv cluster disk lost",
         nodes: nodes(&mut rng, quorums.0),
         quorums,
-        promise: Promise::Overlapping,
         deletes: rng.random_bool(0.3).then_some(Kind::Bury),
-        handoff: None,
-        read_repair: true,
-        troubles: ALL,
+        ..PLAIN
     };
     lives(seed, plan, &mut rng, spec, |world, rng| lose_disks(world, seed, plan, spec, rng))
 }
@@ -141,16 +161,7 @@ pub(crate) fn disk_lost(seed: u64, plan: &Plan<'_>) -> Lived {
 #[cfg(test)]
 pub(super) fn two_of_three_and_a_lost_disk(seed: u64, plan: &Plan<'_>) -> Lived {
     let mut rng = Seed(seed).derive("kv cluster two of three", 0).rng();
-    let spec = Spec {
-        name: "kv cluster two of three",
-        nodes: 3,
-        quorums: (3, 2, 2),
-        promise: Promise::Partial,
-        deletes: None,
-        handoff: None,
-        read_repair: true,
-        troubles: ALL,
-    };
+    let spec = Spec { name: "kv cluster two of three", promise: Promise::Partial, ..PLAIN };
     lives(seed, plan, &mut rng, spec, |world, rng| lose_disks(world, seed, plan, spec, rng))
 }
 
@@ -181,16 +192,7 @@ fn lose_disks(
 /// is a lost one as far as reads are concerned, so those that miss something are counted; in the end nothing is lost.
 pub(crate) fn rot(seed: u64, plan: &Plan<'_>) -> Lived {
     let mut rng = Seed(seed).derive("kv cluster rot", 0).rng();
-    let spec = Spec {
-        name: "kv cluster rot",
-        nodes: nodes(&mut rng, 3),
-        quorums: (3, 2, 2),
-        promise: Promise::Overlapping,
-        deletes: None,
-        handoff: None,
-        read_repair: true,
-        troubles: NETWORK,
-    };
+    let spec = Spec { name: "kv cluster rot", nodes: nodes(&mut rng, 3), troubles: NETWORK, ..PLAIN };
     lives(seed, plan, &mut rng, spec, |world, rng| {
         live(world, seed, plan, spec, 0..STEPS / 2, rng)?;
         ends(world, spec)?;
@@ -216,18 +218,62 @@ pub(crate) fn sloppy(seed: u64, plan: &Plan<'_>) -> Lived {
         name: "kv cluster sloppy",
         nodes: nodes(&mut rng, 5),
         quorums: [(3, 2, 2), (3, 3, 1), (2, 2, 1)][rng.random_range(0..3)],
-        promise: Promise::Overlapping,
         deletes: rng.random_bool(0.3).then_some(Kind::Bury),
         handoff: Some(strategies[rng.random_range(0..3)]),
         read_repair: false,
-        troubles: ALL,
+        ..PLAIN
     };
     lives(seed, plan, &mut rng, spec, |world, rng| {
         live(world, seed, plan, spec, 0..STEPS, rng)?;
         world.calms()?;
         world.settles(SETTLE_NS)?;
         delivers(world)?;
-        judge_replicas(world)?;
+        judge_replicas(world, spec)?;
+        ends(world, spec)
+    })
+}
+
+/// Nodes join and leave the ring while clients read and write, nodes die at any step, and whoever moves the partitions dies,
+/// begins anew and goes back. Quorums overlap, and the promises are those of [`partitions`], by the ring that is in force in
+/// the end.
+pub(crate) fn moves(seed: u64, plan: &Plan<'_>) -> Lived {
+    let mut rng = Seed(seed).derive("kv cluster moves", 0).rng();
+    let spec = Spec {
+        name: "kv cluster moves",
+        nodes: rng.random_range(4..=7),
+        quorums: [(3, 2, 2), (3, 2, 2), (3, 1, 3), (3, 3, 1), (2, 2, 1), (2, 1, 2)][rng.random_range(0..6)],
+        deletes: rng.random_bool(0.3).then_some(Kind::Bury),
+        moves: true,
+        ..PLAIN
+    };
+    lives(seed, plan, &mut rng, spec, |world, rng| {
+        world.cut_recoveries();
+        live(world, seed, plan, spec, 0..STEPS, rng)?;
+        ends(world, spec)
+    })
+}
+
+/// Anti-entropy alone, without read repair and hints: some time after the network has healed all replicas are equal, and have
+/// everything that was acknowledged, siblings and tombstones included.
+pub(crate) fn anti_entropy(seed: u64, plan: &Plan<'_>) -> Lived {
+    let mut rng = Seed(seed).derive("kv cluster anti-entropy", 0).rng();
+    let spec = Spec {
+        name: "kv cluster anti-entropy",
+        // Each compares itself with all others, again and again: many more take too long.
+        nodes: rng.random_range(3..=7),
+        quorums: overlapping(&mut rng),
+        deletes: rng.random_bool(0.3).then_some(Kind::Bury),
+        read_repair: false,
+        anti_entropy_ms: Some(300),
+        ..PLAIN
+    };
+    lives(seed, plan, &mut rng, spec, |world, rng| {
+        live(world, seed, plan, spec, 0..STEPS, rng)?;
+        world.calms()?;
+        world.settles(SETTLE_NS)?;
+        world.pass(COMPARED_NS)?;
+        judge_replicas(world, spec)?;
+        replicas_agree(world, spec)?;
         ends(world, spec)
     })
 }
@@ -243,9 +289,8 @@ pub(crate) fn partial_quorum(seed: u64, plan: &Plan<'_>) -> Lived {
         quorums,
         promise: Promise::Partial,
         deletes: rng.random_bool(0.3).then_some(Kind::Remove),
-        handoff: None,
         read_repair: rng.random_bool(0.5),
-        troubles: ALL,
+        ..PLAIN
     };
     lives(seed, plan, &mut rng, spec, |world, rng| {
         live(world, seed, plan, spec, 0..STEPS, rng)?;
@@ -276,13 +321,22 @@ fn lives(
     act: impl FnOnce(&mut KvWorld<'_>, &mut Rng) -> Result<(), String>,
 ) -> Lived {
     let (n, r, w) = spec.quorums;
-    let ring = Arc::new(Ring::even(spec.nodes, 4 * u32::from(spec.nodes)).map_err(|e| told(&e))?);
-    let keys = rng.random_range(3..7);
-    let replicas = (0..keys).map(|key| {
-        let replicas = ring.preference_list(&KvPeer::key(key), n);
-        replicas.into_iter().map(|node| node.0).collect()
+    let ring = Arc::new(match spec.moves {
+        // Some nodes begin without any partition.
+        true => mover::ring(spec.nodes, &(0..rng.random_range(n..=spec.nodes)).collect::<Vec<_>>())?,
+        false => Ring::even(spec.nodes, 4 * u32::from(spec.nodes)).map_err(|e| told(&e))?,
     });
-    let ledger = Registers::new(spec.promise, replicas);
+    let keys = rng.random_range(3..7);
+    let replicas = (0..keys).map(|key| match spec.moves {
+        // Any node may hold it one day, and count it up.
+        true => (0..spec.nodes).collect(),
+        false => replicas_by(&ring, key, n).map(|node| node.0).collect(),
+    });
+    let mut ledger = Registers::new(spec.promise, replicas);
+    if spec.moves {
+        // A node that left a key and takes it again may not get what it gave to a write that failed.
+        (0..spec.nodes).for_each(|node| ledger.forgets(node));
+    }
     let mut detector = DetectorConfig { probe_every_ms: 50, bannage_ms: 100, ..DetectorConfig::default() };
     detector.kind =
         [DetectorKind::Threshold, DetectorKind::Bannage, DetectorKind::AsyncRecovery][rng.random_range(0..3)];
@@ -302,27 +356,42 @@ fn lives(
         config.planted_bug = plan.setup.cluster_bug;
     }
     let client = |config: &ClientConfig| {
-        KvPeer::new(Coordinator::new(Arc::clone(&ring), config.clone()), spec.deletes)
+        let coordinator = Coordinator::new(Arc::clone(&ring), config.clone());
+        KvParty::Peer(Box::new(KvPeer::new(coordinator, spec.deletes)))
     };
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| client(&config)).collect();
     // The one that looks at everything in the end asks all replicas, and repairs them.
     config.replication = Replication::new(n, n, w).map_err(|e| told(&e))?;
     (config.timeout_ms, config.node_timeout_ms, config.read_repair) = (2_000, 1_000, true);
     clients.push(client(&config));
+    if spec.moves {
+        let mover = Mover::new(config.store.clone(), n, spec.nodes, Arc::clone(&ring));
+        clients.push(KvParty::Mover(Box::new(mover)));
+    }
     let storage = KvConfig { durability: Durability::Synced, ..plan.setup.kv.clone() };
-    let mut node = NodeConfig { push_every_ms: 100, ..NodeConfig::new(storage, n) };
+    let mut node = NodeConfig {
+        push_every_ms: 100,
+        rebalancer: RebalancerConfig {
+            donor_timeout_ms: 30,
+            page_bytes: 400,
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: plan.setup.cluster_bug,
+            ..RebalancerConfig::default()
+        },
+        anti_entropy: spec.anti_entropy_ms.map(|every_ms| AntiEntropyConfig {
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: plan.setup.cluster_bug,
+            ..AntiEntropyConfig::new(every_ms)
+        }),
+        ..NodeConfig::new(storage, n)
+    };
     #[cfg(feature = "planted-bugs")]
     {
         node.planted_bug = plan.setup.cluster_bug;
     }
     node.store.clone_from(&config.store);
-    let cluster = KvCluster {
-        ring: Arc::clone(&ring),
-        node,
-        keeps_hints: spec.handoff.is_some(),
-        moves: false,
-        rotten: None,
-    };
+    let (keeps_hints, moves) = (spec.handoff.is_some(), spec.moves);
+    let cluster = KvCluster { ring: Arc::clone(&ring), node, keeps_hints, moves, rotten: None };
     let seed = Seed(seed).derive(spec.name, 1);
     let mut world = World::new(plan, seed, spec.nodes, cluster, clients, ledger)?;
     world.note(format_args!("{} nodes, N {n} R {r} W {w}, {:?} deletes", spec.nodes, spec.deletes));
@@ -349,6 +418,7 @@ fn live(
         }
         match rng.random_range(0..TROUBLE_ONE_IN) {
             0 => world.strikes(draw(spec.troubles, &mut rng), &mut rng),
+            _ if spec.moves && rng.random_range(0..MOVE_ONE_IN) == 0 => world.begins(MOVER, &mut rng)?,
             _ => world.begins(rng.random_range(0..CLIENTS), &mut rng)?,
         }
     }
@@ -375,10 +445,14 @@ fn read_all(world: &mut KvWorld<'_>) -> Result<(), String> {
     let mut keys: Vec<_> = (0..world.ledger.keys()).collect();
     for _ in 0..LAST_TRIES {
         for key in keys {
-            world.asks(READER, |reader, now_ns, _, _| reader.read_last(now_ns, key))?;
+            world.asks(READER, |reader, now_ns, _, _| {
+                if let Some(reader) = reader.peer_mut() {
+                    reader.read_last(now_ns, key);
+                }
+            })?;
         }
         world.settles(SETTLE_NS)?;
-        keys = world.clients[READER].take_unread();
+        keys = world.clients[READER].peer_mut().map(KvPeer::take_unread).unwrap_or_default();
         if keys.is_empty() {
             return Ok(());
         }
@@ -394,15 +468,32 @@ fn held(world: &KvWorld<'_>, node: usize, key: usize) -> Result<Vec<Clock>, Stri
     Ok(clocks)
 }
 
-fn replicas_of(world: &KvWorld<'_>, key: usize) -> Vec<usize> {
-    world.ledger.replicas(key).iter().map(|node| usize::from(*node)).collect()
+fn replicas_by(ring: &Ring, key: usize, n: u16) -> impl Iterator<Item = NodeId> + use<> {
+    ring.preference_list(&KvPeer::key(key), n).into_iter()
+}
+
+/// The ring that all nodes go by, when nothing moves.
+fn ring_of(world: &KvWorld<'_>) -> Result<Arc<Ring>, String> {
+    let mover = world.clients.iter().find_map(KvParty::mover);
+    let ring = match mover {
+        None => &world.config.ring,
+        Some(mover) => mover.current().ok_or("partitions still move")?,
+    };
+    for (node, machine) in world.machines.iter().enumerate() {
+        let process = machine.running().ok_or_else(|| format!("node {node} isn't there"))?;
+        if process.ring() != ring {
+            return Err(format!("node {node} goes by another ring than the last move's"));
+        }
+    }
+    Ok(Arc::clone(ring))
 }
 
 /// Every version on every replica was attempted; after read repair of everything all have the same.
 fn replicas_agree(world: &mut KvWorld<'_>, spec: Spec) -> Result<(), String> {
+    let ring = ring_of(world)?;
     for key in 0..world.ledger.keys() {
         let mut first: Option<Vec<Clock>> = None;
-        for node in replicas_of(world, key) {
+        for node in replicas_by(&ring, key, spec.quorums.0).map(|node| usize::from(node.0)) {
             let clocks = held(world, node, key)?;
             if spec.deletes.is_none() {
                 let process = world.machines[node].running().ok_or("a node isn't there")?;
@@ -412,7 +503,7 @@ fn replicas_agree(world: &mut KvWorld<'_>, spec: Spec) -> Result<(), String> {
             let others = first.get_or_insert_with(|| clocks.clone());
             if *others != clocks {
                 return Err(format!(
-                    "after all replicas were read twice, key {key} is {others:?} on one and {clocks:?} on node {node}"
+                    "in the end key {key} is {others:?} on one node and {clocks:?} on node {node}"
                 ));
             }
         }
@@ -438,12 +529,13 @@ fn delivers(world: &mut KvWorld<'_>) -> Result<(), String> {
 }
 
 /// Unless a hint found nobody to keep it, every replica has everything.
-fn judge_replicas(world: &mut KvWorld<'_>) -> Result<(), String> {
-    if world.clients.iter().any(|client| client.stats().hints_lost > 0) {
+fn judge_replicas(world: &mut KvWorld<'_>, spec: Spec) -> Result<(), String> {
+    if world.clients.iter().filter_map(KvParty::peer).any(|client| client.stats().hints_lost > 0) {
         return Ok(());
     }
+    let ring = ring_of(world)?;
     for key in 0..world.ledger.keys() {
-        for node in replicas_of(world, key) {
+        for node in replicas_by(&ring, key, spec.quorums.0).map(|node| usize::from(node.0)) {
             let clocks = held(world, node, key)?;
             world.ledger.judge_replica(key, &clocks).map_err(|why| format!("node {node}: {why}"))?;
         }
@@ -453,7 +545,12 @@ fn judge_replicas(world: &mut KvWorld<'_>) -> Result<(), String> {
 }
 
 fn summed(world: KvWorld<'_>) -> crate::simulated::summary::Summary {
-    let stats: Vec<_> = world.clients.iter().map(KvPeer::stats).collect();
+    let stats: Vec<_> = world.clients.iter().filter_map(KvParty::peer).map(KvPeer::stats).collect();
+    let (finished, gone_back) = world
+        .clients
+        .iter()
+        .find_map(KvParty::mover)
+        .map_or((0, 0), |mover| (mover.finished, mover.gone_back));
     let delivered: u64 =
         world.machines.iter().filter_map(|m| m.running()).map(KvProcess::hints_delivered).sum();
     let ledger = &world.ledger;
@@ -472,6 +569,8 @@ fn summed(world: KvWorld<'_>) -> crate::simulated::summary::Summary {
         ("hints lost", sum(|s| s.hints_lost)),
         ("hints delivered", delivered),
         ("ends by hints alone", ledger.replicas_judged),
+        ("moves finished", finished),
+        ("moves gone back", gone_back),
     ];
     let (attempted, acknowledged, failures) = (ledger.attempted(), ledger.acknowledged, ledger.failed);
     let mut summary = world.finish();

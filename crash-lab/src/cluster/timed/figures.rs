@@ -7,7 +7,7 @@ use super::outage::Outage;
 /// A percentile needs so many samples beyond it, as in real runs.
 const SAMPLES_BEYOND: f64 = 100.0;
 
-/// What a run showed, all within its window: after the warm-up, before the end.
+/// What a run showed, within its window: after the warm-up, before the end. Outages are told of wherever they are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
     /// Operations that were due.
@@ -45,7 +45,7 @@ pub struct OutageFigures {
     /// From its death until the first write was acknowledged that was due afterwards, of a key that belongs to the node first of
     /// all.
     pub writes_accepted_ns: Option<u64>,
-    /// Writes to its keys that were acknowledged while it was away; deletes from a store aren't counted.
+    /// Writes to its keys that were acknowledged while it was away; in a store, not those of keys that were deleted meanwhile.
     pub missed: u64,
     /// How many of them it lacked in the end.
     pub lacking: u64,

@@ -1,6 +1,8 @@
 //! [`Outage`]: a node whose process is killed, and started again on its folders. [`Outages`] makes them happen and watches
 //! which acknowledged writes the node misses, and until when.
 
+use std::collections::BTreeSet;
+
 use super::figures::OutageFigures;
 use super::world::{Asker, TimedWorld};
 use crate::cluster::process::Process;
@@ -32,8 +34,8 @@ impl Outage {
             }
             let is_away = |other: &&Outage| {
                 other.node == node
-                    && after_ns <= other.after_ns + other.length_ns
-                    && other.after_ns <= after_ns + length_ns
+                    && after_ns <= other.after_ns.saturating_add(other.length_ns)
+                    && other.after_ns <= after_ns.saturating_add(length_ns)
             };
             if outages[..at].iter().any(|other| is_away(&other)) {
                 return Err(format!("two outages of node {node} overlap"));
@@ -73,17 +75,23 @@ struct Watch<R> {
     /// Acknowledged while it was away, and not seen there since.
     missing: Vec<(Vec<u8>, R)>,
     missed: u64,
+    /// Keys that were deleted since it died.
+    deleted: BTreeSet<Vec<u8>>,
     serves_ns: Option<u64>,
     whole_ns: Option<u64>,
 }
 
 impl<R> Watch<R> {
+    fn is_open(&self) -> bool {
+        matches!(self.state, State::Away | State::Back { .. })
+    }
+
     fn gone_ns(&self) -> u64 {
-        self.start_ns + self.outage.after_ns
+        self.start_ns.saturating_add(self.outage.after_ns)
     }
 
     fn back_ns(&self) -> u64 {
-        self.gone_ns() + self.outage.length_ns
+        self.gone_ns().saturating_add(self.outage.length_ns)
     }
 
     fn next_ns(&self) -> Option<u64> {
@@ -107,6 +115,7 @@ impl<R> Outages<R> {
             state: State::Before,
             missing: Vec::new(),
             missed: 0,
+            deleted: BTreeSet::new(),
             serves_ns: None,
             whole_ns: None,
         };
@@ -142,7 +151,7 @@ impl<R> Outages<R> {
                 State::Back { .. } | State::Whole => match world.serving(node) {
                     None => State::Back { look_ns: now_ns + LOOK_EVERY_NS },
                     Some((process, since_ns)) => {
-                        watch.serves_ns = Some(since_ns);
+                        watch.serves_ns.get_or_insert(since_ns);
                         while watch.missing.pop_if(|(key, receipt)| process.holds(key, receipt)).is_some() {}
                         if watch.missing.is_empty() {
                             watch.whole_ns = Some(now_ns.max(since_ns));
@@ -170,23 +179,30 @@ impl<R> Outages<R> {
             let is_away = match watch.state {
                 State::Before | State::Whole => false,
                 State::Away => true,
-                State::Back { .. } => !serves(watch.outage.node.into()),
+                // It may have died again since.
+                State::Back { .. } => watch.serves_ns.is_none() && !serves(watch.outage.node.into()),
             };
-            if is_away && replicas.contains(&watch.outage.node) {
+            let may_tell = replicas.contains(&watch.outage.node) && !watch.deleted.contains(key);
+            if is_away && may_tell {
                 watch.missing.push((key.to_vec(), receipt.clone()));
                 watch.missed += 1;
             }
         }
     }
 
-    /// A key was deleted, and nothing tells that from its never having been: nobody lacks its versions any more.
+    /// A key was deleted, and nothing tells that from its never having been: what was written to it before isn't lacked any more;
+    /// and what is written to it afterwards may have a clock below what a node has that missed the delete, so it isn't asked
+    /// for.
     pub(super) fn deleted(&mut self, key: &[u8]) {
-        self.watches.iter_mut().for_each(|watch| watch.missing.retain(|(missing, _)| missing != key));
+        for watch in self.watches.iter_mut().filter(|watch| watch.is_open()) {
+            watch.missing.retain(|(missing, _)| missing != key);
+            watch.deleted.insert(key.to_vec());
+        }
     }
 
     /// Whether a node that came back lacks something.
     pub(super) fn is_open(&self) -> bool {
-        self.watches.iter().any(|watch| matches!(watch.state, State::Away | State::Back { .. }))
+        self.watches.iter().any(Watch::is_open)
     }
 
     /// Looks for the last time: what nodes lack now they never got.

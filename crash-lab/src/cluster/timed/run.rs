@@ -226,9 +226,12 @@ impl<'a> Progress<'a> {
                         None => outages.deleted(&asked.key),
                     }
                 }
-                Err(why) => drop(self.first_failure.get_or_insert_with(|| {
-                    format!("{:.3} s after the load began: {why}", asked.due_ns as f64 / 1e9)
-                })),
+                Err(why) if self.load.window_ns.contains(&asked.due_ns) => {
+                    self.first_failure.get_or_insert_with(|| {
+                        format!("{:.3} s after the load began: {why}", asked.due_ns as f64 / 1e9)
+                    });
+                }
+                Err(_) => {}
             }
             if self.done[token].replace((at_ns, result.is_ok())).is_some() {
                 return Err(format!("operation {token} ended twice"));

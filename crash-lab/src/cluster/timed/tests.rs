@@ -260,6 +260,20 @@ fn a_log_that_elects_no_leader_takes_a_dead_ones_writes_when_it_is_back() {
     }
 }
 
+/// The second death of a node isn't taken for the first one's.
+#[test]
+fn a_node_that_dies_twice_has_two_outages() {
+    let outage = |after_ns| Outage { after_ns, length_ns: 500 * MS, node: 2 };
+    let outages = vec![outage(1_000 * MS), outage(3_000 * MS)];
+    let load = Load { outages, ..load_with_outage(2 * MS, MS) };
+    let figures = timed_kv(&HardwareProfile::nvme_2024(), &cluster(Durability::Os), &load).expect("figures");
+    let [first, second] = figures.outages[..] else { panic!("{:?}", figures.outages) };
+    for outage in [first, second] {
+        assert!(outage.recovery_ns.is_some_and(|ns| ns < 100 * MS), "{outage:?}");
+        assert!((1..=125).contains(&outage.missed), "a quarter of what was due then was written: {outage:?}");
+    }
+}
+
 #[test]
 fn outages_of_nodes_that_are_not_there_or_away_already_are_refused() {
     let outage = |after_ns, node| Outage { after_ns, length_ns: 10 * MS, node };

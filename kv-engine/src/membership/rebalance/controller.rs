@@ -73,7 +73,7 @@ pub enum RebalanceOutcome {
         /// What went wrong.
         why: String,
     },
-    /// Nothing was done: the cluster isn't the plan's.
+    /// Nothing was done: the cluster isn't the plan's, or can't carry it out.
     Refused {
         /// Why not.
         why: String,
@@ -156,7 +156,7 @@ impl RebalanceController {
     }
 
     /// Goes back to the batch's first ring, unless nodes have forgotten it. Whether it tries: an earlier controller may have
-    /// ordered them to, and then it goes on after all.
+    /// ordered them to, and then the batch is finished, and no other one is begun.
     pub fn abort(&mut self, now_ns: u64, why: &str) -> bool {
         let can = matches!(self.phase, ControllerPhase::Switching | ControllerPhase::Moving);
         if can {
@@ -358,7 +358,11 @@ impl RebalanceController {
             ControllerPhase::Finishing if self.batch + 1 < self.batches.len() => {
                 self.batch += 1;
                 self.version += 1;
-                self.begin(now_ns, ControllerPhase::Switching);
+                match self.why.take() {
+                    // A roll-back was wanted, and there was no way back. Nobody goes by this batch's ring yet.
+                    Some(why) => self.end(RebalanceOutcome::RolledBack { batch: self.batch, why }),
+                    None => self.begin(now_ns, ControllerPhase::Switching),
+                }
             }
             ControllerPhase::Finishing if self.config.delete_moved => {
                 self.begin(now_ns, ControllerPhase::Repairing);
@@ -444,7 +448,7 @@ impl RebalanceController {
             };
             let is_finishing = !had_begun && at_newest.iter().any(|progress| !progress.is_rebalancing);
             (self.batch, self.version) = (batch, version);
-            match self.why.take() {
+            match self.why.take_if(|_| !is_finishing) {
                 // It had forgotten the ring before when it was fenced, and nobody has stopped yet.
                 _ if is_finishing => self.begin(now_ns, ControllerPhase::Finishing),
                 Some(why) => self.go_back(now_ns, why),
@@ -465,8 +469,9 @@ impl RebalanceController {
                 self.go_back(now_ns, why);
                 return;
             }
-            if digests.iter().eq([&digest(&self.batches[self.batch].source)]) {
-                self.end(RebalanceOutcome::RolledBack { batch: self.batch, why });
+            let is_first_of = |batch: &RebalanceBatch| digests.iter().eq([&digest(&batch.source)]);
+            if let Some(batch) = self.batches.iter().position(is_first_of) {
+                self.end(RebalanceOutcome::RolledBack { batch, why });
                 return;
             }
         }

@@ -18,8 +18,10 @@ pub(super) struct Keep(Holds);
 enum Holds {
     /// A ring is in force: whoever has ordered it is told.
     Ring { record: RingRecord, to: Peer, id: RequestId },
-    /// No earlier order is carried out.
+    /// No earlier order is carried out: a roll-back is wanted.
     Fenced { version: u64, to: Peer, id: RequestId },
+    /// No earlier order is carried out: it goes on.
+    Confirmed { to: Peer, id: RequestId },
     /// Nothing more is taken.
     Suspended { version: u64, to: Peer, id: RequestId },
     /// It is taken from the beginning.
@@ -35,6 +37,10 @@ impl Keep {
 
     pub(super) fn fenced(version: u64, to: Peer, id: RequestId) -> Self {
         Self(Holds::Fenced { version, to, id })
+    }
+
+    pub(super) fn confirmed(to: Peer, id: RequestId) -> Self {
+        Self(Holds::Confirmed { to, id })
     }
 
     pub(super) fn suspended(version: u64, to: Peer, id: RequestId) -> Self {
@@ -67,7 +73,13 @@ impl Rebalancer {
             let Some(keep) = self.keeps.pop_front() else { return };
             let (key, bytes) = match (&keep.0, &self.moving) {
                 (Holds::Ring { record, .. }, _) => (MetadataKey::Ring, record.encode()),
-                (Holds::Fenced { id, .. }, Some(moving)) => {
+                (Holds::Fenced { version, to, id }, Some(moving)) if moving.version > *version => {
+                    let (to, id) = (*to, *id);
+                    let why = format!("{} is being rebalanced to ring version {}", self.me, moving.version);
+                    self.refuse(to, id, why);
+                    continue;
+                }
+                (Holds::Fenced { id, .. } | Holds::Confirmed { id, .. }, Some(moving)) => {
                     (MetadataKey::Steals, moving.record(id.0).encode())
                 }
                 (Holds::Fenced { version, to, id }, None) if self.record.version == *version => {
@@ -90,7 +102,12 @@ impl Rebalancer {
                     (MetadataKey::Steals, moving.record_with(self.last_order, *steal, stage).encode())
                 }
                 // Another ring is in force by now.
-                (Holds::Suspended { to, id, .. } | Holds::Resumed { to, id, .. }, _) => {
+                (
+                    Holds::Suspended { to, id, .. }
+                    | Holds::Resumed { to, id, .. }
+                    | Holds::Confirmed { to, id },
+                    _,
+                ) => {
                     let (to, id) = (*to, *id);
                     self.answer(to, id, &Response::Stored);
                     continue;
@@ -123,7 +140,9 @@ impl Rebalancer {
                 self.go_by(record, replica);
                 self.answer(to, id, &Response::Stored);
             }
-            (Holds::Fenced { to, id, .. }, Ok(())) => self.answer(to, id, &Response::Stored),
+            (Holds::Fenced { to, id, .. } | Holds::Confirmed { to, id }, Ok(())) => {
+                self.answer(to, id, &Response::Stored);
+            }
             (Holds::Suspended { version, to, id }, Ok(())) => {
                 if let Some(moving) = self.moving.as_mut().filter(|moving| moving.version == version) {
                     moving.is_suspended = true;
@@ -147,6 +166,7 @@ impl Rebalancer {
             (
                 Holds::Ring { to, id, .. }
                 | Holds::Fenced { to, id, .. }
+                | Holds::Confirmed { to, id }
                 | Holds::Suspended { to, id, .. }
                 | Holds::Resumed { to, id, .. },
                 Err(refusal),

@@ -99,11 +99,14 @@ impl Rebalancer {
     fn switch(&mut self, from: Peer, id: RequestId, order: Switch) {
         let Switch { version, source, target, steals } = order;
         if self.record.version == version && self.record.ring == target {
-            // A roll-back was announced, and whoever runs it goes on after all.
-            if self.moving.as_ref().is_some_and(|moving| moving.is_suspended) {
-                self.keeps.push_back(Keep::resumed(version, from, id));
-            } else {
-                self.answer(from, id, &Response::Stored);
+            match &self.moving {
+                None => self.answer(from, id, &Response::Stored),
+                // A roll-back was announced, and whoever runs it goes on after all.
+                Some(moving) if moving.is_suspended => {
+                    self.keeps.push_back(Keep::resumed(version, from, id));
+                }
+                // Whoever goes on where another one was must not meet that one's orders to go back.
+                Some(_) => self.keeps.push_back(Keep::confirmed(from, id)),
             }
             return;
         }

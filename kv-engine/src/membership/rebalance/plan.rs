@@ -159,6 +159,23 @@ pub enum PlanError {
         /// The partition.
         partition: u32,
     },
+    /// After a batch too few nodes own partitions.
+    #[error(
+        "after batch {batch} partition {partition} of store {store:?} would have {left} of its {needed} replicas, until \
+         later batches are done; let a batch have more partitions"
+    )]
+    TooFewReplicas {
+        /// Which batch, from 1.
+        batch: usize,
+        /// The store.
+        store: String,
+        /// The partition.
+        partition: u32,
+        /// How many it would have.
+        left: usize,
+        /// How many it has before and afterwards.
+        needed: usize,
+    },
     /// The rings in between aren't any.
     #[error(transparent)]
     Ring(#[from] RingError),
@@ -185,7 +202,8 @@ impl RebalancePlan {
     /// The plan from `current` to `target`.
     ///
     /// # Errors
-    /// The rings aren't two of one cluster.
+    /// The rings aren't two of one cluster, or batches would leave a partition with fewer replicas than it has before and
+    /// afterwards.
     pub fn new(
         current: &Arc<Ring>,
         target: &Arc<Ring>,
@@ -207,6 +225,7 @@ impl RebalancePlan {
             batches.push(RebalanceBatch { source, target: Arc::clone(&next), primaries, tasks });
             source = next;
         }
+        check_rings_between(current, target, stores, &batches)?;
         // No partition changes its owner, but nodes have come that hold every key.
         let joins = tasks_of_new_nodes(current, target, stores)?;
         if !joins.is_empty() {
@@ -245,6 +264,31 @@ impl RebalancePlan {
         let (before, after) = (Balance::of(&interim, stores), Balance::of(target, stores));
         Ok(Self { current: Arc::clone(current), interim, batches, totals, before, after })
     }
+}
+
+/// A ring between the two may have fewer owners than either: then quorums couldn't be had, or wouldn't overlap.
+fn check_rings_between(
+    current: &Arc<Ring>,
+    target: &Arc<Ring>,
+    stores: &[PlannedStore],
+    batches: &[RebalanceBatch],
+) -> Result<(), PlanError> {
+    let Some((_, between)) = batches.split_last() else { return Ok(()) };
+    for store in stores {
+        let by = |ring: &Arc<Ring>| store.routing.on(Arc::clone(ring));
+        let (before, after) = (by(current), by(target));
+        for (batch, routing) in (1..).zip(between.iter().map(|batch| by(&batch.target))) {
+            for partition in 0..current.partitions() {
+                let count = |routing: &Routing| routing.replicas_of(partition).len();
+                let (left, needed) = (count(&routing), count(&before).min(count(&after)));
+                if left < needed {
+                    let store = store.name.clone();
+                    return Err(PlanError::TooFewReplicas { batch, store, partition, left, needed });
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn count(len: usize) -> u32 {

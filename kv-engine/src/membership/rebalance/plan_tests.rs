@@ -53,6 +53,21 @@ fn a_new_node_takes_each_partition_from_the_node_whose_place_it_takes() {
     }
 }
 
+// Partitions go round: node 2 would have given all its own away before it is given any.
+#[test]
+fn batches_that_leave_too_few_replicas_for_a_while_are_refused() {
+    let current = ring(&[(0, &[2, 3]), (1, &[4, 5]), (2, &[0, 1])]);
+    let target = ring(&[(0, &[0, 1]), (1, &[2, 3]), (2, &[4, 5])]);
+    let by = |primaries| {
+        let options = PlanOptions { batch_primaries: Some(primaries), ..PlanOptions::default() };
+        RebalancePlan::new(&current, &target, &[store(&current, 3)], options)
+    };
+    let refused = by(2).expect_err("two nodes own all after the first batch");
+    assert!(matches!(refused, PlanError::TooFewReplicas { batch: 1, left: 2, needed: 3, .. }), "{refused}");
+    assert!(refused.to_string().contains("more partitions"), "{refused}");
+    assert_eq!(by(6).expect("all at once").batches.len(), 1);
+}
+
 // Replicas now: 0 and 1 on (0, 1), 2 on (1, 2), 3 on (2, 0). When partition 0 goes to node 3 it has (3, 0): node 3 takes
 // the first place, which was node 0's; but node 0 stays, and node 1 leaves.
 #[test]

@@ -376,6 +376,21 @@ fn behind_a_fence_no_earlier_order_is_carried_out_and_a_restart_does_not_lift_it
     }
 }
 
+/// Else a crash would bring back the order to go back of an earlier controller, while the others go on.
+#[test]
+fn what_was_answered_to_whoever_goes_on_stands_a_restart() {
+    let (_, mut stealer, _) = pair();
+    stealer.next_id = 10;
+    assert_eq!(response(&stealer.switch(steal()), OPERATOR), Response::Stored);
+    let mut stealer = Node::new(stealer.me, stealer.store);
+    let order = |request, id| Request::Rebalance(request).encode(RequestId(id));
+    for late in [RebalanceRequest::Suspend { version: 1 }, RebalanceRequest::RollBack { version: 1, to: 2 }] {
+        assert!(stealer.deliver(OPERATOR, &order(late, 10)).is_empty());
+    }
+    let progress = stealer.rebalancer.progress();
+    assert_eq!((progress.ring_version, progress.is_suspended), (1, false));
+}
+
 #[test]
 fn a_fence_is_refused_where_there_is_no_way_back() {
     let (mut donor, _, _) = pair();
