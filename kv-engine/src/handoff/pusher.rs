@@ -1,7 +1,8 @@
 //! [`Pusher`]: delivers a node's hints, every so often. It names no thread, clock or store.
 //!
 //! A scan takes all hints that are there; up to a hundred are under way at once. A replica that can't be reached, or
-//! doesn't answer, is left alone until the next scan. Hints for nodes or stores that there aren't are purged. Each hint is
+//! doesn't answer, is left alone until the next scan. Hints that nobody will ever take are purged: for nodes
+//! or stores that there aren't, and for keys that have left their node. Each hint is
 //! deleted on its own acknowledgement: the original streams batches, has no such answer, and deletes a batch when the
 //! next one was sent.
 
@@ -13,7 +14,7 @@ use super::slop::{Slop, SlopOperation};
 #[cfg(feature = "planted-bugs")]
 use crate::coordinator::ClusterBug;
 use crate::message::{ReplicaError, Request, RequestId, Response};
-use crate::ring::{NodeId, Ring};
+use crate::ring::{NodeId, Routing};
 use crate::version::{VectorClock, Versioned};
 
 /// How many hints are under way at once.
@@ -88,11 +89,12 @@ impl Pusher {
 
     /// Gives up on what is late, scans when it is time, sends what there is room for, and has those deleted that were
     /// delivered.
-    pub(crate) fn deliver(&mut self, now_ns: u64, ring: &Ring, hints: &impl Hints) {
+    /// While partitions move it isn't known yet whose keys are whose.
+    pub(crate) fn deliver(&mut self, now_ns: u64, routing: &Routing, moves: bool, hints: &impl Hints) {
         if self.handle_timeout(now_ns) {
             self.scan(now_ns, hints.keys());
         }
-        self.push(now_ns, ring, |key| hints.read(key));
+        self.push(now_ns, routing, moves, |key| hints.read(key));
         while let Some((key, clock)) = self.poll_delivered() {
             hints.forget(&key, &clock);
         }
@@ -119,7 +121,8 @@ impl Pusher {
     }
 
     /// Sends what there is room for. `read` gives the versions under a key of the slop store.
-    fn push(&mut self, now_ns: u64, ring: &Ring, read: impl Fn(&[u8]) -> Vec<Versioned>) {
+    fn push(&mut self, now_ns: u64, routing: &Routing, moves: bool, read: impl Fn(&[u8]) -> Vec<Versioned>) {
+        let is_there = |node: NodeId| routing.ring().nodes().binary_search(&node).is_ok();
         while self.under_way.len() < WINDOW {
             let Some(slop_key) = self.queue.pop_front() else { return };
             let Some(slop) = Slop::decode_key(&slop_key) else { continue };
@@ -129,8 +132,8 @@ impl Pusher {
             }
             for Versioned { clock, value } in read(&slop_key) {
                 let hint = (slop_key.clone(), clock.clone());
-                if ring.nodes().binary_search(&slop.node).is_err() || slop.store != self.store {
-                    // Its replica has left, or its store: nobody will ever take it.
+                let has_left = !moves && !routing.replicas(slop.key).contains(&slop.node);
+                if !is_there(slop.node) || slop.store != self.store || has_left {
                     self.delivered.push_back(hint);
                     continue;
                 }
@@ -193,7 +196,10 @@ impl Pusher {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::ring::{Ring, RoutingStrategy};
 
     const MS: u64 = 1_000_000;
 
@@ -205,6 +211,12 @@ mod tests {
 
     fn pusher() -> Pusher {
         Pusher::new(0, 10, "s".to_owned())
+    }
+
+    /// Three nodes; every key has so many replicas.
+    fn routing(replicas: u16) -> Routing {
+        let ring = Arc::new(Ring::even(3, 3).expect("a ring"));
+        Routing::new(ring, RoutingStrategy::Consistent, replicas)
     }
 
     impl Hints {
@@ -220,8 +232,7 @@ mod tests {
             if pusher.handle_timeout(now_ns) {
                 pusher.scan(now_ns, self.0.keys().cloned());
             }
-            let ring = Ring::even(3, 3).expect("a ring");
-            pusher.push(now_ns, &ring, |key| self.0.get(key).cloned().unwrap_or_default());
+            pusher.push(now_ns, &routing(3), false, |key| self.0.get(key).cloned().unwrap_or_default());
             std::iter::from_fn(|| pusher.poll_output())
                 .map(|(to, bytes)| (to, Request::decode(&bytes).expect("a request").0))
                 .collect()
@@ -271,7 +282,7 @@ mod tests {
     #[test]
     fn hints_for_a_replica_that_is_away_are_not_even_read() {
         let hints = Hints::new((0..250u8).map(|key| slop(SlopOperation::Put, 1, &[key])));
-        let (mut pusher, ring) = (pusher(), Ring::even(3, 3).expect("a ring"));
+        let (mut pusher, routing) = (pusher(), routing(3));
         let reads = std::cell::Cell::new(0);
         let read = |key: &[u8]| {
             reads.set(reads.get() + 1);
@@ -279,10 +290,10 @@ mod tests {
         };
         assert!(pusher.handle_timeout(10 * MS));
         pusher.scan(10 * MS, hints.0.keys().cloned());
-        pusher.push(10 * MS, &ring, read);
+        pusher.push(10 * MS, &routing, false, read);
         assert_eq!(reads.get(), WINDOW);
         pusher.unreachable(NodeId(1));
-        pusher.push(11 * MS, &ring, read);
+        pusher.push(11 * MS, &routing, false, read);
         assert_eq!(reads.get(), WINDOW);
     }
 
@@ -299,14 +310,31 @@ mod tests {
         }
     }
 
+    /// It was moved since: a node that doesn't hold a key refuses it, again and again.
+    #[test]
+    fn hints_for_a_node_that_the_key_has_left_are_purged_once_nothing_moves() {
+        let routing = routing(1);
+        let key = (0..u8::MAX).map(|byte| [byte]).find(|key| routing.replicas(key) != [NodeId(1)]);
+        let slop_key = slop(SlopOperation::Put, 1, &key.expect("two thirds of them"));
+        let hints = Hints::new([slop_key.clone()]);
+        let mut pusher = pusher();
+        for (moves, sent) in [(true, true), (false, false)] {
+            pusher.scan(10 * MS, [slop_key.clone()]);
+            pusher.push(10 * MS, &routing, moves, |key| hints.0[key].clone());
+            assert_eq!(pusher.poll_output().is_some(), sent);
+            pusher.unreachable(NodeId(1));
+        }
+        assert!(pusher.poll_delivered().is_some());
+        assert_eq!(pusher.delivered_count(), 0);
+    }
+
     #[test]
     fn the_writes_value_is_delivered_not_the_hints() {
         let hints = Hints::new([slop(SlopOperation::Put, 1, b"a")]);
         let mut pusher = pusher();
         pusher.handle_timeout(10 * MS);
         pusher.scan(10 * MS, hints.0.keys().cloned());
-        let ring = Ring::even(3, 3).expect("a ring");
-        pusher.push(10 * MS, &ring, |key| hints.0[key].clone());
+        pusher.push(10 * MS, &routing(3), false, |key| hints.0[key].clone());
         let (_, bytes) = pusher.poll_output().expect("it is sent");
         let (_, request) = Request::decode(&bytes).expect("a request");
         assert_eq!(request, Request::Put { key: b"a", clock: "0:1".parse().expect("a clock"), value: b"v" });

@@ -134,7 +134,7 @@ impl NodeMachine {
             self.rebalancer.handle_timeout(now_ns, &mut self.replica, stores);
         }
         if let Some(pusher) = &mut self.pusher {
-            pusher.deliver(now_ns, self.replica.routing().ring(), stores);
+            pusher.deliver(now_ns, self.replica.routing(), self.rebalancer.is_rebalancing(), stores);
         }
         let compares = self.compares();
         if let Some(anti_entropy) = &mut self.anti_entropy {

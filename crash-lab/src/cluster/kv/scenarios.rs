@@ -243,13 +243,16 @@ pub(crate) fn moves(seed: u64, plan: &Plan<'_>) -> Lived {
         nodes: rng.random_range(4..=7),
         quorums: [(3, 2, 2), (3, 2, 2), (3, 1, 3), (3, 3, 1), (2, 2, 1), (2, 1, 2)][rng.random_range(0..6)],
         deletes: rng.random_bool(0.3).then_some(Kind::Bury),
+        handoff: rng.random_bool(0.3).then_some(HandoffStrategy::Any),
         moves: true,
         ..PLAIN
     };
     lives(seed, plan, &mut rng, spec, |world, rng| {
         world.cut_recoveries();
         live(world, seed, plan, spec, 0..STEPS, rng)?;
-        ends(world, spec)
+        ends(world, spec)?;
+        // Hints for nodes that their keys have left are given up.
+        delivers(world)
     })
 }
 

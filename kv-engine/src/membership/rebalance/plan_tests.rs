@@ -172,9 +172,21 @@ proptest! {
         (current, target) in two_rings(), n in 1u16..4, most in proptest::option::of(1u32..4), leaving: bool
     ) {
         let donors = if leaving { DonorRule::Leaving } else { DonorRule::SamePlace };
-        let options = PlanOptions { donors, batch_primaries: most };
+        let mut options = PlanOptions { donors, batch_primaries: most };
         let stores = [store(&current, n)];
-        let plan = RebalancePlan::new(&current, &target, &stores, options).expect("a plan");
+        let mut plan = RebalancePlan::new(&current, &target, &stores, options);
+        if matches!(plan, Err(PlanError::TooFewReplicas { .. })) {
+            prop_assert!(most.is_some());
+            options.batch_primaries = None;
+            plan = RebalancePlan::new(&current, &target, &stores, options);
+        }
+        let plan = plan.expect("a plan");
+        let least = |ring: &Arc<Ring>| {
+            let routing = stores[0].routing.on(Arc::clone(ring));
+            (0..ring.partitions()).map(|partition| routing.replicas_of(partition).len()).min()
+        };
+        let needed = least(&current).min(least(&target));
+        prop_assert!(plan.batches.iter().all(|batch| least(&batch.target) >= needed));
         prop_assert_eq!(&plan, &RebalancePlan::new(&current, &target, &stores, options).expect("a plan"));
         let mut at = Arc::clone(&plan.interim);
         for batch in &plan.batches {
