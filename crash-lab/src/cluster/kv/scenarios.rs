@@ -39,7 +39,7 @@ const TROUBLE_ONE_IN: u32 = 20;
 const SETTLE_NS: u64 = 60 * S;
 const LAST_TRIES: usize = 5;
 /// After so long every node has compared all it holds with every peer, one that is given up on after half a minute included.
-const COMPARED_NS: u64 = 60 * S;
+const COMPARED_NS: u64 = 40 * S;
 /// How long hints may take: pushes come every 100 ms, and one that was lost is given up after five seconds.
 const DELIVERY_NS: u64 = 120 * S;
 
@@ -267,7 +267,7 @@ pub(crate) fn anti_entropy(seed: u64, plan: &Plan<'_>) -> Lived {
         quorums: overlapping(&mut rng),
         deletes: rng.random_bool(0.3).then_some(Kind::Bury),
         read_repair: false,
-        anti_entropy_ms: Some(300),
+        anti_entropy_ms: Some(500),
         ..PLAIN
     };
     lives(seed, plan, &mut rng, spec, |world, rng| {
