@@ -72,10 +72,8 @@ impl Mover {
                 Err(why) => self.impossible = Some(why),
             },
             (Some(_), Some(controller)) => match rng.random_range(0..3) {
-                0 => {
-                    if controller.abort(now_ns, "the mover has changed its mind") {
-                        said.push("the move is to go back".to_owned());
-                    }
+                0 if controller.abort(now_ns, "the mover has changed its mind") => {
+                    said.push("the move is to go back".to_owned());
                 }
                 1 => {
                     said.push(format!("the mover dies in phase {:?}", controller.phase()));

@@ -64,14 +64,16 @@ pub(in crate::cluster) struct TimedWorld<P: Process, C: Asker> {
     /// When each node's timers are looked at again, at the earliest.
     timer_floors_ns: Vec<u64>,
     clients: Vec<C>,
-    /// When it is due, its number, at which node and in which life of it.
-    events: BinaryHeap<Reverse<(u64, u64, usize, u64, Happens)>>,
+    events: BinaryHeap<Reverse<Later>>,
     numbered: u64,
     /// What has ended, and when.
     pub(super) ended: Vec<(u64, Ended<C::Receipt>)>,
     /// What was seen, and when.
     pub(super) seen: Vec<(u64, u64)>,
 }
+
+/// What happens at a node: when, its number, at which one, in which life of it.
+type Later = (u64, u64, usize, u64, Happens);
 
 /// What comes next.
 #[derive(Debug, Clone, Copy)]
