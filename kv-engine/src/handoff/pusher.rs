@@ -2,7 +2,7 @@
 //!
 //! A scan takes all hints that are there; up to a hundred are under way at once. A replica that can't be reached, or
 //! doesn't answer, is left alone until the next scan. Hints that nobody will ever take are purged: for nodes
-//! or stores that there aren't, and for keys that have left their node. Each hint is
+//! or stores that there aren't, and those that their node refuses because the key has left it, by both nodes' rings. Each hint is
 //! deleted on its own acknowledgement: the original streams batches, has no such answer, and deletes a batch when the
 //! next one was sent.
 
@@ -14,7 +14,7 @@ use super::slop::{Slop, SlopOperation};
 #[cfg(feature = "planted-bugs")]
 use crate::coordinator::ClusterBug;
 use crate::message::{ReplicaError, Request, RequestId, Response};
-use crate::ring::{NodeId, Routing};
+use crate::ring::{NodeId, Ring, Routing};
 use crate::version::{VectorClock, Versioned};
 
 /// How many hints are under way at once.
@@ -58,6 +58,7 @@ pub(crate) struct Pusher {
     outputs: VecDeque<(Peer, Vec<u8>)>,
     delivered: VecDeque<HintName>,
     delivered_count: u64,
+    given_up_count: u64,
     #[cfg(feature = "planted-bugs")]
     planted_bug: Option<ClusterBug>,
 }
@@ -77,6 +78,7 @@ impl Pusher {
             outputs: VecDeque::new(),
             delivered: VecDeque::new(),
             delivered_count: 0,
+            given_up_count: 0,
             #[cfg(feature = "planted-bugs")]
             planted_bug: None,
         }
@@ -89,12 +91,11 @@ impl Pusher {
 
     /// Gives up on what is late, scans when it is time, sends what there is room for, and has those deleted that were
     /// delivered.
-    /// While partitions move it isn't known yet whose keys are whose.
-    pub(crate) fn deliver(&mut self, now_ns: u64, routing: &Routing, moves: bool, hints: &impl Hints) {
+    pub(crate) fn deliver(&mut self, now_ns: u64, ring: &Ring, hints: &impl Hints) {
         if self.handle_timeout(now_ns) {
             self.scan(now_ns, hints.keys());
         }
-        self.push(now_ns, routing, moves, |key| hints.read(key));
+        self.push(now_ns, ring, |key| hints.read(key));
         while let Some((key, clock)) = self.poll_delivered() {
             hints.forget(&key, &clock);
         }
@@ -121,8 +122,7 @@ impl Pusher {
     }
 
     /// Sends what there is room for. `read` gives the versions under a key of the slop store.
-    fn push(&mut self, now_ns: u64, routing: &Routing, moves: bool, read: impl Fn(&[u8]) -> Vec<Versioned>) {
-        let is_there = |node: NodeId| routing.ring().nodes().binary_search(&node).is_ok();
+    fn push(&mut self, now_ns: u64, ring: &Ring, read: impl Fn(&[u8]) -> Vec<Versioned>) {
         while self.under_way.len() < WINDOW {
             let Some(slop_key) = self.queue.pop_front() else { return };
             let Some(slop) = Slop::decode_key(&slop_key) else { continue };
@@ -132,9 +132,9 @@ impl Pusher {
             }
             for Versioned { clock, value } in read(&slop_key) {
                 let hint = (slop_key.clone(), clock.clone());
-                let has_left = !moves && !routing.replicas(slop.key).contains(&slop.node);
-                if !is_there(slop.node) || slop.store != self.store || has_left {
-                    self.delivered.push_back(hint);
+                if ring.nodes().binary_search(&slop.node).is_err() || slop.store != self.store {
+                    // Its replica has left, or its store: nobody will ever take it.
+                    self.give_up(hint);
                     continue;
                 }
                 // What isn't this hint's value stays where it is, for somebody to look at.
@@ -155,13 +155,32 @@ impl Pusher {
         }
     }
 
-    /// A replica answered.
-    pub(crate) fn handle(&mut self, from: Peer, id: RequestId, response: &Response) {
+    fn give_up(&mut self, hint: HintName) {
+        self.given_up_count += 1;
+        self.delivered.push_back(hint);
+    }
+
+    /// A replica answered. `routing` is this node's own; while partitions move (`moves`) it isn't known yet whose keys are whose.
+    pub(crate) fn handle(
+        &mut self,
+        (from, id): (Peer, RequestId),
+        response: &Response,
+        routing: &Routing,
+        moves: bool,
+    ) {
         let Some(hint) = self.under_way.get(&id.0) else { return };
         if Peer(hint.node.0.into()) != from {
             return;
         }
         let hint = self.under_way.remove(&id.0).expect("looked up above").hint;
+        let has_left = |(slop_key, _): &HintName| {
+            let slop = Slop::decode_key(slop_key);
+            !moves && slop.is_some_and(|slop| !routing.replicas(slop.key).contains(&slop.node))
+        };
+        if matches!(response, Response::Refused(ReplicaError::InvalidMetadata)) && has_left(&hint) {
+            self.give_up(hint);
+            return;
+        }
         // What a replica refuses for another reason stays for the next scan.
         if matches!(
             response,
@@ -186,6 +205,11 @@ impl Pusher {
     /// A hint that is to be deleted from the slop store.
     fn poll_delivered(&mut self) -> Option<HintName> {
         self.delivered.pop_front()
+    }
+
+    /// How many hints were purged, because nobody will ever take them.
+    pub(crate) fn given_up_count(&self) -> u64 {
+        self.given_up_count
     }
 
     /// How many hints were delivered.
@@ -232,7 +256,7 @@ mod tests {
             if pusher.handle_timeout(now_ns) {
                 pusher.scan(now_ns, self.0.keys().cloned());
             }
-            pusher.push(now_ns, &routing(3), false, |key| self.0.get(key).cloned().unwrap_or_default());
+            pusher.push(now_ns, routing(3).ring(), |key| self.0.get(key).cloned().unwrap_or_default());
             std::iter::from_fn(|| pusher.poll_output())
                 .map(|(to, bytes)| (to, Request::decode(&bytes).expect("a request").0))
                 .collect()
@@ -247,18 +271,18 @@ mod tests {
         assert_eq!(hints.tick(&mut pusher, 9 * MS), []);
         let sent = hints.tick(&mut pusher, 10 * MS);
         assert_eq!(sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [Peer(1); 2]);
-        pusher.handle(Peer(2), sent[0].1, &Response::Stored);
+        pusher.handle((Peer(2), sent[0].1), &Response::Stored, &routing(3), false);
         let failed = Response::Refused(ReplicaError::Persistence { why: String::new() });
-        pusher.handle(Peer(1), sent[1].1, &failed);
+        pusher.handle((Peer(1), sent[1].1), &failed, &routing(3), false);
         assert_eq!(pusher.poll_delivered(), None);
-        pusher.handle(Peer(1), sent[0].1, &Response::Stored);
+        pusher.handle((Peer(1), sent[0].1), &Response::Stored, &routing(3), false);
         let (key, clock) = pusher.poll_delivered().expect("delivered");
         assert_eq!((key, clock.to_string()), (slop(SlopOperation::Put, 1, b"a"), "0:1".to_owned()));
         assert_eq!(pusher.poll_delivered(), None, "the other one stays");
         // An obsolete hint is delivered too.
         let sent = hints.tick(&mut pusher, 20 * MS);
         let obsolete = ReplicaError::ObsoleteVersion { stored: VectorClock::empty(0) };
-        pusher.handle(Peer(1), sent[0].1, &Response::Refused(obsolete));
+        pusher.handle((Peer(1), sent[0].1), &Response::Refused(obsolete), &routing(3), false);
         assert!(pusher.poll_delivered().is_some());
         assert_eq!(pusher.delivered_count(), 2);
     }
@@ -275,7 +299,7 @@ mod tests {
         // No answer is as bad as none to be had.
         assert_eq!(pusher.poll_timeout(), 20 * MS + ANSWER_NS);
         assert_eq!(hints.tick(&mut pusher, 20 * MS + ANSWER_NS), []);
-        pusher.handle(Peer(1), sent[0].1, &Response::Stored);
+        pusher.handle((Peer(1), sent[0].1), &Response::Stored, &routing(3), false);
         assert_eq!(pusher.poll_delivered(), None, "it was given up, and is sent again");
     }
 
@@ -290,10 +314,10 @@ mod tests {
         };
         assert!(pusher.handle_timeout(10 * MS));
         pusher.scan(10 * MS, hints.0.keys().cloned());
-        pusher.push(10 * MS, &routing, false, read);
+        pusher.push(10 * MS, routing.ring(), read);
         assert_eq!(reads.get(), WINDOW);
         pusher.unreachable(NodeId(1));
-        pusher.push(11 * MS, &routing, false, read);
+        pusher.push(11 * MS, routing.ring(), read);
         assert_eq!(reads.get(), WINDOW);
     }
 
@@ -310,21 +334,26 @@ mod tests {
         }
     }
 
-    /// It was moved since: a node that doesn't hold a key refuses it, again and again.
+    /// The node that keeps the hint may go by an older ring than its replica, and the other way round.
     #[test]
-    fn hints_for_a_node_that_the_key_has_left_are_purged_once_nothing_moves() {
-        let routing = routing(1);
-        let key = (0..u8::MAX).map(|byte| [byte]).find(|key| routing.replicas(key) != [NodeId(1)]);
+    fn a_hint_that_its_node_refuses_is_purged_only_if_the_key_has_left_it_by_both_rings() {
+        let of_one = routing(1);
+        let key = (0..u8::MAX).map(|byte| [byte]).find(|key| of_one.replicas(key) != [NodeId(1)]);
         let slop_key = slop(SlopOperation::Put, 1, &key.expect("two thirds of them"));
         let hints = Hints::new([slop_key.clone()]);
         let mut pusher = pusher();
-        for (moves, sent) in [(true, true), (false, false)] {
+        let holds_all = routing(3);
+        for (routing, moves, purged) in
+            [(&holds_all, false, false), (&of_one, true, false), (&of_one, false, true)]
+        {
             pusher.scan(10 * MS, [slop_key.clone()]);
-            pusher.push(10 * MS, &routing, moves, |key| hints.0[key].clone());
-            assert_eq!(pusher.poll_output().is_some(), sent);
-            pusher.unreachable(NodeId(1));
+            pusher.push(10 * MS, routing.ring(), |key| hints.0[key].clone());
+            let (to, bytes) = pusher.poll_output().expect("it is sent");
+            let (id, _) = Request::decode(&bytes).expect("a request");
+            let refused = Response::Refused(ReplicaError::InvalidMetadata);
+            pusher.handle((to, id), &refused, routing, moves);
+            assert_eq!((pusher.poll_delivered().is_some(), pusher.given_up_count()), (purged, purged.into()));
         }
-        assert!(pusher.poll_delivered().is_some());
         assert_eq!(pusher.delivered_count(), 0);
     }
 
@@ -334,7 +363,7 @@ mod tests {
         let mut pusher = pusher();
         pusher.handle_timeout(10 * MS);
         pusher.scan(10 * MS, hints.0.keys().cloned());
-        pusher.push(10 * MS, &routing(3), false, |key| hints.0[key].clone());
+        pusher.push(10 * MS, routing(3).ring(), |key| hints.0[key].clone());
         let (_, bytes) = pusher.poll_output().expect("it is sent");
         let (_, request) = Request::decode(&bytes).expect("a request");
         assert_eq!(request, Request::Put { key: b"a", clock: "0:1".parse().expect("a clock"), value: b"v" });

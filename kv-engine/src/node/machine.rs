@@ -102,7 +102,8 @@ impl NodeMachine {
             return;
         }
         if let Some(pusher) = &mut self.pusher {
-            pusher.handle(from, id, &response);
+            let moves = self.rebalancer.is_rebalancing();
+            pusher.handle((from, id), &response, self.replica.routing(), moves);
         }
         if let Some(anti_entropy) = &mut self.anti_entropy {
             anti_entropy.answered(now_ns, (from, id), response, self.replica.routing(), stores);
@@ -134,7 +135,7 @@ impl NodeMachine {
             self.rebalancer.handle_timeout(now_ns, &mut self.replica, stores);
         }
         if let Some(pusher) = &mut self.pusher {
-            pusher.deliver(now_ns, self.replica.routing(), self.rebalancer.is_rebalancing(), stores);
+            pusher.deliver(now_ns, self.replica.routing().ring(), stores);
         }
         let compares = self.compares();
         if let Some(anti_entropy) = &mut self.anti_entropy {
@@ -175,6 +176,7 @@ impl NodeMachine {
         NodeStats {
             replica: self.replica.stats(),
             hints_delivered: self.pusher.as_ref().map_or(0, Pusher::delivered_count),
+            hints_given_up: self.pusher.as_ref().map_or(0, Pusher::given_up_count),
             rebalancer: self.rebalancer.stats(),
             anti_entropy: self.anti_entropy.as_ref().map(AntiEntropy::stats).unwrap_or_default(),
             ..NodeStats::default()

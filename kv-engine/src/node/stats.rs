@@ -20,6 +20,8 @@ pub struct NodeStats {
     pub hints: u64,
     /// Hints that it has delivered.
     pub hints_delivered: u64,
+    /// Hints that it has deleted because nobody will ever take them: the key, the node or the store has left.
+    pub hints_given_up: u64,
     /// Its part in rebalances.
     pub rebalancer: RebalancerStats,
     /// Comparisons with its peers.

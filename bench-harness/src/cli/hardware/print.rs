@@ -105,8 +105,8 @@ fn print_outages(outages: &[OutageTold], out: &mut impl Write) {
     }
     let _ = writeln!(
         out,
-        "writes of its keys: from its death until one that was due afterwards was taken; serves, has them all: from its start; lacks: \
-         in the end, up to 20 s after the load"
+        "writes of its keys: from its death until one that was due afterwards was taken; serves, has them all: from its start; \
+         lacks: in the end, up to 20 s after the load; -: not in all that time, or it missed nothing"
     );
 }
 

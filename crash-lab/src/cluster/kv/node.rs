@@ -59,6 +59,12 @@ impl KvProcess {
         self.node.hints().map_or(0, |hints| hints.stats().keys)
     }
 
+    /// Keys that it has taken over, and versions that it got or gave where replicas were compared, in this life.
+    pub(super) fn moved_and_compared(&self) -> (u64, u64) {
+        let stats = self.node.stats();
+        (stats.rebalancer.keys_moved, stats.anti_entropy.fetched + stats.anti_entropy.sent)
+    }
+
     /// How many hints it has delivered.
     pub(super) fn hints_delivered(&self) -> u64 {
         self.node.stats().hints_delivered

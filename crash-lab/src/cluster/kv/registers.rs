@@ -81,7 +81,7 @@ pub(super) struct Registers {
     pub(super) reused_clocks: u64,
     /// Clocks that two nodes have given.
     pub(super) twins: u64,
-    /// How often the end was judged by what hints alone have brought.
+    /// How often the end was judged by what hints or anti-entropy alone have brought, before anything was read.
     pub(super) replicas_judged: u64,
     pub(super) acknowledged: u64,
     /// Of the attempts.
@@ -300,14 +300,14 @@ impl Registers {
         self.count_or_refuse(lacks, now_ns, &clocks, promise)
     }
 
-    /// What one replica has at the end, tombstones included, when every hint was delivered: it covers all that was
-    /// acknowledged.
+    /// What one replica has at the end, tombstones included, when every hint was delivered or all were compared: it covers all
+    /// that was acknowledged.
     pub(super) fn judge_replica(&self, key: usize, clocks: &[Clock]) -> Result<(), String> {
         self.judge_clocks(key, &clocks.iter().collect::<Vec<_>>())?;
         match self.lacks(key, u64::MAX, clocks, Shows::Clocks).first() {
             None => Ok(()),
             Some(Lack::Missed(attempt) | Lack::Resurrected(attempt, _)) => Err(format!(
-                "{}; every hint was kept and delivered, and a replica has {}",
+                "{}; nothing is on its way to it any more, and a replica has {}",
                 self.told(*attempt),
                 listed(clocks)
             )),

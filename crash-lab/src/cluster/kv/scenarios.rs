@@ -61,6 +61,16 @@ const POWER: Troubles = &[
     (Trouble::Pause, 1),
     (Trouble::ClockJump, 1),
 ];
+const MOVES: Troubles = &[
+    (Trouble::Split, 2),
+    (Trouble::OneWay, 2),
+    (Trouble::Pause, 2),
+    (Trouble::Kill, 2),
+    (Trouble::PowerCut, 3),
+    (Trouble::PowerCutOfAll, 1),
+    (Trouble::FailingDisk, 2),
+    (Trouble::ClockJump, 1),
+];
 const ALL: Troubles = &[
     (Trouble::Split, 2),
     (Trouble::OneWay, 2),
@@ -245,6 +255,7 @@ pub(crate) fn moves(seed: u64, plan: &Plan<'_>) -> Lived {
         deletes: rng.random_bool(0.3).then_some(Kind::Bury),
         handoff: rng.random_bool(0.3).then_some(HandoffStrategy::Any),
         moves: true,
+        troubles: MOVES,
         ..PLAIN
     };
     lives(seed, plan, &mut rng, spec, |world, rng| {
@@ -556,6 +567,12 @@ fn summed(world: KvWorld<'_>) -> crate::simulated::summary::Summary {
         .map_or((0, 0), |mover| (mover.finished, mover.gone_back));
     let delivered: u64 =
         world.machines.iter().filter_map(|m| m.running()).map(KvProcess::hints_delivered).sum();
+    let (moved, compared) = world
+        .machines
+        .iter()
+        .filter_map(|m| m.running())
+        .map(KvProcess::moved_and_compared)
+        .fold((0, 0), |(moved, compared), one| (moved + one.0, compared + one.1));
     let ledger = &world.ledger;
     let sum = |count: fn(&kv_engine::CoordinatorStats) -> u64| stats.iter().map(count).sum::<u64>();
     let observed = [
@@ -571,7 +588,9 @@ fn summed(world: KvWorld<'_>) -> crate::simulated::summary::Summary {
         ("hints kept", sum(|s| s.hints_kept)),
         ("hints lost", sum(|s| s.hints_lost)),
         ("hints delivered", delivered),
-        ("ends by hints alone", ledger.replicas_judged),
+        ("replicas judged unread", ledger.replicas_judged),
+        ("keys moved", moved),
+        ("versions compared away", compared),
         ("moves finished", finished),
         ("moves gone back", gone_back),
     ];

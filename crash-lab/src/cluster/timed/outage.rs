@@ -195,7 +195,9 @@ impl<R> Outages<R> {
     /// for.
     pub(super) fn deleted(&mut self, key: &[u8]) {
         for watch in self.watches.iter_mut().filter(|watch| watch.is_open()) {
+            let before = watch.missing.len();
             watch.missing.retain(|(missing, _)| missing != key);
+            watch.missed -= (before - watch.missing.len()) as u64;
             watch.deleted.insert(key.to_vec());
         }
     }

@@ -21,7 +21,7 @@ enum Holds {
     /// No earlier order is carried out: a roll-back is wanted.
     Fenced { version: u64, to: Peer, id: RequestId },
     /// No earlier order is carried out: it goes on.
-    Confirmed { to: Peer, id: RequestId },
+    Confirmed { version: u64, to: Peer, id: RequestId },
     /// Nothing more is taken.
     Suspended { version: u64, to: Peer, id: RequestId },
     /// It is taken from the beginning.
@@ -39,8 +39,8 @@ impl Keep {
         Self(Holds::Fenced { version, to, id })
     }
 
-    pub(super) fn confirmed(to: Peer, id: RequestId) -> Self {
-        Self(Holds::Confirmed { to, id })
+    pub(super) fn confirmed(version: u64, to: Peer, id: RequestId) -> Self {
+        Self(Holds::Confirmed { version, to, id })
     }
 
     pub(super) fn suspended(version: u64, to: Peer, id: RequestId) -> Self {
@@ -79,7 +79,10 @@ impl Rebalancer {
                     self.refuse(to, id, why);
                     continue;
                 }
-                (Holds::Fenced { id, .. } | Holds::Confirmed { id, .. }, Some(moving)) => {
+                (Holds::Fenced { id, .. }, Some(moving)) => {
+                    (MetadataKey::Steals, moving.record(id.0).encode())
+                }
+                (Holds::Confirmed { version, id, .. }, Some(moving)) if moving.version == *version => {
                     (MetadataKey::Steals, moving.record(id.0).encode())
                 }
                 (Holds::Fenced { version, to, id }, None) if self.record.version == *version => {
@@ -101,13 +104,14 @@ impl Rebalancer {
                 {
                     (MetadataKey::Steals, moving.record_with(self.last_order, *steal, stage).encode())
                 }
+                // It was finished, or gone back from, meanwhile.
+                (Holds::Confirmed { version, to, id } | Holds::Resumed { version, to, id }, _) => {
+                    let (version, to, id) = (*version, *to, *id);
+                    self.answer_whether_it_goes_by(version, to, id);
+                    continue;
+                }
                 // Another ring is in force by now.
-                (
-                    Holds::Suspended { to, id, .. }
-                    | Holds::Resumed { to, id, .. }
-                    | Holds::Confirmed { to, id },
-                    _,
-                ) => {
+                (Holds::Suspended { to, id, .. }, _) => {
                     let (to, id) = (*to, *id);
                     self.answer(to, id, &Response::Stored);
                     continue;
@@ -140,7 +144,7 @@ impl Rebalancer {
                 self.go_by(record, replica);
                 self.answer(to, id, &Response::Stored);
             }
-            (Holds::Fenced { to, id, .. } | Holds::Confirmed { to, id }, Ok(())) => {
+            (Holds::Fenced { to, id, .. } | Holds::Confirmed { to, id, .. }, Ok(())) => {
                 self.answer(to, id, &Response::Stored);
             }
             (Holds::Suspended { version, to, id }, Ok(())) => {
@@ -166,7 +170,7 @@ impl Rebalancer {
             (
                 Holds::Ring { to, id, .. }
                 | Holds::Fenced { to, id, .. }
-                | Holds::Confirmed { to, id }
+                | Holds::Confirmed { to, id, .. }
                 | Holds::Suspended { to, id, .. }
                 | Holds::Resumed { to, id, .. },
                 Err(refusal),
@@ -176,6 +180,16 @@ impl Rebalancer {
             (Holds::Stage { version, .. }, Err(refusal)) => {
                 self.fail(version, &format!("how far it is can't be kept: {}", said(&refusal)));
             }
+        }
+    }
+
+    /// Whoever goes on with a rebalance is told whether the node does.
+    fn answer_whether_it_goes_by(&mut self, version: u64, to: Peer, id: RequestId) {
+        if self.record.version == version {
+            self.answer(to, id, &Response::Stored);
+        } else {
+            let why = format!("{} goes by ring version {}, not {version}", self.me, self.record.version);
+            self.refuse(to, id, why);
         }
     }
 

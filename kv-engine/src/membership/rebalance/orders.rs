@@ -106,7 +106,7 @@ impl Rebalancer {
                     self.keeps.push_back(Keep::resumed(version, from, id));
                 }
                 // Whoever goes on where another one was must not meet that one's orders to go back.
-                Some(_) => self.keeps.push_back(Keep::confirmed(from, id)),
+                Some(_) => self.keeps.push_back(Keep::confirmed(version, from, id)),
             }
             return;
         }

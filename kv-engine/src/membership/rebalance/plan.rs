@@ -217,15 +217,16 @@ impl RebalancePlan {
         let mut batches = Vec::new();
         let mut source = Arc::clone(&interim);
         let mut totals = PlanTotals { primaries: count(moved.len()), ..PlanTotals::default() };
+        let needed: Vec<_> = stores.iter().map(|store| Needed::of(store, current, target)).collect();
         for primaries in in_batches(target, moved, options.batch_primaries)? {
             let here: BTreeSet<u32> = primaries.iter().copied().collect();
             let owner = |p| if here.contains(&p) { target.owner(p) } else { source.owner(p) };
             let next = Arc::new(with_owners(target, owner)?);
+            needed.iter().try_for_each(|needed| needed.check(&next, batches.len() + 1))?;
             let tasks = tasks(&source, &next, stores, options.donors)?;
             batches.push(RebalanceBatch { source, target: Arc::clone(&next), primaries, tasks });
             source = next;
         }
-        check_rings_between(current, target, stores, &batches)?;
         // No partition changes its owner, but nodes have come that hold every key.
         let joins = tasks_of_new_nodes(current, target, stores)?;
         if !joins.is_empty() {
@@ -266,29 +267,32 @@ impl RebalancePlan {
     }
 }
 
-/// A ring between the two may have fewer owners than either: then quorums couldn't be had, or wouldn't overlap.
-fn check_rings_between(
-    current: &Arc<Ring>,
-    target: &Arc<Ring>,
-    stores: &[PlannedStore],
-    batches: &[RebalanceBatch],
-) -> Result<(), PlanError> {
-    let Some((_, between)) = batches.split_last() else { return Ok(()) };
-    for store in stores {
+/// How many replicas each partition of a store has at least, whichever of two rings is in force.
+struct Needed<'a> {
+    store: &'a PlannedStore,
+    by_partition: Vec<usize>,
+}
+
+impl<'a> Needed<'a> {
+    fn of(store: &'a PlannedStore, current: &Arc<Ring>, target: &Arc<Ring>) -> Self {
         let by = |ring: &Arc<Ring>| store.routing.on(Arc::clone(ring));
         let (before, after) = (by(current), by(target));
-        for (batch, routing) in (1..).zip(between.iter().map(|batch| by(&batch.target))) {
-            for partition in 0..current.partitions() {
-                let count = |routing: &Routing| routing.replicas_of(partition).len();
-                let (left, needed) = (count(&routing), count(&before).min(count(&after)));
-                if left < needed {
-                    let store = store.name.clone();
-                    return Err(PlanError::TooFewReplicas { batch, store, partition, left, needed });
-                }
+        let least = |partition| before.replicas_of(partition).len().min(after.replicas_of(partition).len());
+        Self { store, by_partition: (0..current.partitions()).map(least).collect() }
+    }
+
+    /// A ring between the two may have fewer owners than either: then quorums couldn't be had, or wouldn't overlap.
+    fn check(&self, between: &Arc<Ring>, batch: usize) -> Result<(), PlanError> {
+        let routing = self.store.routing.on(Arc::clone(between));
+        for (partition, &needed) in (0..).zip(&self.by_partition) {
+            let left = routing.replicas_of(partition).len();
+            if left < needed {
+                let store = self.store.name.clone();
+                return Err(PlanError::TooFewReplicas { batch, store, partition, left, needed });
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn count(len: usize) -> u32 {

@@ -10,8 +10,8 @@
 //! * Entries are fetched only from a donor that goes by the new ring and has finished the writes that it took by the old
 //!   one: nothing is written behind the back of whoever fetches.
 //! * What was deleted while a donor's answer was on its way isn't brought back by that answer.
-//! * An order that comes after one that was given later, by its id, is dropped: whoever gave it knows better by now. What was
-//!   answered stands a restart, so that an earlier order is dropped after it, too.
+//! * An order that comes after one that was given later, by its id, is dropped: whoever gave it knows better by now. An
+//!   order that changes something, or forbids earlier ones, is kept before it is answered: that stands a restart.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
