@@ -412,7 +412,7 @@ mod teeth {
             (Bug::TombstoneNotKept, Scenario::KvClusterPartitions),
             (Bug::HintDropped, Scenario::KvClusterSloppy),
             (Bug::HintDeletedEarly, Scenario::KvClusterSloppy),
-            // A stale ring that is accepted takes more luck: `rebalance_model` has it; a leaf that is left out, more keys.
+            // A stale ring that is accepted takes more luck, and a leaf that is left out more keys: the store has tests of its own.
             (Bug::RebalanceForgetsRange, Scenario::KvClusterMoves),
             (Bug::AntiEntropyLosesSibling, Scenario::KvClusterAntiEntropy),
         ] {

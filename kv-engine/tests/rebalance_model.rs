@@ -55,6 +55,8 @@ const ROUGH: Weather = Weather {
     abort_one_in: 700,
     late_order_one_in: 0,
 };
+/// Messages take so long, and controllers change their minds so often, that orders meet each other at a node's disk.
+const SLOW: Weather = Weather { delay_ms_max: 40, abort_one_in: 40, ..ROUGH };
 /// Controllers follow one another quickly, each with an intention of its own, and meet what the last one has ordered.
 const FICKLE: Weather = Weather {
     controller_dies_one_in: 40,
@@ -750,7 +752,9 @@ fn a_node_leaves_and_nothing_acknowledged_is_lost() {
 #[test]
 fn orders_of_a_controller_that_died_bring_no_other_one_into_a_dead_end() {
     let settings = [GROW, LEAVE, Setting { nodes: (3, 5), tombstones: true, ..GROW }];
-    check(settings.map(|setting| Setting { weather: FICKLE, ..setting }));
+    for weather in [FICKLE, SLOW] {
+        check(settings.map(|setting| Setting { weather, ..setting }));
+    }
 }
 
 /// Seeds that have found something.
@@ -861,10 +865,5 @@ mod planted {
     #[test]
     fn a_range_that_is_forgotten_is_noticed() {
         found(ClusterBug::RebalanceForgetsRange, GROW, 20);
-    }
-
-    #[test]
-    fn a_stale_ring_that_is_accepted_is_noticed() {
-        found(ClusterBug::StaleRingAccepted, LEAVE, 600);
     }
 }

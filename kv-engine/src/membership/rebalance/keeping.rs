@@ -20,7 +20,7 @@ enum Holds {
     Ring { record: RingRecord, to: Peer, id: RequestId },
     /// No earlier order is carried out: a roll-back is wanted.
     Fenced { version: u64, to: Peer, id: RequestId },
-    /// No earlier order is carried out: it goes on.
+    /// No earlier order is carried out: it goes on, from the beginning if a roll-back was announced.
     Confirmed { version: u64, to: Peer, id: RequestId },
     /// Nothing more is taken.
     Suspended { version: u64, to: Peer, id: RequestId },
@@ -47,10 +47,6 @@ impl Keep {
         Self(Holds::Suspended { version, to, id })
     }
 
-    pub(super) fn resumed(version: u64, to: Peer, id: RequestId) -> Self {
-        Self(Holds::Resumed { version, to, id })
-    }
-
     pub(super) fn stage(version: u64, steal: usize, stage: Stage) -> Self {
         Self(Holds::Stage { version, steal, stage })
     }
@@ -67,10 +63,21 @@ impl Rebalancer {
         self.keeps.iter().any(Keep::is_switch) || self.works.values().any(in_works)
     }
 
+    /// What an order to go on means: a roll-back was announced, perhaps after the order had come, and whoever runs it goes on
+    /// after all.
+    fn as_it_is_now(&self, keep: Keep) -> Keep {
+        match keep.0 {
+            Holds::Confirmed { version, to, id } if self.moving.as_ref().is_some_and(|m| m.is_suspended) => {
+                Keep(Holds::Resumed { version, to, id })
+            }
+            other => Keep(other),
+        }
+    }
+
     /// Writes the next of what is to be kept, one at a time.
     pub(super) fn start_keep(&mut self, storage: &impl PartitionStorage) {
         while !self.is_keeping {
-            let Some(keep) = self.keeps.pop_front() else { return };
+            let Some(keep) = self.keeps.pop_front().map(|keep| self.as_it_is_now(keep)) else { return };
             let (key, bytes) = match (&keep.0, &self.moving) {
                 (Holds::Ring { record, .. }, _) => (MetadataKey::Ring, record.encode()),
                 (Holds::Fenced { version, to, id }, Some(moving)) if moving.version > *version => {

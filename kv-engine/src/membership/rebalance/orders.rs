@@ -101,10 +101,6 @@ impl Rebalancer {
         if self.record.version == version && self.record.ring == target {
             match &self.moving {
                 None => self.answer(from, id, &Response::Stored),
-                // A roll-back was announced, and whoever runs it goes on after all.
-                Some(moving) if moving.is_suspended => {
-                    self.keeps.push_back(Keep::resumed(version, from, id));
-                }
                 // Whoever goes on where another one was must not meet that one's orders to go back.
                 Some(_) => self.keeps.push_back(Keep::confirmed(version, from, id)),
             }
@@ -138,11 +134,12 @@ impl Rebalancer {
 
     fn suspend(&mut self, from: Peer, id: RequestId, version: u64) {
         match &self.moving {
-            Some(moving) if moving.version == version && !moving.is_suspended => {
+            // Also where it is suspended: it may be about to go on.
+            Some(moving) if moving.version == version => {
                 self.keeps.push_back(Keep::suspended(version, from, id));
             }
             None if self.record.version == version => self.refuse_finished(from, id, version),
-            // It is, or has gone back already, or was never there.
+            // It has gone back already, or was never there.
             _ => self.answer(from, id, &Response::Stored),
         }
     }
